@@ -1,0 +1,333 @@
+package events
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"strings"
+	"time"
+
+	"sluice/pkg/fault"
+)
+
+// Version is the schema version of every body this package writes.
+const Version = 1
+
+// Reference submits a document by where it is. Subject docs.uri.
+type Reference struct {
+	URI         string            `json:"uri"`            // http(s)://… or object://<store>/<name>
+	Name        string            `json:"name,omitempty"` // default: the last path element
+	Tenant      string            `json:"tenant,omitempty"`
+	ContentType string            `json:"content_type,omitempty"`
+	Charset     string            `json:"charset,omitempty"`
+	Meta        map[string]string `json:"meta,omitempty"`
+}
+
+// Deletion asks for a document to be removed everywhere. Subject docs.delete.
+type Deletion struct {
+	Name     string `json:"name,omitempty"`
+	Document string `json:"document,omitempty"` // the ID, for documents without a name
+	Tenant   string `json:"tenant,omitempty"`
+}
+
+// Facts is what the parser learned about a document besides its text.
+type Facts struct {
+	Type     string `json:"type,omitempty"` // media type, sniffed from the bytes
+	Title    string `json:"title,omitempty"`
+	Author   string `json:"author,omitempty"`
+	Created  string `json:"created,omitempty"`  // RFC 3339, UTC where the zone is known
+	Modified string `json:"modified,omitempty"` // likewise
+	Language string `json:"language,omitempty"` // BCP 47
+	Pages    int    `json:"pages,omitempty"`    // pages, slides or sheets; 0 = the format has none
+}
+
+// PageMark says that page Page (from 1) begins at byte Offset of the Markdown.
+type PageMark struct {
+	Page   int `json:"page"`
+	Offset int `json:"offset"`
+}
+
+// About identifies a revision of a document and says what is known of it.
+type About struct {
+	Document    string            `json:"document"`
+	Revision    Revision          `json:"revision"`
+	Tenant      string            `json:"tenant"`
+	Name        string            `json:"name,omitempty"`
+	ContentHash string            `json:"content_hash"` // SHA-256 of the submitted bytes, hex
+	Fingerprint string            `json:"fingerprint"`  // of the whole pipeline that handles it
+	Bytes       int64             `json:"bytes"`        // size of what was submitted
+	Submitted   time.Time         `json:"submitted"`
+	Facts       Facts             `json:"facts"`
+	Meta        map[string]string `json:"meta,omitempty"`
+	Warnings    []string          `json:"warnings,omitempty"`
+	ReplyTo     string            `json:"reply_to,omitempty"` // subject that wants the final state
+}
+
+// Parsed is a document as Markdown. Subject docs.parsed.
+type Parsed struct {
+	V int `json:"v"`
+	About
+	Markdown string     `json:"markdown"`
+	Pages    []PageMark `json:"page_marks,omitempty"` // ascending offsets
+}
+
+// Chunk is one piece of a document. Subject docs.chunk.
+type Chunk struct {
+	V           int      `json:"v"`
+	ID          string   `json:"id"`
+	Document    string   `json:"document"`
+	Revision    Revision `json:"revision"`
+	Tenant      string   `json:"tenant"`
+	Ordinal     int      `json:"ordinal"` // from 0
+	Of          int      `json:"of"`      // chunks of this revision
+	Text        string   `json:"text"`    // the Markdown from Start to End
+	Headings    []string `json:"headings,omitempty"`
+	Start       int      `json:"start"` // byte offsets into the Markdown
+	End         int      `json:"end"`
+	Page        int      `json:"page,omitempty"` // where it starts, from 1; 0 = unknown
+	Tokens      int      `json:"tokens"`         // of Text, exact
+	InputTokens int      `json:"input_tokens"`   // of Input(), exact
+	// About travels with ordinal 0 only: a revision cannot complete without it.
+	About *About `json:"about,omitempty"`
+}
+
+// Input returns what is embedded for the chunk: its heading path, a blank line,
+// its text. The path puts a chunk in its context when the words of the heading
+// are not in the text.
+func (c *Chunk) Input() string {
+	if len(c.Headings) == 0 {
+		return c.Text
+	}
+	return strings.Join(c.Headings, " > ") + "\n\n" + c.Text
+}
+
+// Vector is a chunk with its embedding. Subject docs.vector.
+type Vector struct {
+	Chunk
+	Model     string `json:"model"`     // names the vector space, dimensions included
+	Embedding []byte `json:"embedding"` // little-endian float32; base64 in JSON
+	Nano      int64  `json:"nano"`      // what it cost, nano-dollars
+	Reused    bool   `json:"reused,omitempty"`
+	Degraded  bool   `json:"degraded,omitempty"` // made by a fallback
+}
+
+// Tombstone deletes all of a document's revisions below Revision, or confirms
+// that the indexed content is still the newest (Confirm is its content hash).
+// It travels on docs.vector, so that it meets the vectors it competes with.
+type Tombstone struct {
+	V        int      `json:"v"`
+	Document string   `json:"document"`
+	Revision Revision `json:"revision"`
+	Tenant   string   `json:"tenant"`
+	Name     string   `json:"name,omitempty"`
+	Confirm  string   `json:"confirm,omitempty"`
+	ReplyTo  string   `json:"reply_to,omitempty"`
+}
+
+// EncodeVector returns v as little-endian float32.
+func EncodeVector(v []float32) []byte {
+	b := make([]byte, 4*len(v))
+	for i, x := range v {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+	}
+	return b
+}
+
+// DecodeVector is the inverse of EncodeVector. It fails with a Validation
+// fault if b is empty or not a whole number of floats.
+func DecodeVector(b []byte) ([]float32, error) {
+	if len(b) == 0 || len(b)%4 != 0 {
+		return nil, fault.Invalid("malformed-event", "embedding has %d bytes, want a positive multiple of 4", len(b))
+	}
+	v := make([]float32, len(b)/4)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return v, nil
+}
+
+// body is a pointer to a message body that can check itself.
+type body[T any] interface {
+	*T
+	check() error
+}
+
+// Decode reads and checks the body T of a message. Every failure is a
+// Validation fault that names what is wrong.
+func Decode[T any, P body[T]](data []byte) (*T, error) {
+	v := new(T)
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, fault.Wrap(err, fault.Validation, "malformed-event", "the message is not a %s body", kind(v))
+	}
+	if err := P(v).check(); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Encode returns v as JSON. The bodies of this package cannot fail to encode.
+func Encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("events: encoding " + kind(v) + ": " + err.Error())
+	}
+	return b
+}
+
+func kind(v any) string {
+	switch v.(type) {
+	case *Reference:
+		return "reference"
+	case *Deletion:
+		return "deletion"
+	case *Parsed:
+		return TypeParsed
+	case *Chunk:
+		return TypeChunk
+	case *Vector:
+		return TypeVector
+	case *Tombstone:
+		return TypeTombstone
+	case *Event:
+		return TypeEvent
+	}
+	return "known"
+}
+
+func malformed(format string, args ...any) error {
+	return fault.Invalid("malformed-event", format, args...)
+}
+
+func checkVersion(v int) error {
+	if v != Version {
+		return fault.Invalid("malformed-event", "field v is %d; this build reads version %d", v, Version).
+			WithHint("run stages of one release together")
+	}
+	return nil
+}
+
+func checkID(field, id string) error {
+	if len(id) != 2*idBytes {
+		return malformed("field %s is %q, want %d hex digits", field, CleanHeader(id, 64), 2*idBytes)
+	}
+	for _, c := range []byte(id) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return malformed("field %s is %q, want %d hex digits", field, CleanHeader(id, 64), 2*idBytes)
+		}
+	}
+	return nil
+}
+
+func (r *Reference) check() error {
+	if r.URI == "" {
+		return fault.Invalid("malformed-event", "the reference has no uri").
+			WithHint(`publish {"uri":"https://…"}`)
+	}
+	return nil
+}
+
+func (d *Deletion) check() error {
+	if (d.Name == "") == (d.Document == "") {
+		return fault.Invalid("malformed-event", "a deletion needs a name or a document ID, and not both").
+			WithHint(`publish {"name":"report.pdf"} or {"document":"<id>"}`)
+	}
+	if d.Document != "" {
+		return checkID("document", d.Document)
+	}
+	return nil
+}
+
+func (a *About) check() error {
+	if err := checkID("document", a.Document); err != nil {
+		return err
+	}
+	if a.Revision == 0 {
+		return malformed("field revision is missing")
+	}
+	if a.Tenant == "" {
+		return malformed("field tenant is missing")
+	}
+	return nil
+}
+
+func (p *Parsed) check() error {
+	if err := checkVersion(p.V); err != nil {
+		return err
+	}
+	if err := p.About.check(); err != nil {
+		return err
+	}
+	if strings.TrimSpace(p.Markdown) == "" {
+		return malformed("field markdown is empty")
+	}
+	last := 0
+	for i, m := range p.Pages {
+		if m.Offset < last || m.Offset > len(p.Markdown) || m.Page < 1 {
+			return malformed("field page_marks[%d] is out of order or range", i)
+		}
+		last = m.Offset
+	}
+	return nil
+}
+
+func (c *Chunk) check() error {
+	if err := checkVersion(c.V); err != nil {
+		return err
+	}
+	for _, f := range [...]struct{ name, id string }{{"id", c.ID}, {"document", c.Document}} {
+		if err := checkID(f.name, f.id); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Revision == 0:
+		return malformed("field revision is missing")
+	case c.Tenant == "":
+		return malformed("field tenant is missing")
+	case c.Of < 1 || c.Ordinal < 0 || c.Ordinal >= c.Of:
+		return malformed("chunk %d of %d is not possible", c.Ordinal, c.Of)
+	case c.Text == "":
+		return malformed("field text is empty")
+	case c.Start < 0 || c.End-c.Start != len(c.Text):
+		return malformed("offsets %d to %d do not fit a text of %d bytes", c.Start, c.End, len(c.Text))
+	case c.Tokens < 0 || c.InputTokens < 0:
+		return malformed("token counts cannot be negative")
+	case c.Ordinal == 0 && c.About == nil:
+		return malformed("field about is missing on ordinal 0")
+	}
+	if c.About != nil {
+		if err := c.About.check(); err != nil {
+			return err
+		}
+		if c.About.Document != c.Document || c.About.Revision != c.Revision {
+			return malformed("field about is of another document or revision")
+		}
+	}
+	return nil
+}
+
+func (v *Vector) check() error {
+	if err := v.Chunk.check(); err != nil {
+		return err
+	}
+	if v.Model == "" {
+		return malformed("field model is missing")
+	}
+	if len(v.Embedding) == 0 || len(v.Embedding)%4 != 0 {
+		return malformed("embedding has %d bytes, want a positive multiple of 4", len(v.Embedding))
+	}
+	return nil
+}
+
+func (t *Tombstone) check() error {
+	if err := checkVersion(t.V); err != nil {
+		return err
+	}
+	if err := checkID("document", t.Document); err != nil {
+		return err
+	}
+	if t.Revision == 0 {
+		return malformed("field revision is missing")
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package events
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"io"
+	"strconv"
+)
+
+// DefaultTenant owns whatever is submitted without a Tenant header.
+const DefaultTenant = "default"
+
+// idBytes is the length of derived IDs: 128 bits, far beyond accidental
+// collision for any corpus, in 32 characters of hex.
+const idBytes = 16
+
+// DocumentID derives the ID of a named document.
+func DocumentID(tenant, name string) string { return derive("document", tenant, name) }
+
+// ContentDocumentID derives the ID of a document without a name from the
+// ContentHash of its bytes.
+func ContentDocumentID(tenant, contentHash string) string {
+	return derive("content", tenant, contentHash)
+}
+
+// ChunkID derives the ID of one chunk of a document. textHash is the
+// ContentHash of the text that is embedded, fingerprint the pipeline's.
+func ChunkID(document string, ordinal int, textHash, fingerprint string) string {
+	return derive("chunk", document, strconv.Itoa(ordinal), textHash, fingerprint)
+}
+
+// Fingerprint condenses the settings that determine an output to 16 characters.
+func Fingerprint(parts ...string) string {
+	return derive(append([]string{"fingerprint"}, parts...)...)[:16]
+}
+
+// ContentHash returns the SHA-256 of b in hex.
+func ContentHash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// TextHash is ContentHash of a string.
+func TextHash(s string) string {
+	h := sha256.New()
+	writeString(h, s)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// derive hashes parts with their lengths, so that ("ab", "c") and ("a", "bc") differ.
+func derive(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		writeString(h, strconv.Itoa(len(p))+":")
+		writeString(h, p)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:idBytes])
+}
+
+func writeString(h hash.Hash, s string) {
+	_, _ = io.WriteString(h, s) // a hash never fails
+}
+
+// Revision is the sequence of a submission in DOCUMENTS; larger is newer.
+type Revision uint64
+
+// String returns the revision in decimal, as in the Revision header.
+func (r Revision) String() string { return strconv.FormatUint(uint64(r), 10) }
+
+// ParseRevision is the inverse of Revision.String.
+func ParseRevision(s string) (Revision, error) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	return Revision(n), err
+}

@@ -1,0 +1,199 @@
+package events
+
+import "time"
+
+// What names an event in the story of a document.
+type What string
+
+// The events. A document's story is told on docs.event.<document>.>.
+const (
+	Accepted   What = "accepted"   // the parser took the submission up
+	ParsedWhat What = "parsed"     // it is Markdown
+	Chunked    What = "chunked"    // it is Of chunks
+	Embedded   What = "embedded"   // Chunks more of its chunks have vectors
+	Indexed    What = "indexed"    // Chunks of Of are in the index, not yet visible
+	Completed  What = "complete"   // visible in search
+	Duplicated What = "duplicate"  // same content, same pipeline: nothing to do
+	Downgraded What = "degraded"   // complete, but partly by a fallback
+	Superseded What = "superseded" // a newer revision won before this one was complete
+	Held       What = "held"       // waiting for money, quota or a mended configuration
+	Retried    What = "retried"    // a failure that will be tried again
+	Failed     What = "failed"     // dead-lettered, with the reason
+	Deleted    What = "deleted"
+)
+
+// Event is one step of one revision of a document. Fields that an event does
+// not need are absent.
+type Event struct {
+	V             int       `json:"v"`
+	What          What      `json:"what"`
+	Document      string    `json:"document"`
+	Revision      Revision  `json:"revision"`
+	Tenant        string    `json:"tenant,omitempty"`
+	Name          string    `json:"name,omitempty"`
+	CorrelationID string    `json:"correlation_id"`
+	Stage         string    `json:"stage"`
+	Time          time.Time `json:"time"`
+	Seconds       float64   `json:"seconds,omitempty"` // spent in the stage
+
+	Type        string     `json:"type,omitempty"`
+	Title       string     `json:"title,omitempty"`
+	Bytes       int64      `json:"bytes,omitempty"`
+	ContentHash string     `json:"content_hash,omitempty"`
+	Fingerprint string     `json:"fingerprint,omitempty"`
+	Submitted   *time.Time `json:"submitted,omitempty"`
+	Pages       int        `json:"pages,omitempty"`
+	Warnings    []string   `json:"warnings,omitempty"`
+
+	Ordinals []int  `json:"ordinals,omitempty"` // which chunks an "embedded" event is about
+	Chunks   int    `json:"chunks,omitempty"`
+	Of       int    `json:"of,omitempty"`
+	Reused   int    `json:"reused,omitempty"` // chunks whose vectors were not bought again
+	Tokens   int    `json:"tokens,omitempty"`
+	Nano     int64  `json:"nano,omitempty"` // nano-dollars
+	Model    string `json:"model,omitempty"`
+
+	Failure *Failure `json:"failure,omitempty"`
+	ReplyTo string   `json:"reply_to,omitempty"`
+}
+
+// Failure says why a document is not complete, and what to do about it.
+type Failure struct {
+	Stage    string `json:"stage"`
+	Class    string `json:"class"`
+	Reason   string `json:"reason"`
+	Message  string `json:"message"`
+	Hint     string `json:"hint,omitempty"`
+	Attempts int    `json:"attempts,omitempty"`
+	// Origin is "<stream>/<sequence>" of the message that failed.
+	Origin string `json:"origin,omitempty"`
+}
+
+func (e *Event) check() error {
+	if err := checkVersion(e.V); err != nil {
+		return err
+	}
+	if err := checkID("document", e.Document); err != nil {
+		return err
+	}
+	if e.What == "" {
+		return malformed("field what is missing")
+	}
+	return nil
+}
+
+// State is where the newest revision of a document stands.
+type State string
+
+// The states, in the order they are passed through.
+const (
+	StateAccepted  State = "accepted"
+	StateParsed    State = "parsed"
+	StateChunked   State = "chunked"
+	StateEmbedded  State = "embedded" // some or all chunks have vectors
+	StateIndexed   State = "indexed"  // some or all vectors are in the index
+	StateComplete  State = "complete"
+	StateDegraded  State = "degraded"
+	StateDuplicate State = "duplicate"
+	StateFailed    State = "failed"
+	StateDeleted   State = "deleted"
+)
+
+// Final reports whether nothing more will happen by itself.
+func (s State) Final() bool {
+	switch s {
+	case StateComplete, StateDegraded, StateDuplicate, StateFailed, StateDeleted:
+		return true
+	}
+	return false
+}
+
+// Document is the entry of one document in the KV bucket "documents": the
+// newest revision's state, and what of the document can be searched now.
+type Document struct {
+	V             int       `json:"v"`
+	Document      string    `json:"document"`
+	Tenant        string    `json:"tenant"`
+	Name          string    `json:"name,omitempty"`
+	Revision      Revision  `json:"revision"`
+	State         State     `json:"state"`
+	Stage         string    `json:"stage"` // the last to report
+	CorrelationID string    `json:"correlation_id"`
+	Submitted     time.Time `json:"submitted"`
+	Updated       time.Time `json:"updated"`
+	Type          string    `json:"type,omitempty"`
+	Title         string    `json:"title,omitempty"`
+	Bytes         int64     `json:"bytes,omitempty"`
+	Pages         int       `json:"pages,omitempty"`
+	Chunks        int       `json:"chunks,omitempty"`   // of this revision
+	Embedded      int       `json:"embedded,omitempty"` // of them with a vector
+	Indexed       int       `json:"indexed,omitempty"`  // of them in the index
+	Reused        int       `json:"reused,omitempty"`
+	Tokens        int       `json:"tokens,omitempty"`
+	Nano          int64     `json:"nano,omitempty"` // nano-dollars
+	Model         string    `json:"model,omitempty"`
+	Held          string    `json:"held,omitempty"` // why it waits; empty when it moves
+	Retries       int       `json:"retries,omitempty"`
+	Failure       *Failure  `json:"failure,omitempty"`
+	Warnings      []string  `json:"warnings,omitempty"`
+	// Live is what search returns now. It can be older than Revision.
+	Live *Live `json:"live,omitempty"`
+}
+
+// Live is the searchable revision of a document.
+type Live struct {
+	Revision    Revision `json:"revision"`
+	ContentHash string   `json:"content_hash"`
+	Fingerprint string   `json:"fingerprint"`
+	Chunks      int      `json:"chunks"`
+}
+
+// SearchRequest asks the indexer. Subject sluice.search.
+type SearchRequest struct {
+	Query  string `json:"query"`
+	K      int    `json:"k,omitempty"`    // results wanted, default 10
+	Mode   string `json:"mode,omitempty"` // hybrid (default), keyword or vector
+	Tenant string `json:"tenant,omitempty"`
+	// Meta keeps hits whose document has all of these Meta- values.
+	Meta map[string]string `json:"meta,omitempty"`
+}
+
+// SearchReply answers a SearchRequest, best hit first.
+type SearchReply struct {
+	Hits  []Hit  `json:"hits"`
+	Mode  string `json:"mode"` // what was done: "keyword" when no query vector could be had
+	Model string `json:"model,omitempty"`
+	Note  string `json:"note,omitempty"` // why it is not what was asked for
+	Error string `json:"error,omitempty"`
+}
+
+// Hit is one chunk found.
+type Hit struct {
+	Chunk    string            `json:"chunk"`
+	Document string            `json:"document"`
+	Revision Revision          `json:"revision"`
+	Tenant   string            `json:"tenant"`
+	Name     string            `json:"name,omitempty"`
+	Title    string            `json:"title,omitempty"`
+	Score    float64           `json:"score"` // comparable within one reply only
+	Text     string            `json:"text"`
+	Headings []string          `json:"headings,omitempty"`
+	Ordinal  int               `json:"ordinal"`
+	Start    int               `json:"start"`
+	End      int               `json:"end"`
+	Page     int               `json:"page,omitempty"`
+	Model    string            `json:"model"`
+	Meta     map[string]string `json:"meta,omitempty"`
+}
+
+// EmbedRequest asks the embedder for query vectors. Subject sluice.embed.
+type EmbedRequest struct {
+	Texts []string `json:"texts"`
+}
+
+// EmbedReply answers an EmbedRequest: one vector a text, in order, or an error.
+type EmbedReply struct {
+	Model   string   `json:"model"`
+	Vectors [][]byte `json:"vectors,omitempty"` // little-endian float32
+	Error   string   `json:"error,omitempty"`
+}

@@ -1,0 +1,120 @@
+package events
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Streams, one a hand-off.
+const (
+	StreamDocuments  = "DOCUMENTS"
+	StreamParsed     = "PARSED"
+	StreamChunks     = "CHUNKS"
+	StreamVectors    = "VECTORS"
+	StreamEvents     = "EVENTS"
+	StreamDeadLetter = "DEADLETTER"
+	StreamCosts      = "COSTS"
+)
+
+// Subjects. Those ending in a dot are prefixes.
+const (
+	SubjectSubmit      = "docs.submit" // raw bytes; docs.submit.<file name> names the document
+	SubjectURI         = "docs.uri"    // a Reference
+	SubjectDelete      = "docs.delete" // a Deletion
+	SubjectParsed      = "docs.parsed"
+	SubjectChunk       = "docs.chunk"
+	SubjectVector      = "docs.vector"
+	SubjectEventPrefix = "docs.event."
+	SubjectDeadPrefix  = "docs.dead."
+	SubjectUsagePrefix = "cost.usage."
+
+	// Request-reply subjects, served by the stages as NATS micro endpoints.
+	SubjectSearch = "sluice.search" // SearchRequest -> SearchReply, by the indexer
+	SubjectEmbed  = "sluice.embed"  // EmbedRequest -> EmbedReply, by the embedder
+)
+
+// Key-value buckets and object stores.
+const (
+	BucketDocuments = "documents" // document ID -> Document
+	BucketRetries   = "retries"   // failures of messages in flight
+	BucketCache     = "cache"     // embeddings and parses by content and fingerprint
+	BucketPipeline  = "pipeline"  // stage -> its fingerprint
+	BucketBudget    = "budget"    // limits, ledgers, leases; written by costd alone
+	StoreInbox      = "inbox"     // objects put here are submitted
+	StoreBlobs      = "blobs"     // bodies too large for a message
+)
+
+// Headers. The first block may be set by whoever submits a document.
+const (
+	HeaderCorrelationID = "Correlation-Id"
+	HeaderTenant        = "Tenant"
+	HeaderFilename      = "Filename" // wins over the subject; any characters
+	HeaderContentType   = "Content-Type"
+	HeaderCharset       = "Charset"
+	HeaderMetaPrefix    = "Meta-"         // kept with the document, returned by search
+	HeaderReplySubject  = "Reply-Subject" // gets one Document when the document is final
+
+	HeaderDocumentID  = "Document-Id"
+	HeaderRevision    = "Revision"
+	HeaderEventType   = "Event-Type"
+	HeaderTraceparent = "traceparent"
+	HeaderMsgID       = "Nats-Msg-Id"
+	HeaderBlob        = "Blob-Ref" // the body is this object of the store "blobs"
+
+	// On dead letters.
+	HeaderFailureClass    = "Failure-Class"
+	HeaderFailureReason   = "Failure-Reason"
+	HeaderFailureMessage  = "Failure-Message"
+	HeaderFailureHint     = "Failure-Hint"
+	HeaderFailureAttempts = "Failure-Attempts"
+	HeaderFailureStage    = "Failure-Stage"
+	HeaderFailureTime     = "Failure-Time"
+	HeaderOriginStream    = "Origin-Stream"
+	HeaderOriginSeq       = "Origin-Seq"
+	HeaderOriginSubject   = "Origin-Subject"
+)
+
+// Event types: the body's kind and schema version.
+const (
+	TypeParsed    = "parsed/1"
+	TypeChunk     = "chunk/1"
+	TypeVector    = "vector/1"
+	TypeTombstone = "tombstone/1"
+	TypeEvent     = "event/1"
+	TypeUsage     = "usage/1"
+)
+
+// EventSubject returns the subject of an event about a document.
+func EventSubject(document string, what What) string {
+	return SubjectEventPrefix + document + "." + string(what)
+}
+
+// SubmitName returns the file name that a submit subject carries:
+// "docs.submit.report.pdf" is "report.pdf", "docs.submit" is "".
+func SubmitName(subject string) string {
+	name, ok := strings.CutPrefix(subject, SubjectSubmit+".")
+	if !ok {
+		return ""
+	}
+	return name
+}
+
+// CleanHeader makes s fit for a NATS header value, which cannot hold line
+// breaks: control characters become spaces, invalid UTF-8 is replaced, and the
+// result is cut to at most limit bytes on a rune boundary.
+func CleanHeader(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "�")
+	s = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s))
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}

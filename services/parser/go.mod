@@ -1,0 +1,7 @@
+module sluice/services/parser
+
+go 1.26
+
+require sluice/pkg v0.0.0
+
+replace sluice/pkg => ../../pkg

@@ -1,0 +1,2 @@
+// Package md writes Markdown.
+package md
