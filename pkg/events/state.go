@@ -125,9 +125,8 @@ type Document struct {
 	Title         string    `json:"title,omitempty"`
 	Bytes         int64     `json:"bytes,omitempty"`
 	Pages         int       `json:"pages,omitempty"`
-	Chunks        int       `json:"chunks,omitempty"`   // of this revision
-	Embedded      int       `json:"embedded,omitempty"` // of them with a vector
-	Indexed       int       `json:"indexed,omitempty"`  // of them in the index
+	Chunks        int       `json:"chunks,omitempty"`  // of this revision
+	Indexed       int       `json:"indexed,omitempty"` // of them in the index
 	Reused        int       `json:"reused,omitempty"`
 	Tokens        int       `json:"tokens,omitempty"`
 	Nano          int64     `json:"nano,omitempty"` // nano-dollars

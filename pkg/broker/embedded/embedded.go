@@ -1,0 +1,81 @@
+// Package embedded runs a nats-server with JetStream in this process: for
+// 'sluice up' and for tests. Stages do not link it.
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rs/zerolog"
+)
+
+// Config places the server. The zero Host and Port listen on a free port of
+// the loopback interface.
+type Config struct {
+	Dir  string // JetStream's files; required
+	Host string // default 127.0.0.1
+	Port int    // 0 = any free port
+	Log  zerolog.Logger
+}
+
+// Server is a running nats-server.
+type Server struct{ s *server.Server }
+
+// Start runs a server and returns when clients can connect.
+func Start(cfg Config) (*Server, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("embedded NATS needs a directory for its files")
+	}
+	if cfg.Host == "" {
+		cfg.Host = "127.0.0.1"
+	}
+	if cfg.Port == 0 {
+		cfg.Port = server.RANDOM_PORT
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "sluice", Host: cfg.Host, Port: cfg.Port,
+		JetStream: true, StoreDir: cfg.Dir,
+		// Streams reserve their byte bounds against this figure. The disk is
+		// the real limit, and a full disk is reported when it is met.
+		JetStreamMaxStore: 1 << 40,
+		// A PubAck is not an fsync. One process and one disk: half a second is
+		// what a power failure may cost; a killed process loses nothing.
+		SyncInterval: 500 * time.Millisecond,
+		NoSigs:       true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded NATS server: %w", err)
+	}
+	s.SetLoggerV2(logger{cfg.Log}, false, false, false)
+	s.Start()
+	if !s.ReadyForConnections(15 * time.Second) {
+		s.Shutdown()
+		return nil, fmt.Errorf("the embedded NATS server is not ready on %s: is the port taken, or %s in use or not writable?",
+			net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), cfg.Dir)
+	}
+	return &Server{s}, nil
+}
+
+// URL returns the address for clients.
+func (s *Server) URL() string { return s.s.ClientURL() }
+
+// Stop shuts the server down and waits until its files are closed.
+func (s *Server) Stop() {
+	s.s.Shutdown()
+	s.s.WaitForShutdown()
+}
+
+// logger hands the server's messages to zerolog. Notices are noise to whoever
+// runs Sluice, so they go to debug.
+type logger struct{ l zerolog.Logger }
+
+func (l logger) Noticef(f string, a ...any) { l.l.Debug().Msgf(f, a...) }
+func (l logger) Warnf(f string, a ...any)   { l.l.Warn().Msgf(f, a...) }
+func (l logger) Fatalf(f string, a ...any)  { l.l.Error().Msgf(f, a...) }
+func (l logger) Errorf(f string, a ...any)  { l.l.Error().Msgf(f, a...) }
+func (l logger) Debugf(f string, a ...any)  { l.l.Debug().Msgf(f, a...) }
+func (l logger) Tracef(f string, a ...any)  { l.l.Trace().Msgf(f, a...) }

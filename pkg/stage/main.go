@@ -1,0 +1,150 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/fault"
+)
+
+// Common are the options that every stage binary has.
+type Common struct {
+	NATS     broker.Config `embed:""`
+	Runtime  Settings      `embed:""`
+	Log      LogConfig     `embed:""`
+	HTTP     string        `name:"http" env:"SLUICE_HTTP" default:"127.0.0.1:0" help:"Address of /healthz, /readyz and /metrics; the log names the port if it is 0."`
+	Replicas int           `name:"replicas" env:"SLUICE_REPLICAS" default:"1" help:"Replicas of streams and buckets, if they do not exist yet."`
+	MaxBytes int64         `name:"stream-max-bytes" env:"SLUICE_STREAM_MAX_BYTES" default:"4294967296" help:"Bytes of each hand-off stream, if it does not exist yet."`
+}
+
+// LogConfig says how a process logs.
+type LogConfig struct {
+	Level  string `name:"log-level" env:"SLUICE_LOG_LEVEL" default:"info" enum:"trace,debug,info,warn,error" help:"Least level to log (${enum})."`
+	Format string `name:"log-format" env:"SLUICE_LOG_FORMAT" default:"auto" enum:"auto,json,console" help:"${enum}; auto is console on a terminal."`
+}
+
+// Logger returns the logger of a process on w.
+func (c LogConfig) Logger(w *os.File) zerolog.Logger {
+	zerolog.TimeFieldFormat = time.RFC3339Nano
+	level, err := zerolog.ParseLevel(c.Level)
+	if err != nil {
+		level = zerolog.InfoLevel // the enum allows no other
+	}
+	terminal := isatty.IsTerminal(w.Fd())
+	var out io.Writer = w
+	if c.Format == "console" || (c.Format == "auto" && terminal) {
+		out = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: !terminal || os.Getenv("NO_COLOR") != ""}
+	}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}
+
+// Build makes the stages of a binary from its options and says how to close
+// what they hold.
+type Build[C any] func(ctx context.Context, env *Env, cfg *C) (stages []Stage, stop func() error, err error)
+
+// Main is the whole of a stage binary: it reads flags and environment, connects,
+// creates the topology, runs the stages until SIGTERM or SIGINT, and returns the
+// exit code: 0, 1 failed, 2 usage.
+func Main[C any](name, description string, build Build[C]) int {
+	var cli struct {
+		Common
+		Stage C `embed:""`
+	}
+	parser, err := kong.New(&cli, kong.Name(name), kong.Description(description), kong.UsageOnError())
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	if _, err := parser.Parse(os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\nsee '%s --help'\n", name, err, name)
+		return 2
+	}
+	log := cli.Log.Logger(os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := serve(ctx, name, cli.Common, log, func(env *Env) ([]Stage, func() error, error) {
+		return build(ctx, env, &cli.Stage)
+	}); err != nil {
+		f := fault.From(err)
+		log.Error().Str("class", f.Class.String()).Str("hint", f.Hint).Msg(f.Message)
+		return 1
+	}
+	return 0
+}
+
+func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, build func(*Env) ([]Stage, func() error, error)) (err error) {
+	if err := cfg.Runtime.Validate(); err != nil {
+		return fault.Wrap(err, fault.Halt, "configuration", "the configuration cannot work").WithHint("see --help")
+	}
+	listener, err := net.Listen("tcp", cfg.HTTP)
+	if err != nil {
+		return fault.Wrap(err, fault.Halt, "http-address", "cannot listen on %q", cfg.HTTP).WithHint("set --http to a free address")
+	}
+
+	handler := http.NewServeMux()
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	defer func() { err = errors.Join(err, server.Close()) }()
+
+	nc, err := broker.Connect(ctx, cfg.NATS, "sluice-"+name)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer nc.Close()
+	env, err := NewEnv(nc, log, cfg.Runtime)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	handler.Handle("/", env.Handler())
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error().Err(err).Msg("serving health and metrics")
+		}
+	}()
+	log.Info().Str("http", listener.Addr().String()).Str("nats", nc.ConnectedUrlRedacted()).Msg("connected")
+
+	if err := retryUntil(ctx, log, func() error {
+		t := broker.DefaultTopology()
+		t.Replicas, t.MaxBytes = cfg.Replicas, cfg.MaxBytes
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		return broker.Ensure(ctx, env.JS, t)
+	}); err != nil {
+		return err
+	}
+	stages, stop, err := build(env)
+	if err != nil {
+		return err
+	}
+	if stop != nil {
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	return Run(ctx, env, stages...)
+}
+
+// retryUntil repeats f while the broker may still be starting. A Halt fault is
+// final: waiting does not mend a configuration.
+func retryUntil(ctx context.Context, log zerolog.Logger, f func() error) error {
+	for {
+		err := f()
+		if err == nil || fault.Of(err) == fault.Halt || ctx.Err() != nil {
+			return err
+		}
+		log.Warn().Err(err).Msg("the broker is not ready; trying again")
+		if !sleep(ctx, time.Second) {
+			return err
+		}
+	}
+}

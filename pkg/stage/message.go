@@ -1,0 +1,169 @@
+package stage
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"sluice/pkg/events"
+)
+
+// Message is one message in hand. Its fields are for reading, except those
+// that Identify sets.
+type Message struct {
+	Subject string
+	Header  nats.Header
+	Data    []byte // the body; a claim-checked one is already fetched
+	Seq     uint64 // in the stream
+	Time    time.Time
+	Attempt int // failures so far
+
+	CorrelationID string
+	Document      string
+	Revision      events.Revision
+	Tenant        string
+	Name          string
+
+	run       *runner
+	err       error
+	out       []*nats.Msg
+	pending   []published
+	began     time.Time
+	mu        sync.Mutex // guards raw and touched
+	raw       jetstream.Msg
+	touched   time.Time
+	delivered uint64
+	record    *record // what the KV bucket "retries" says; nil if it was not asked
+	blob      string  // the object that holds the body, if it did not fit
+	held      bool
+}
+
+type published struct {
+	msg    *nats.Msg
+	future jetstream.PubAckFuture
+}
+
+// Log returns a logger that names the stage, the document and the correlation ID.
+func (m *Message) Log() *zerolog.Logger {
+	l := m.run.log.With().Str("correlation_id", m.CorrelationID).Str("document", m.Document).
+		Uint64("revision", uint64(m.Revision)).Logger()
+	return &l
+}
+
+// Publish sends a body when the handler has returned nil. The key tells apart
+// what one document revision sends of one event type: a chunk's ID, or "" if
+// there is only one. Together they make the message ID, so a repeat is
+// recognised as one.
+func (m *Message) Publish(subject, eventType, key string, body []byte) {
+	msg := nats.NewMsg(subject)
+	m.stamp(msg.Header)
+	msg.Header.Set(events.HeaderEventType, eventType)
+	msg.Header.Set(events.HeaderMsgID, eventType+":"+m.Document+":"+m.Revision.String()+":"+key)
+	msg.Data = body
+	m.out = append(m.out, msg)
+}
+
+// Emit tells the document's story. The event goes out with what the handler
+// publishes; Failed, Held and Retried are told by the runtime itself. The key
+// tells apart several events of one kind.
+func (m *Message) Emit(e events.Event, key string) {
+	if msg := m.event(e, key); msg != nil {
+		m.out = append(m.out, msg)
+	}
+}
+
+// EmitNow is Emit for what should be seen while the handler still works.
+func (m *Message) EmitNow(e events.Event, key string) {
+	if msg := m.event(e, key); msg != nil {
+		m.run.send(m, msg)
+	}
+}
+
+// Fail marks the message of a batch as failed. See package fault for what follows.
+func (m *Message) Fail(err error) { m.err = err }
+
+// Drop forgets what Publish and Emit have collected.
+func (m *Message) Drop() { m.out = nil }
+
+func (m *Message) event(e events.Event, key string) *nats.Msg {
+	if m.run.stage.Observer || m.Document == "" {
+		return nil
+	}
+	e.V, e.Document, e.Revision = events.Version, m.Document, m.Revision
+	e.Tenant, e.Name, e.CorrelationID = m.Tenant, m.Name, m.CorrelationID
+	e.Stage, e.Time = m.run.stage.Name, time.Now().UTC()
+	if e.Seconds == 0 && !m.began.IsZero() {
+		e.Seconds = time.Since(m.began).Seconds()
+	}
+	msg := nats.NewMsg(events.EventSubject(m.Document, e.What))
+	m.stamp(msg.Header)
+	msg.Header.Set(events.HeaderEventType, events.TypeEvent)
+	if key != "" {
+		msg.Header.Set(events.HeaderMsgID, string(e.What)+":"+m.Document+":"+m.Revision.String()+":"+key)
+	}
+	msg.Data = events.Encode(e)
+	return msg
+}
+
+// stamp puts the identity on an outgoing message. Whoever handles it next
+// finds it there before looking at the body.
+func (m *Message) stamp(h nats.Header) {
+	h.Set(events.HeaderCorrelationID, m.CorrelationID)
+	h.Set(events.HeaderDocumentID, m.Document)
+	h.Set(events.HeaderRevision, m.Revision.String())
+	h.Set(events.HeaderTenant, m.Tenant)
+	if m.Name != "" {
+		h.Set(events.HeaderFilename, events.CleanHeader(m.Name, maxName))
+	}
+	if t := m.Header.Get(events.HeaderTraceparent); t != "" {
+		h.Set(events.HeaderTraceparent, t)
+	}
+}
+
+const (
+	maxName        = 1024
+	maxCorrelation = 128
+)
+
+// identify reads the identity from the headers.
+func (m *Message) identify() {
+	h := m.Header
+	m.CorrelationID = events.CleanHeader(h.Get(events.HeaderCorrelationID), maxCorrelation)
+	m.Document = h.Get(events.HeaderDocumentID)
+	m.Tenant = h.Get(events.HeaderTenant)
+	m.Name = events.CleanHeader(h.Get(events.HeaderFilename), maxName)
+	if r, err := events.ParseRevision(h.Get(events.HeaderRevision)); err == nil {
+		m.Revision = r
+	}
+	if m.run.stage.Identify != nil {
+		m.run.stage.Identify(m)
+	}
+	if m.CorrelationID == "" {
+		// Derived, so that a redelivered submission keeps its ID. Version 5 of
+		// RFC 9562 over stream and sequence, which never repeat.
+		m.CorrelationID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(m.run.origin(m))).String()
+	}
+	// An ID that is not one would make an unpublishable subject.
+	if strings.ContainsAny(m.Document, " \t\r\n.*>") {
+		m.Document = ""
+	}
+}
+
+// redelivered adopts a newer delivery of the same message: the older one's
+// acknowledgement may no longer be accepted.
+func (m *Message) redelivered(raw jetstream.Msg) {
+	m.mu.Lock()
+	m.raw, m.touched = raw, time.Now()
+	m.mu.Unlock()
+}
+
+func (m *Message) delivery() jetstream.Msg {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.raw
+}

@@ -1,0 +1,763 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+)
+
+// runner runs one stage in this process.
+type runner struct {
+	env     *Env
+	stage   Stage
+	log     zerolog.Logger
+	cons    jetstream.Consumer
+	retries jetstream.KeyValue
+	blobs   jetstream.ObjectStore
+	limit   int // bytes of a body; larger ones go to blobs
+
+	queue    chan *Message // pulled, not yet begun
+	space    chan struct{} // signalled when a message leaves the hand
+	capacity int           // messages in hand above which pulling stops
+	mu       sync.Mutex
+	hand     map[uint64]*Message // by stream sequence: queued or being handled
+
+	pulling context.Context // ends when the process should stop
+	working context.Context // ends when the grace period is over
+	alone   sync.RWMutex    // held exclusively by a message suspected of killing processes
+
+	in, out, done, retried, dead, released prometheus.Counter
+	seconds, batchSize                     prometheus.Observer
+	inHand, held, full, halted             prometheus.Gauge
+}
+
+// Run runs stages until ctx ends, then finishes what is in hand within the
+// grace period and returns nil. It returns an error if a stage cannot start or
+// can no longer go on.
+func Run(ctx context.Context, env *Env, stages ...Stage) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, s := range stages {
+		r, err := start(ctx, env, s)
+		if err != nil {
+			cancel(err)
+			break
+		}
+		wg.Go(func() {
+			if err := r.run(); err != nil {
+				cancel(fmt.Errorf("stage %s: %w", r.stage.Name, err))
+			}
+		})
+	}
+	<-ctx.Done()
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func start(ctx context.Context, env *Env, s Stage) (*runner, error) {
+	if err := s.validate(); err != nil {
+		return nil, fault.Wrap(err, fault.Halt, "configuration", "the stage cannot work")
+	}
+	r := &runner{
+		env: env, stage: s, log: env.Log.With().Str("stage", s.Name).Logger(),
+		limit:    int(env.Conn.MaxPayload()) - maxHeaders,
+		capacity: max(2*s.Workers*s.Batch.Items, 16),
+		space:    make(chan struct{}, 1),
+		hand:     map[uint64]*Message{},
+		pulling:  ctx,
+	}
+	// What is pulled beyond the capacity is at most one pull's worth, so a
+	// queue of both never blocks the puller.
+	r.queue = make(chan *Message, r.capacity+r.prefetch())
+	m := env.Metrics
+	for outcome, c := range map[string]*prometheus.Counter{
+		"in": &r.in, "out": &r.out, "done": &r.done, "retried": &r.retried, "dead": &r.dead, "released": &r.released,
+	} {
+		*c = m.messages.WithLabelValues(s.Name, outcome)
+	}
+	r.seconds, r.batchSize = m.seconds.WithLabelValues(s.Name), m.batch.WithLabelValues(s.Name)
+	r.inHand, r.held = m.inHand.WithLabelValues(s.Name), m.held.WithLabelValues(s.Name)
+	r.full, r.halted = m.full.WithLabelValues(s.Name), m.halted.WithLabelValues(s.Name)
+	if err := r.open(ctx); err != nil {
+		return nil, fmt.Errorf("stage %s: %w", s.Name, err)
+	}
+	env.Health.update(s.Name, func(h *StageHealth) { h.Running = true })
+	return r, nil
+}
+
+// maxHeaders is what is left of a payload for headers.
+const maxHeaders = 16 << 10
+
+func (r *runner) prefetch() int {
+	return min(max(r.stage.Workers*r.stage.Batch.Items, 8), 512)
+}
+
+// open creates the consumer and finds the buckets.
+func (r *runner) open(ctx context.Context) (err error) {
+	js, s := r.env.JS, r.stage
+	if r.retries, err = js.KeyValue(ctx, events.BucketRetries); err != nil {
+		return fmt.Errorf("open the bucket %s: %w", events.BucketRetries, err)
+	}
+	if r.blobs, err = js.ObjectStore(ctx, events.StoreBlobs); err != nil {
+		return fmt.Errorf("open the object store %s: %w", events.StoreBlobs, err)
+	}
+	if s.Fingerprint != "" {
+		kv, err := js.KeyValue(ctx, events.BucketPipeline)
+		if err != nil {
+			return fmt.Errorf("open the bucket %s: %w", events.BucketPipeline, err)
+		}
+		if have, err := kv.Get(ctx, s.Name); err != nil || string(have.Value()) != s.Fingerprint {
+			if _, err := kv.PutString(ctx, s.Name, s.Fingerprint); err != nil {
+				return fmt.Errorf("publish the fingerprint: %w", err)
+			}
+		}
+	}
+	return r.consume(ctx)
+}
+
+func (r *runner) consume(ctx context.Context) (err error) {
+	r.cons, err = r.env.JS.CreateOrUpdateConsumer(ctx, r.stage.In.Stream, jetstream.ConsumerConfig{
+		Durable:       r.stage.Name,
+		FilterSubject: r.stage.In.Subject,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       r.env.Settings.AckWait,
+		MaxDeliver:    -1, // failures are counted, not deliveries
+		MaxAckPending: r.env.Settings.MaxInFlight,
+	})
+	if err != nil {
+		return fmt.Errorf("create the consumer on %s: %w", r.stage.In.Stream, err)
+	}
+	return nil
+}
+
+func (r *runner) run() error {
+	name := r.stage.Name
+	defer r.env.Health.update(name, func(h *StageHealth) { h.Running = false })
+	working, stop := context.WithCancel(context.WithoutCancel(r.pulling))
+	defer stop()
+	r.working = working
+	service, err := r.serve()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := service.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			r.log.Warn().Err(err).Msg("deregistering the service")
+		}
+	}()
+
+	var workers, watchers sync.WaitGroup
+	for range r.stage.Workers {
+		workers.Go(func() {
+			for batch := r.gather(); batch != nil; batch = r.gather() {
+				r.process(batch)
+			}
+		})
+	}
+	watchers.Go(r.keepAlive)
+	watchers.Go(r.watchBacklog)
+	r.log.Info().Str("stream", r.stage.In.Stream).Int("workers", r.stage.Workers).Msg("stage started")
+
+	err = r.pull()
+	// From here on nothing new comes in. What has begun may finish; the grace
+	// period ends its context, and what was not begun goes back at once.
+	grace := time.AfterFunc(r.env.Settings.Grace, stop)
+	defer grace.Stop()
+	if err != nil {
+		stop()
+	}
+	r.releaseQueued()
+	workers.Wait()
+	r.releaseQueued()
+	stop()
+	watchers.Wait()
+	if err == nil && r.env.Conn.IsConnected() {
+		if ferr := r.env.Conn.FlushTimeout(5 * time.Second); ferr != nil {
+			r.log.Warn().Err(ferr).Msg("last acknowledgements may be lost; the messages come again")
+		}
+	}
+	r.log.Info().Msg("stage stopped")
+	return err
+}
+
+// pull moves messages from the server to the queue until ctx ends.
+func (r *runner) pull() error {
+	for r.pulling.Err() == nil {
+		if !r.waitSpace(0) {
+			continue
+		}
+		it, err := r.cons.Messages(
+			jetstream.PullMaxMessages(r.prefetch()),
+			jetstream.PullExpiry(5*time.Second),
+			jetstream.PullHeartbeat(time.Second),
+		)
+		if err == nil {
+			err = r.pullFrom(it)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, nats.ErrConnectionClosed):
+			if r.pulling.Err() == nil {
+				return fmt.Errorf("the NATS connection is closed: %w", err)
+			}
+		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound):
+			r.log.Warn().Err(err).Msg("the consumer is gone; making it again")
+			if err := r.consume(r.pulling); err != nil {
+				r.log.Warn().Err(err).Msg("cannot make the consumer; trying again")
+				sleep(r.pulling, time.Second)
+			}
+		default:
+			r.log.Debug().Err(err).Msg("pulling again")
+			sleep(r.pulling, 100*time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// pullFrom reads one iterator until the process should stop, the hand is full
+// for a second, or the iterator fails. It leaves nothing behind in the
+// client's buffer, where no keep-alive would reach it.
+func (r *runner) pullFrom(it jetstream.MessagesContext) error {
+	defer it.Stop()
+	defer context.AfterFunc(r.pulling, it.Drain)()
+	silent, draining := 0, false
+	for {
+		msg, err := it.Next(jetstream.NextMaxWait(5 * time.Second))
+		switch {
+		case err == nil:
+			silent = 0
+			r.take(msg)
+			if !draining && !r.waitSpace(time.Second) {
+				draining = true
+				it.Drain() // the loop goes on until the buffer is empty
+			}
+		case errors.Is(err, nats.ErrTimeout):
+		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			// Normal around a reconnect; when it lasts, a new pull helps.
+			if silent++; silent == 3 {
+				draining = true
+				it.Drain()
+			}
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// waitSpace reports whether the hand has room, waiting up to d for it (0 = as
+// long as the stage runs).
+func (r *runner) waitSpace(d time.Duration) bool {
+	var timeout <-chan time.Time
+	for {
+		r.mu.Lock()
+		free := len(r.hand) < r.capacity
+		r.mu.Unlock()
+		if free {
+			return true
+		}
+		if d > 0 && timeout == nil {
+			t := time.NewTimer(d)
+			defer t.Stop()
+			timeout = t.C
+		}
+		select {
+		case <-r.space:
+		case <-timeout:
+			return false
+		case <-r.pulling.Done():
+			return false
+		}
+	}
+}
+
+// take puts a delivery in hand. A message that is in hand already was
+// redelivered while it waited: the newer delivery is the one to acknowledge.
+func (r *runner) take(raw jetstream.Msg) {
+	meta, err := raw.Metadata()
+	if err != nil {
+		r.log.Error().Err(err).Str("subject", raw.Subject()).Msg("not a JetStream delivery; ignored")
+		return
+	}
+	seq := meta.Sequence.Stream
+	r.mu.Lock()
+	if m := r.hand[seq]; m != nil {
+		r.mu.Unlock()
+		m.redelivered(raw)
+		return
+	}
+	m := &Message{
+		Subject: raw.Subject(), Header: raw.Headers(), Data: raw.Data(), Seq: seq, Time: meta.Timestamp,
+		run: r, raw: raw, touched: time.Now(), delivered: meta.NumDelivered,
+	}
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	r.hand[seq] = m
+	r.inHand.Set(float64(len(r.hand)))
+	r.mu.Unlock()
+	r.in.Inc()
+	m.identify()
+	r.queue <- m
+}
+
+// drop takes a message out of the hand after it was acknowledged or returned.
+func (r *runner) drop(m *Message) {
+	r.mu.Lock()
+	delete(r.hand, m.Seq)
+	r.inHand.Set(float64(len(r.hand)))
+	r.mu.Unlock()
+	if m.held {
+		m.held = false
+		r.held.Dec()
+	}
+	select {
+	case r.space <- struct{}{}:
+	default:
+	}
+}
+
+// gather waits for a batch. It returns nil when the stage stops.
+func (r *runner) gather() []*Message {
+	// A stopping stage begins nothing new, even if something is queued.
+	if r.pulling.Err() != nil {
+		return nil
+	}
+	var batch []*Message
+	select {
+	case m := <-r.queue:
+		batch = append(batch, m)
+	case <-r.pulling.Done():
+		return nil
+	}
+	if r.stage.Batch.Items == 1 {
+		return batch
+	}
+	timer := time.NewTimer(r.stage.Batch.Wait)
+	defer timer.Stop()
+	for len(batch) < r.stage.Batch.Items {
+		select {
+		case m := <-r.queue:
+			batch = append(batch, m)
+			continue
+		default:
+		}
+		select {
+		case m := <-r.queue:
+			batch = append(batch, m)
+		case <-timer.C:
+			return batch
+		case <-r.pulling.Done():
+			return batch
+		}
+	}
+	return batch
+}
+
+// process sees a batch through: after it, each message is acknowledged,
+// returned for a retry, dead-lettered, or released because the stage stops.
+func (r *runner) process(batch []*Message) {
+	ready, suspects := r.examine(batch)
+	if len(ready) > 0 {
+		r.alone.RLock()
+		r.handle(ready)
+		r.alone.RUnlock()
+	}
+	for _, m := range suspects {
+		// Alone in the process: if this one kills it, no other is blamed.
+		r.alone.Lock()
+		r.handle([]*Message{m})
+		r.alone.Unlock()
+	}
+}
+
+// handle calls the stage's function until no message waits in hand any more.
+func (r *runner) handle(batch []*Message) {
+	for round := 0; len(batch) > 0; round++ {
+		r.call(batch)
+		var again []*Message
+		var wait time.Duration
+		var why *fault.Error
+		for _, m := range r.finish(batch) {
+			f := fault.From(m.err)
+			r.env.Metrics.failures.WithLabelValues(r.stage.Name, f.Class.String()).Inc()
+			switch {
+			case r.working.Err() != nil && !f.Class.Permanent():
+				r.release(m) // the stage stops; the failure may only be that
+			case f.Class.Permanent():
+				r.bury(m, f)
+			case f.Class == fault.Unavailable:
+				r.retry(m, f)
+			case f.Class == fault.CostLimit && f.Park:
+				r.park(m, f)
+			default:
+				r.hold(m, f)
+				again = append(again, m)
+				if d := max(f.RetryAfter, r.delay(round+1)); d > wait || why == nil {
+					wait, why = d, f
+				}
+			}
+		}
+		r.waiting(why)
+		if batch = again; len(batch) > 0 && !sleep(r.pulling, wait) {
+			for _, m := range batch {
+				r.release(m)
+			}
+			return
+		}
+	}
+}
+
+// waiting shows why messages wait in hand, or that none does.
+func (r *runner) waiting(why *fault.Error) {
+	halted, held := "", ""
+	if why != nil {
+		if held = why.Message; why.Class == fault.Halt {
+			halted = why.Message
+		}
+	}
+	r.halted.Set(0)
+	if halted != "" {
+		r.halted.Set(1)
+	}
+	r.env.Health.update(r.stage.Name, func(h *StageHealth) { h.Halted, h.Held = halted, held })
+}
+
+// call runs the stage's function once over a batch.
+func (r *runner) call(batch []*Message) {
+	began := time.Now()
+	loaded := batch[:0:0]
+	for _, m := range batch {
+		m.out, m.began = nil, began
+		if m.err = r.load(m); m.err == nil {
+			loaded = append(loaded, m)
+		}
+	}
+	if len(loaded) == 0 {
+		return
+	}
+	if err := r.invoke(loaded); err != nil {
+		for _, m := range loaded {
+			m.err = err
+			// A panic is one message's doing: each gets its own chance.
+			if len(loaded) > 1 {
+				m.err, m.out = nil, nil
+				if err := r.invoke([]*Message{m}); err != nil {
+					m.err = err
+				}
+			}
+		}
+	}
+	r.seconds.Observe(time.Since(began).Seconds())
+	r.batchSize.Observe(float64(len(loaded)))
+}
+
+// invoke calls the function and turns its panic into an error.
+func (r *runner) invoke(batch []*Message) (err error) {
+	defer recovered(&err)
+	if r.stage.HandleBatch != nil {
+		r.stage.HandleBatch(r.working, batch)
+		return nil
+	}
+	return r.stage.Handle(r.working, batch[0])
+}
+
+// recovered is deferred. A panic is a defect that the same input will meet
+// again, so it is an Execution fault.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fault.New(fault.Execution, "panic", "the stage panicked: %v\n%s", p, debug.Stack()).
+			WithHint("this is a defect of Sluice: report it with the stack trace, then replay the dead letter")
+	}
+}
+
+// load fetches a claim-checked body.
+func (r *runner) load(m *Message) error {
+	ref := m.Header.Get(events.HeaderBlob)
+	// Submitters may set any header; they cannot name our blobs.
+	if ref == "" || m.blob != "" || r.stage.In.Stream == events.StreamDocuments {
+		return nil
+	}
+	data, err := r.blobs.GetBytes(r.working, ref)
+	if err != nil {
+		return fmt.Errorf("fetch the body %s of the object store %s: %w", events.CleanHeader(ref, 64), events.StoreBlobs, err)
+	}
+	m.Data, m.blob = data, ref
+	return nil
+}
+
+// finish publishes what the successful messages of a batch have to say, waits
+// for the acknowledgements, acknowledges the inputs, and returns the failed.
+func (r *runner) finish(batch []*Message) (failed []*Message) {
+	for _, m := range batch {
+		if m.err == nil {
+			for _, msg := range m.out {
+				r.send(m, msg)
+			}
+		}
+	}
+	for _, m := range batch {
+		if err := r.flush(m); m.err == nil {
+			m.err = err
+		}
+		if m.err != nil {
+			failed = append(failed, m)
+			continue
+		}
+		r.out.Add(float64(len(m.out)))
+		m.out = nil
+		r.forget(m)
+		// Dying before this line means a redelivery, which repeats the same
+		// message IDs. A lost acknowledgement means the same.
+		if err := m.delivery().Ack(); err != nil {
+			m.Log().Debug().Err(err).Msg("acknowledging; the message will come again")
+		}
+		r.done.Inc()
+		r.drop(m)
+		if m.blob != "" {
+			if err := r.blobs.Delete(r.working, m.blob); err != nil {
+				m.Log().Debug().Err(err).Msg("removing the body; its expiry will")
+			}
+		}
+	}
+	return failed
+}
+
+// send starts publishing msg for m; flush waits for the outcome.
+func (r *runner) send(m *Message, msg *nats.Msg) {
+	p := published{msg: msg}
+	if len(msg.Data) > r.limit {
+		if err := r.check(r.working, msg); err != nil {
+			r.log.Debug().Err(err).Msg("storing a large body; trying again")
+		} else {
+			p.future, _ = r.publish(msg) // flush sees the missing future
+		}
+	} else {
+		p.future, _ = r.publish(msg)
+	}
+	m.pending = append(m.pending, p)
+}
+
+func (r *runner) publish(msg *nats.Msg) (jetstream.PubAckFuture, error) {
+	return r.env.JS.PublishMsgAsync(msg, jetstream.WithStallWait(30*time.Second))
+}
+
+// check moves the body of msg to the object store (the claim check pattern).
+// The name is derived, so that a repeat replaces it.
+func (r *runner) check(ctx context.Context, msg *nats.Msg) error {
+	name := events.Fingerprint("blob", msg.Subject, msg.Header.Get(events.HeaderMsgID)) + "-" + events.ContentHash(msg.Data)[:16]
+	if _, err := r.blobs.PutBytes(ctx, name, msg.Data); err != nil {
+		return err
+	}
+	msg.Header.Set(events.HeaderBlob, name)
+	msg.Data = nil
+	return nil
+}
+
+// JetStream error codes that mean the stream is full or short of resources.
+const (
+	codeStoreFailed  = 10077
+	codeNoResources  = 10023
+	codeNoMemory     = 10028
+	codeNoStorage    = 10047
+	codeMaxMsgsPerSj = 10122
+)
+
+func isFull(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode {
+		case codeStoreFailed, codeNoResources, codeNoMemory, codeNoStorage, codeMaxMsgsPerSj:
+			return true
+		}
+	}
+	return false
+}
+
+// flush waits until all that was sent for m is stored, repeating what was not:
+// a full stream and a lost broker both mean to keep the message and wait. It
+// fails only if the stage stops first or the broker will never take a message.
+func (r *runner) flush(m *Message) error {
+	defer func() { m.pending = nil }()
+	blocked := false
+	for i := range m.pending {
+		p := &m.pending[i]
+		for attempt := 1; ; attempt++ {
+			err := r.await(p.future)
+			if err == nil {
+				break
+			}
+			if r.working.Err() != nil {
+				return fmt.Errorf("stopped before %s was stored: %w", p.msg.Subject, err)
+			}
+			if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrBadHeaderMsg) {
+				return fault.Wrap(err, fault.Execution, "unpublishable", "NATS does not take the message for %s", p.msg.Subject)
+			}
+			if !blocked {
+				blocked = true
+				r.full.Inc()
+				defer r.full.Dec()
+				defer r.env.Health.update(r.stage.Name, func(h *StageHealth) { h.Full = "" })
+				r.env.Health.update(r.stage.Name, func(h *StageHealth) { h.Full = p.msg.Subject + ": " + err.Error() })
+				if !isFull(err) {
+					r.log.Warn().Err(err).Str("subject", p.msg.Subject).Msg("cannot publish; keeping the message and trying again")
+				}
+			}
+			sleep(r.working, min(r.jitter(20*time.Millisecond<<min(attempt, 6)), time.Second))
+			if len(p.msg.Data) > r.limit {
+				if err := r.check(r.working, p.msg); err != nil {
+					continue
+				}
+			}
+			p.future, err = r.publish(p.msg)
+			if err != nil {
+				p.future = failedFuture{err: err, msg: p.msg}
+			}
+		}
+	}
+	return nil
+}
+
+var errNotSent = errors.New("not sent")
+
+// await returns the outcome of one publish.
+func (r *runner) await(f jetstream.PubAckFuture) error {
+	switch f := f.(type) {
+	case nil:
+		return errNotSent
+	case failedFuture:
+		return f.err
+	}
+	select {
+	case <-f.Ok():
+		return nil
+	case err := <-f.Err():
+		return err
+	case <-r.working.Done():
+		return r.working.Err()
+	}
+}
+
+// failedFuture carries an error that publishing returned at once.
+type failedFuture struct {
+	jetstream.PubAckFuture
+	err error
+	msg *nats.Msg
+}
+
+// keepAlive tells the server that what is in hand is being worked on.
+func (r *runner) keepAlive() {
+	every := r.env.Settings.AckWait / 3
+	for sleep(r.working, every/2) {
+		now := time.Now()
+		r.mu.Lock()
+		var due []*Message
+		for _, m := range r.hand {
+			due = append(due, m)
+		}
+		r.mu.Unlock()
+		for _, m := range due {
+			m.mu.Lock()
+			if now.Sub(m.touched) >= every {
+				m.touched = now
+				if err := m.raw.InProgress(); err != nil {
+					r.log.Debug().Err(err).Msg("keeping a message alive")
+				}
+			}
+			m.mu.Unlock()
+		}
+	}
+}
+
+// watchBacklog keeps the gauges of what waits in the stream.
+func (r *runner) watchBacklog() {
+	for {
+		ctx, cancel := context.WithTimeout(r.working, 3*time.Second)
+		info, err := r.cons.Info(ctx)
+		cancel()
+		if err == nil {
+			r.env.Metrics.backlog.WithLabelValues(r.stage.Name).Set(float64(info.NumPending))
+			r.env.Metrics.parked.WithLabelValues(r.stage.Name).Set(float64(info.NumAckPending))
+		}
+		if !sleep(r.working, 5*time.Second) {
+			return
+		}
+	}
+}
+
+// serve registers the stage as a NATS micro service with its endpoints.
+func (r *runner) serve() (micro.Service, error) {
+	svc, err := micro.AddService(r.env.Conn, micro.Config{
+		Name: r.stage.Name, Version: r.env.Version, Description: "Sluice " + r.stage.Name,
+		Metadata: map[string]string{"fingerprint": r.stage.Fingerprint, "stream": r.stage.In.Stream},
+		StatsHandler: func(*micro.Endpoint) any {
+			for _, h := range r.env.Health.Stages() {
+				if h.Stage == r.stage.Name {
+					return h
+				}
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register the service: %w", err)
+	}
+	for _, e := range r.stage.Endpoints {
+		slots := make(chan struct{}, 16)
+		err := svc.AddEndpoint(e.Name, micro.HandlerFunc(func(req micro.Request) {
+			slots <- struct{}{}
+			go func() {
+				defer func() { <-slots }()
+				reply, err := e.answer(r.working, req.Data())
+				if err == nil {
+					err = req.Respond(reply)
+				} else {
+					f := fault.From(err)
+					err = req.Error(f.Class.String(), events.CleanHeader(f.Message, 500), nil)
+				}
+				if err != nil {
+					r.log.Warn().Err(err).Str("endpoint", e.Name).Msg("answering")
+				}
+			}()
+		}), micro.WithEndpointSubject(e.Subject))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("add the endpoint %s: %w", e.Name, err), svc.Stop())
+		}
+	}
+	return svc, nil
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// jitter returns d less up to half of it, so that replicas do not move in step.
+func (r *runner) jitter(d time.Duration) time.Duration {
+	return d - time.Duration(rand.Int64N(int64(d)/2+1))
+}

@@ -1,0 +1,180 @@
+// Package stage is the runtime that every stage of Sluice runs on.
+//
+// A stage is one function of the message it consumes (or of a batch of them).
+// The function reads, works, and says what to publish; the runtime pulls,
+// publishes, waits for every acknowledgement, and only then acknowledges the
+// input. So whatever dies on any line, the input comes again, and because IDs
+// are derived the effect happens once.
+//
+// The runtime also owns failures. A fault class (package fault) decides:
+// Unavailable is tried again with growing delays and then dead-lettered,
+// Execution and Validation are dead-lettered at once, RateLimited, CostLimit and
+// Halt keep the message in hand, or park it, and count nothing. Failures are
+// counted in the KV bucket "retries" and not by deliveries, so that a restart,
+// a drain or a hold burns no retry. A message that was in hand when its process
+// died, again and again, is dead-lettered as "crash-loop" before it is tried
+// once more.
+//
+// A full downstream stream is backpressure: the message stays in hand, and the
+// full hand stops the pulls.
+package stage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"sluice/pkg/fault"
+)
+
+// Route is where messages come from: a stream and a subject of it.
+type Route struct {
+	Stream  string
+	Subject string // may have wildcards; empty = all of the stream
+}
+
+// Stage is one step of the pipeline. Exactly one of Handle and HandleBatch is set.
+type Stage struct {
+	// Name is one word and the same everywhere: durable consumer, metric
+	// label, dead-letter subject, micro service.
+	Name string
+	In   Route
+	// Handle works on one message. What it gave to Message.Publish is sent if
+	// it returns nil and dropped otherwise.
+	Handle func(ctx context.Context, m *Message) error
+	// HandleBatch works on several messages at once and calls Message.Fail for
+	// those that fail. A batch holds whatever arrived within Batch.Wait.
+	HandleBatch func(ctx context.Context, batch []*Message)
+	Batch       Batch
+	// Workers is how many calls run at once.
+	Workers int
+	// Identify names the document of a message that does not say so in its
+	// headers. The first stage needs it, so that even a message that cannot be
+	// handled has a name. Optional.
+	Identify func(m *Message)
+	// Observer marks a stage that looks on (at EVENTS): it reports no events
+	// of its own, or it would feed itself.
+	Observer bool
+	// Endpoints are served by request and reply while the stage runs.
+	Endpoints []Endpoint
+	// Fingerprint says what determines this stage's output. It is published in
+	// the KV bucket "pipeline" for the duplicate check. Optional.
+	Fingerprint string
+}
+
+// Batch bounds one call of HandleBatch.
+type Batch struct {
+	Items int
+	Wait  time.Duration // for the batch to fill, from its first message
+}
+
+// Endpoint answers requests on Subject with JSON.
+type Endpoint struct {
+	Name    string
+	Subject string
+	Handle  func(ctx context.Context, request []byte) (any, error)
+}
+
+// Settings tune the runtime. The tags are read by kong; the defaults work.
+type Settings struct {
+	AckWait     time.Duration `name:"ack-wait" env:"SLUICE_ACK_WAIT" default:"30s" help:"Redeliver a message whose process has been silent for this long."`
+	MaxRetries  int           `name:"max-retries" env:"SLUICE_MAX_RETRIES" default:"3" help:"Failed attempts after the first before a message is dead-lettered."`
+	RetryDelay  time.Duration `name:"retry-delay" env:"SLUICE_RETRY_DELAY" default:"1s" help:"Delay before the first retry; doubles, with jitter."`
+	RetryCap    time.Duration `name:"retry-cap" env:"SLUICE_RETRY_CAP" default:"2m" help:"Longest delay between retries."`
+	MaxCrashes  int           `name:"max-crashes" env:"SLUICE_MAX_CRASHES" default:"3" help:"Times a message may die with its process before it is dead-lettered."`
+	MaxInFlight int           `name:"max-in-flight" env:"SLUICE_MAX_IN_FLIGHT" default:"20000" help:"Messages delivered and not yet acknowledged, parked retries included, over all replicas."`
+	Grace       time.Duration `name:"grace" env:"SLUICE_GRACE" default:"20s" help:"Time to finish what is in hand after SIGTERM."`
+}
+
+// DefaultSettings returns the defaults of the tags, for use without kong.
+func DefaultSettings() Settings {
+	return Settings{
+		AckWait: 30 * time.Second, MaxRetries: 3, RetryDelay: time.Second, RetryCap: 2 * time.Minute,
+		MaxCrashes: 3, MaxInFlight: 20_000, Grace: 20 * time.Second,
+	}
+}
+
+// Validate names the first setting that cannot work.
+func (s Settings) Validate() error {
+	switch {
+	case s.AckWait < time.Second:
+		return fmt.Errorf("ack-wait is %v, want at least 1s", s.AckWait)
+	case s.MaxRetries < 0:
+		return fmt.Errorf("max-retries is %d, want 0 or more", s.MaxRetries)
+	case s.RetryDelay <= 0 || s.RetryCap < s.RetryDelay:
+		return fmt.Errorf("retry-delay %v and retry-cap %v: want 0 < delay <= cap", s.RetryDelay, s.RetryCap)
+	case s.MaxCrashes < 1:
+		return fmt.Errorf("max-crashes is %d, want 1 or more", s.MaxCrashes)
+	case s.MaxInFlight < 1:
+		return fmt.Errorf("max-in-flight is %d, want 1 or more", s.MaxInFlight)
+	case s.Grace < 0:
+		return fmt.Errorf("grace is %v, want 0 or more", s.Grace)
+	}
+	return nil
+}
+
+// Env is what a stage runs in. Several stages of one process share it.
+type Env struct {
+	Conn     *nats.Conn
+	JS       jetstream.JetStream
+	Log      zerolog.Logger
+	Metrics  *Metrics
+	Health   *Health
+	Settings Settings
+	Version  string // of the build, for micro; a semantic version
+}
+
+// NewEnv returns an Env on a connection, with its own metrics and health.
+func NewEnv(nc *nats.Conn, log zerolog.Logger, s Settings) (*Env, error) {
+	if err := s.Validate(); err != nil {
+		return nil, fault.Wrap(err, fault.Halt, "configuration", "the stage settings cannot work")
+	}
+	js, err := jetstream.New(nc,
+		jetstream.WithPublishAsyncMaxPending(4096),
+		jetstream.WithPublishAsyncTimeout(10*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	return &Env{
+		Conn: nc, JS: js, Log: log, Metrics: NewMetrics(), Health: NewHealth(nc),
+		Settings: s, Version: "0.1.0",
+	}, nil
+}
+
+func (s *Stage) validate() error {
+	switch {
+	case s.Name == "":
+		return errors.New("the stage has no name")
+	case s.In.Stream == "":
+		return fmt.Errorf("stage %s: no input stream", s.Name)
+	case (s.Handle == nil) == (s.HandleBatch == nil):
+		return fmt.Errorf("stage %s: set one of Handle and HandleBatch", s.Name)
+	}
+	if s.Workers < 1 {
+		s.Workers = 1
+	}
+	if s.HandleBatch == nil {
+		s.Batch = Batch{Items: 1}
+	}
+	if s.Batch.Items < 1 {
+		s.Batch.Items = 64
+	}
+	return nil
+}
+
+// answer runs an endpoint's function, so that neither a panic nor an error is
+// ever silence on the other side.
+func (e Endpoint) answer(ctx context.Context, request []byte) (reply []byte, err error) {
+	defer recovered(&err)
+	v, err := e.Handle(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
+}
