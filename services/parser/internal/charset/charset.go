@@ -113,15 +113,10 @@ func declaredOrDetected(data []byte, declared string) string {
 	}
 	name := strings.ToLower(chardet.Detect(sample).Encoding)
 	switch name {
-	case "", "ascii", "utf-8", "iso-8859-1", "iso-8859-15", "macroman", "latin-1", "windows-1252":
+	case "", "ascii", "utf-8", "iso-8859-1", "iso-8859-15", "macroman", "latin-1", "windows-1252", "iso-8859-9", "windows-1254":
 		return latin(sample)
 	case "iso-8859-7", "windows-1253":
 		return greek(sample)
-	case "iso-8859-9", "windows-1254":
-		if !isTurkish(sample) {
-			return latin(sample)
-		}
-		return "windows-1254"
 	}
 	enc, canonical, ok := lookup(name)
 	if !ok || !fits(sample, enc, canonical) {

@@ -64,7 +64,8 @@ var doubleBytes = [...]doubleByte{
 		single: func(c byte) bool { return c >= 0xa1 && c <= 0xdf },
 		common: func(l, t byte) bool {
 			return l >= 0x81 && l <= 0x83 || l >= 0x88 && l <= 0x97 ||
-				l >= 0xfa && t >= 0x80 // IBM's extension: names such as 髙; before ASCII, an ü
+				// IBM's extension, with names such as 髙; before ASCII, an î or ü.
+				(l == 0xed || l == 0xee || l >= 0xfa) && t >= 0x80
 		},
 	},
 	{
@@ -230,6 +231,8 @@ func latin(sample []byte) string {
 		caron >= 2 && czech >= 2 && czech > western,
 		hungarian >= 3 && western == 0:
 		return "windows-1250"
+	case isTurkish(sample):
+		return "windows-1254"
 	}
 	return "windows-1252"
 }
@@ -248,14 +251,16 @@ func greek(sample []byte) string {
 	return "windows-1253"
 }
 
-// isTurkish reports whether sample has letters that windows-1254 has in place
-// of the Icelandic ones of windows-1252.
+// isTurkish reports whether sample has the letters that windows-1254 has in
+// place of Icelandic ones, and none of the vowels that come with those.
 func isTurkish(sample []byte) bool {
 	letters := 0
 	for _, c := range sample {
 		switch c {
 		case 0xd0, 0xdd, 0xde, 0xf0, 0xfd, 0xfe:
 			letters++
+		case 0xe1, 0xe6, 0xed, 0xf3, 0xfa:
+			return false
 		}
 	}
 	return letters >= 2
