@@ -21,6 +21,9 @@ type Reference struct {
 	ContentType string            `json:"content_type,omitempty"`
 	Charset     string            `json:"charset,omitempty"`
 	Meta        map[string]string `json:"meta,omitempty"`
+	// Version pins an object: a reference to a version that was replaced is
+	// superseded by the reference to its replacement.
+	Version string `json:"version,omitempty"`
 }
 
 // Deletion asks for a document to be removed everywhere. Subject docs.delete.

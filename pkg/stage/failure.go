@@ -62,20 +62,25 @@ func (r *runner) examine(batch []*Message) (ready, suspects []*Message) {
 				WithHint("look at the %s's last log lines and memory limit, then replay", r.stage.Name))
 			continue
 		}
-		rec.Starts++
-		if err := r.note(m); err != nil {
-			m.Log().Warn().Err(err).Msg("cannot note the attempt; the message goes back")
-			rec.Starts--
-			r.release(m)
-			continue
-		}
-		if rec.Starts > 1 {
-			suspects = append(suspects, m)
-		} else {
+		if rec.Starts > 0 {
+			suspects = append(suspects, m) // noted when its turn comes, or it would be blamed for another
+		} else if r.begin(m) {
 			ready = append(ready, m)
 		}
 	}
 	return ready, suspects
+}
+
+// begin notes that a redelivered message is about to be handled.
+func (r *runner) begin(m *Message) bool {
+	m.record.Starts++
+	if err := r.note(m); err != nil {
+		m.Log().Warn().Err(err).Msg("cannot note the attempt; the message goes back")
+		m.record.Starts--
+		r.release(m)
+		return false
+	}
+	return true
 }
 
 func (r *runner) lookUp(m *Message) (*record, error) {

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type Message struct {
 	record    *record // what the KV bucket "retries" says; nil if it was not asked
 	blob      string  // the object that holds the body, if it did not fit
 	held      bool
+	after     []func(context.Context) error
 }
 
 type published struct {
@@ -87,6 +89,11 @@ func (m *Message) EmitNow(e events.Event, key string) {
 // Fail marks the message of a batch as failed. See package fault for what follows.
 func (m *Message) Fail(err error) { m.err = err }
 
+// After has f run once the message is acknowledged and the server has said so:
+// for removing what the message referred to. If the process dies before f,
+// f does not run.
+func (m *Message) After(f func(context.Context) error) { m.after = append(m.after, f) }
+
 // Drop forgets what Publish and Emit have collected.
 func (m *Message) Drop() { m.out = nil }
 
@@ -113,15 +120,18 @@ func (m *Message) event(e events.Event, key string) *nats.Msg {
 // stamp puts the identity on an outgoing message. Whoever handles it next
 // finds it there before looking at the body.
 func (m *Message) stamp(h nats.Header) {
-	h.Set(events.HeaderCorrelationID, m.CorrelationID)
-	h.Set(events.HeaderDocumentID, m.Document)
-	h.Set(events.HeaderRevision, m.Revision.String())
-	h.Set(events.HeaderTenant, m.Tenant)
-	if m.Name != "" {
-		h.Set(events.HeaderFilename, events.CleanHeader(m.Name, maxName))
+	set := func(k, v string) {
+		if v != "" {
+			h.Set(k, v)
+		}
 	}
-	if t := m.Header.Get(events.HeaderTraceparent); t != "" {
-		h.Set(events.HeaderTraceparent, t)
+	set(events.HeaderCorrelationID, m.CorrelationID)
+	set(events.HeaderTenant, m.Tenant)
+	set(events.HeaderFilename, events.CleanHeader(m.Name, maxName))
+	set(events.HeaderTraceparent, events.CleanHeader(m.Header.Get(events.HeaderTraceparent), 64))
+	if m.Document != "" {
+		h.Set(events.HeaderDocumentID, m.Document)
+		h.Set(events.HeaderRevision, m.Revision.String())
 	}
 }
 

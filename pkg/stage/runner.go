@@ -384,7 +384,9 @@ func (r *runner) process(batch []*Message) {
 	for _, m := range suspects {
 		// Alone in the process: if this one kills it, no other is blamed.
 		r.alone.Lock()
-		r.handle([]*Message{m})
+		if r.begin(m) {
+			r.handle([]*Message{m})
+		}
 		r.alone.Unlock()
 	}
 }
@@ -446,7 +448,7 @@ func (r *runner) call(batch []*Message) {
 	began := time.Now()
 	loaded := batch[:0:0]
 	for _, m := range batch {
-		m.out, m.began = nil, began
+		m.out, m.after, m.began = nil, nil, began
 		if m.err = r.load(m); m.err == nil {
 			loaded = append(loaded, m)
 		}
@@ -527,18 +529,34 @@ func (r *runner) finish(batch []*Message) (failed []*Message) {
 		r.forget(m)
 		// Dying before this line means a redelivery, which repeats the same
 		// message IDs. A lost acknowledgement means the same.
-		if err := m.delivery().Ack(); err != nil {
+		if m.blob != "" || len(m.after) > 0 {
+			r.ackThenClean(m)
+		} else if err := m.delivery().Ack(); err != nil {
 			m.Log().Debug().Err(err).Msg("acknowledging; the message will come again")
 		}
 		r.done.Inc()
 		r.drop(m)
-		if m.blob != "" {
-			if err := r.blobs.Delete(r.working, m.blob); err != nil {
-				m.Log().Debug().Err(err).Msg("removing the body; its expiry will")
-			}
-		}
 	}
 	return failed
+}
+
+// ackThenClean removes what an input referred to, but only after the server has
+// confirmed that the input will not come again and look for it.
+func (r *runner) ackThenClean(m *Message) {
+	ctx, cancel := context.WithTimeout(r.working, 10*time.Second)
+	defer cancel()
+	if err := m.delivery().DoubleAck(ctx); err != nil {
+		m.Log().Debug().Err(err).Msg("acknowledging; the message will come again")
+		return
+	}
+	if m.blob != "" {
+		m.after = append(m.after, func(ctx context.Context) error { return r.blobs.Delete(ctx, m.blob) })
+	}
+	for _, f := range m.after {
+		if err := f(ctx); err != nil {
+			m.Log().Warn().Err(err).Msg("cleaning up after the message; expiry will")
+		}
+	}
 }
 
 // send starts publishing msg for m; flush waits for the outcome.

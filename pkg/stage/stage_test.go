@@ -1,0 +1,417 @@
+package stage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/natstest"
+	"sluice/pkg/stage"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// quick makes failures visible within a test's patience.
+func quick() stage.Settings {
+	s := stage.DefaultSettings()
+	s.AckWait, s.RetryDelay, s.RetryCap, s.Grace = 2*time.Second, 20*time.Millisecond, 100*time.Millisecond, 3*time.Second
+	return s
+}
+
+var doc = events.DocumentID("acme", "a.md")
+
+func publish(t *testing.T, js jetstream.JetStream, subject, id, body string) {
+	t.Helper()
+	msg := nats.NewMsg(subject)
+	msg.Header.Set(events.HeaderDocumentID, doc)
+	msg.Header.Set(events.HeaderRevision, "7")
+	msg.Header.Set(events.HeaderTenant, "acme")
+	msg.Header.Set(events.HeaderCorrelationID, "corr-1")
+	msg.Header.Set(events.HeaderMsgID, id)
+	msg.Data = []byte(body)
+	if _, err := js.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func collect(t *testing.T, nc *nats.Conn, subject string) func() []*nats.Msg {
+	t.Helper()
+	var mu sync.Mutex
+	var all []*nats.Msg
+	sub, err := nc.Subscribe(subject, func(m *nats.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, m)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sub.Unsubscribe() })
+	return func() []*nats.Msg {
+		mu.Lock()
+		defer mu.Unlock()
+		return append([]*nats.Msg(nil), all...)
+	}
+}
+
+func empty(t *testing.T, js jetstream.JetStream, stream string) {
+	t.Helper()
+	natstest.Eventually(t, 10*time.Second, stream+" is empty", func() bool {
+		s, err := js.Stream(t.Context(), stream)
+		return err == nil && s.CachedInfo().State.Msgs == 0
+	})
+}
+
+// A newcomer's stage: one function and configuration.
+func TestATranslatorIsOneFunction(t *testing.T) {
+	topology := broker.DefaultTopology()
+	topology.Extra = []broker.Handoff{{Stream: "TRANSLATED", Subjects: []string{"docs.translated"}}}
+	url := natstest.Start(t, topology)
+	env := natstest.Env(t, url, quick())
+	got := collect(t, env.Conn, "docs.translated")
+	natstest.Run(t, env, stage.Stage{
+		Name: "translator", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}, Workers: 2,
+		Handle: func(_ context.Context, m *stage.Message) error {
+			m.Publish("docs.translated", events.TypeParsed, "", []byte(strings.ToUpper(string(m.Data))))
+			return nil
+		},
+	})
+	for i := range 20 {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), fmt.Sprint("text ", i))
+	}
+	// One document revision sends one message of a type: repeats are recognised.
+	natstest.Eventually(t, 10*time.Second, "translated", func() bool { return len(got()) == 20 })
+	empty(t, env.JS, events.StreamParsed)
+	m := got()[0]
+	if !strings.HasPrefix(string(m.Data), "TEXT ") || m.Header.Get(events.HeaderCorrelationID) != "corr-1" ||
+		m.Header.Get(events.HeaderDocumentID) != doc || m.Header.Get(events.HeaderTenant) != "acme" {
+		t.Errorf("got %q with headers %v", m.Data, m.Header)
+	}
+	s, err := env.JS.Stream(t.Context(), "TRANSLATED")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.Msgs; n != 1 {
+		t.Errorf("%d messages stored, want 1: the same document revision was translated 20 times", n)
+	}
+}
+
+func TestFaultClasses(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		fail     func(n int) error // of attempt n, from 1
+		attempts int
+		dead     string // reason, or "" when it succeeds
+		events   string // a subject that must be seen
+	}{
+		{"unavailable is tried again", func(n int) error {
+			if n <= 3 {
+				return errors.New("connection refused")
+			}
+			return nil
+		}, 4, "", "retried"},
+		{"unavailable ends as a dead letter", func(int) error { return fault.New(fault.Unavailable, "down", "it is down") }, 4, "down", "failed"},
+		{"validation is not tried again", func(int) error { return fault.Invalid("empty", "no text") }, 1, "empty", "failed"},
+		{"a panic is a dead letter", func(int) error { panic("index out of range") }, 1, "panic", "failed"},
+		{"rate limits count nothing", func(n int) error {
+			if n <= 6 {
+				return fault.New(fault.RateLimited, "rate", "slow down").After(10 * time.Millisecond)
+			}
+			return nil
+		}, 7, "", "held"},
+		{"holds for money count nothing", func(n int) error {
+			if n <= 6 {
+				return fault.New(fault.CostLimit, "budget", "budget global/day")
+			}
+			return nil
+		}, 7, "", "held"},
+		{"a parked tenant counts nothing", func(n int) error {
+			if n <= 6 {
+				return &fault.Error{Class: fault.CostLimit, Reason: "budget", Message: "budget tenant.acme/day", Park: true}
+			}
+			return nil
+		}, 7, "", "held"},
+		{"a halt keeps the work", func(n int) error {
+			if n <= 6 {
+				return fault.New(fault.Halt, "invalid_api_key", "the key is refused")
+			}
+			return nil
+		}, 7, "", "held"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+			dead := collect(t, env.Conn, events.SubjectDeadPrefix+"worker")
+			told := collect(t, env.Conn, events.SubjectEventPrefix+doc+"."+tc.events)
+			var attempts, others atomic.Int64
+			natstest.Run(t, env, stage.Stage{
+				Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+				Handle: func(_ context.Context, m *stage.Message) error {
+					if string(m.Data) != "bad" {
+						others.Add(1)
+						return nil
+					}
+					return tc.fail(int(attempts.Add(1)))
+				},
+			})
+			publish(t, env.JS, events.SubjectParsed, "bad", "bad")
+			publish(t, env.JS, events.SubjectParsed, "good", "good")
+			empty(t, env.JS, events.StreamParsed)
+			if n := attempts.Load(); n != int64(tc.attempts) {
+				t.Errorf("%d attempts, want %d", n, tc.attempts)
+			}
+			if others.Load() != 1 {
+				t.Errorf("the good message was handled %d times", others.Load())
+			}
+			natstest.Eventually(t, 5*time.Second, tc.events+" told", func() bool { return len(told()) > 0 })
+			if tc.dead == "" {
+				if d := dead(); len(d) != 0 {
+					t.Errorf("dead letter %v", d[0].Header)
+				}
+				return
+			}
+			natstest.Eventually(t, 5*time.Second, "dead letter", func() bool { return len(dead()) == 1 })
+			d := dead()[0]
+			if d.Header.Get(events.HeaderFailureReason) != tc.dead || string(d.Data) != "bad" ||
+				d.Header.Get(events.HeaderOriginSubject) != events.SubjectParsed || d.Header.Get(events.HeaderCorrelationID) != "corr-1" ||
+				d.Header.Get(events.HeaderFailureAttempts) != fmt.Sprint(tc.attempts) {
+				t.Errorf("dead letter %q %v", d.Data, d.Header)
+			}
+			if got, _ := env.JS.KeyValue(t.Context(), events.BucketRetries); got != nil {
+				if keys, _ := got.Keys(t.Context()); len(keys) != 0 {
+					t.Errorf("retry records left: %v", keys)
+				}
+			}
+		})
+	}
+}
+
+func TestABatchLosesOnlyItsBadItem(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+	dead := collect(t, env.Conn, events.SubjectDeadPrefix+">")
+	var handled atomic.Int64
+	natstest.Run(t, env, stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2, Batch: stage.Batch{Items: 16, Wait: 20 * time.Millisecond},
+		HandleBatch: func(_ context.Context, batch []*stage.Message) {
+			for _, m := range batch {
+				switch string(m.Data) {
+				case "13":
+					m.Fail(fault.Invalid("unlucky", "thirteen"))
+				case "17":
+					panic("seventeen")
+				default:
+					handled.Add(1)
+				}
+			}
+		},
+	})
+	for i := range 40 {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), fmt.Sprint(i))
+	}
+	empty(t, env.JS, events.StreamParsed)
+	natstest.Eventually(t, 5*time.Second, "dead letters", func() bool { return len(dead()) == 2 })
+	if handled.Load() < 38 {
+		t.Errorf("%d good items handled, want 38", handled.Load())
+	}
+}
+
+func TestAFullDownstreamIsBackpressure(t *testing.T) {
+	topology := broker.DefaultTopology()
+	topology.Extra = []broker.Handoff{{Stream: "SMALL", Subjects: []string{"small"}}}
+	env := natstest.Env(t, natstest.Start(t, topology), quick())
+	s, err := env.JS.Stream(t.Context(), "SMALL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.MaxMsgs = 3
+	if _, err := env.JS.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	dead := collect(t, env.Conn, events.SubjectDeadPrefix+">")
+	natstest.Run(t, env, stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+		Handle: func(_ context.Context, m *stage.Message) error {
+			m.Publish("small", "x/1", string(m.Data), m.Data)
+			return nil
+		},
+	})
+	for i := range 200 {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), fmt.Sprint(i))
+	}
+	natstest.Eventually(t, 10*time.Second, "SMALL is full and says so", func() bool {
+		st := env.Health.Stages()
+		return len(st) == 1 && strings.Contains(st[0].Full, "small")
+	})
+	cons, err := env.JS.CreateConsumer(t.Context(), "SMALL", jetstream.ConsumerConfig{AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	natstest.Eventually(t, 60*time.Second, "all 200 passed", func() bool {
+		b, err := cons.Fetch(50, jetstream.FetchMaxWait(200*time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for m := range b.Messages() {
+			seen[string(m.Data())]++
+			if err := m.DoubleAck(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return len(seen) == 200
+	})
+	empty(t, env.JS, events.StreamParsed)
+	for k, n := range seen {
+		if n != 1 {
+			t.Errorf("%s passed %d times", k, n)
+		}
+	}
+	if len(dead()) != 0 {
+		t.Error("backpressure made dead letters")
+	}
+}
+
+func TestDrainFinishesWhatIsInHand(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	env := natstest.Env(t, url, quick())
+	begun, finish := make(chan struct{}, 100), make(chan struct{})
+	var done atomic.Int64
+	st := stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+		Handle: func(ctx context.Context, _ *stage.Message) error {
+			begun <- struct{}{}
+			select {
+			case <-finish:
+				done.Add(1)
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+	}
+	stop := natstest.Run(t, env, st)
+	for i := range 10 {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), fmt.Sprint(i))
+	}
+	<-begun
+	time.AfterFunc(100*time.Millisecond, func() { close(finish) })
+	stop()
+	if n := done.Load(); n != 1 {
+		t.Errorf("%d handled while draining, want the one in hand", n)
+	}
+	// The others went back at once, not after ack-wait, and burned nothing.
+	env2 := natstest.Env(t, url, quick())
+	natstest.Run(t, env2, st)
+	empty(t, env2.JS, events.StreamParsed)
+	if n := done.Load(); n != 10 {
+		t.Errorf("%d handled, want 10, each once", n)
+	}
+}
+
+func TestAMessageThatNeverSurvivesIsACrashLoop(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	s := quick()
+	s.AckWait, s.Grace = time.Second, 0
+	dead := collect(t, natstest.Connect(t, url), events.SubjectDeadPrefix+">")
+	env := natstest.Env(t, url, s)
+	publish(t, env.JS, events.SubjectParsed, "killer", "killer")
+	for i := range 5 {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), "innocent")
+	}
+	var innocents atomic.Int64
+	crashes := 0
+	for ; crashes < 10 && len(dead()) == 0; crashes++ {
+		// A process that dies keeps nothing: the connection is cut with the
+		// handler still in the message, and nothing is acknowledged or returned.
+		env := natstest.Env(t, url, s)
+		ctx, cancel := context.WithCancel(context.Background())
+		hit, over := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		go func() {
+			defer close(over)
+			_ = stage.Run(ctx, env, stage.Stage{
+				Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 4,
+				Handle: func(_ context.Context, m *stage.Message) error {
+					if string(m.Data) == "killer" {
+						once.Do(func() { env.Conn.Close(); close(hit) })
+						return nil
+					}
+					innocents.Add(1)
+					return nil
+				},
+			})
+		}()
+		natstest.Eventually(t, 20*time.Second, "a crash or a dead letter", func() bool {
+			select {
+			case <-hit:
+				return true
+			default:
+				return len(dead()) > 0
+			}
+		})
+		cancel()
+		<-over
+	}
+	d := dead()
+	if len(d) != 1 || d[0].Header.Get(events.HeaderFailureReason) != "crash-loop" || string(d[0].Data) != "killer" {
+		for _, m := range d {
+			t.Logf("%q %v", m.Data, m.Header)
+		}
+		t.Fatalf("%d dead letters after %d crashes", len(d), crashes)
+	}
+	if innocents.Load() < 5 {
+		t.Errorf("%d innocents handled, want all 5", innocents.Load())
+	}
+}
+
+func TestLargeBodiesTravelByReference(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+	big := strings.Repeat("0123456789abcdef", 200_000) // 3.2 MB
+	var got atomic.Int64
+	natstest.Run(t, env,
+		stage.Stage{
+			Name: "maker", In: stage.Route{Stream: events.StreamDocuments}, Workers: 1,
+			Identify: func(m *stage.Message) { m.Document, m.Revision = doc, events.Revision(m.Seq) },
+			Handle: func(_ context.Context, m *stage.Message) error {
+				m.Publish(events.SubjectParsed, events.TypeParsed, "", []byte(big))
+				return nil
+			},
+		},
+		stage.Stage{
+			Name: "reader", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+			Handle: func(_ context.Context, m *stage.Message) error {
+				if string(m.Data) != big {
+					return fault.Invalid("differs", "%d bytes came", len(m.Data))
+				}
+				got.Add(1)
+				return nil
+			},
+		})
+	publish(t, env.JS, "docs.submit.x", "1", "go")
+	natstest.Eventually(t, 10*time.Second, "the body arrived", func() bool { return got.Load() == 1 })
+	empty(t, env.JS, events.StreamParsed)
+	natstest.Eventually(t, 5*time.Second, "the blob is removed", func() bool {
+		store, err := env.JS.ObjectStore(t.Context(), events.StoreBlobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = store.List(t.Context())
+		return errors.Is(err, jetstream.ErrNoObjectsFound)
+	})
+}
