@@ -14,6 +14,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"pgregory.net/rapid"
+
 	"sluice/pkg/fault"
 )
 
@@ -160,7 +162,7 @@ func TestEveryCharacter(t *testing.T) {
 }
 
 // consistent checks what must hold of any text, valid UTF-8 or not.
-func consistent(t testing.TB, e *Encoding, s string) {
+func consistent(t rapid.TB, e *Encoding, s string) {
 	t.Helper()
 	tokens := e.Encode(nil, s)
 	if got := e.decode(tokens); got != s {
