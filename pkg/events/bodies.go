@@ -63,7 +63,6 @@ type About struct {
 	Facts       Facts             `json:"facts"`
 	Meta        map[string]string `json:"meta,omitempty"`
 	Warnings    []string          `json:"warnings,omitempty"`
-	ReplyTo     string            `json:"reply_to,omitempty"` // subject that wants the final state
 }
 
 // Parsed is a document as Markdown. Subject docs.parsed.
@@ -124,7 +123,6 @@ type Tombstone struct {
 	Tenant   string   `json:"tenant"`
 	Name     string   `json:"name,omitempty"`
 	Confirm  string   `json:"confirm,omitempty"`
-	ReplyTo  string   `json:"reply_to,omitempty"`
 }
 
 // EncodeVector returns v as little-endian float32.
@@ -168,6 +166,9 @@ func Decode[T any, P body[T]](data []byte) (*T, error) {
 	return v, nil
 }
 
+// DecodeDocument reads an entry of the bucket "documents".
+func DecodeDocument(data []byte) (*Document, error) { return Decode[Document](data) }
+
 // Encode returns v as JSON. The bodies of this package cannot fail to encode.
 func Encode(v any) []byte {
 	b, err := json.Marshal(v)
@@ -193,6 +194,8 @@ func kind(v any) string {
 		return TypeTombstone
 	case *Event:
 		return TypeEvent
+	case *Document:
+		return "document"
 	}
 	return "known"
 }
@@ -333,4 +336,11 @@ func (t *Tombstone) check() error {
 		return malformed("field revision is missing")
 	}
 	return nil
+}
+
+func (d *Document) check() error {
+	if err := checkVersion(d.V); err != nil {
+		return err
+	}
+	return checkID("document", d.Document)
 }

@@ -118,3 +118,18 @@ func CleanHeader(s string, limit int) string {
 	}
 	return s[:limit]
 }
+
+// SafeReply returns the subject if a stranger may choose it for an answer: one
+// that reaches neither the pipeline nor the server. Otherwise it returns "".
+func SafeReply(subject string) string {
+	for _, p := range []string{"docs.", "cost.", "sluice.", "budget.", "$"} {
+		if strings.HasPrefix(subject, p) {
+			return ""
+		}
+	}
+	if subject == "" || len(subject) > 256 || strings.ContainsAny(subject, " \t\r\n*>") ||
+		strings.HasPrefix(subject, ".") || strings.HasSuffix(subject, ".") || strings.Contains(subject, "..") {
+		return ""
+	}
+	return subject
+}

@@ -43,6 +43,7 @@ type Message struct {
 	blob      string  // the object that holds the body, if it did not fit
 	held      bool
 	after     []func(context.Context) error
+	reply     string
 }
 
 type published struct {
@@ -89,6 +90,9 @@ func (m *Message) EmitNow(e events.Event, key string) {
 // Fail marks the message of a batch as failed. See package fault for what follows.
 func (m *Message) Fail(err error) { m.err = err }
 
+// Reply has what is published carry the subject that wants the final state.
+func (m *Message) Reply(subject string) { m.reply = events.SafeReply(subject) }
+
 // After has f run once the message is acknowledged and the server has said so:
 // for removing what the message referred to. If the process dies before f,
 // f does not run.
@@ -103,6 +107,7 @@ func (m *Message) event(e events.Event, key string) *nats.Msg {
 	}
 	e.V, e.Document, e.Revision = events.Version, m.Document, m.Revision
 	e.Tenant, e.Name, e.CorrelationID = m.Tenant, m.Name, m.CorrelationID
+	e.ReplyTo = m.reply
 	e.Stage, e.Time = m.run.stage.Name, time.Now().UTC()
 	if e.Seconds == 0 && !m.began.IsZero() {
 		e.Seconds = time.Since(m.began).Seconds()
@@ -128,6 +133,7 @@ func (m *Message) stamp(h nats.Header) {
 	set(events.HeaderCorrelationID, m.CorrelationID)
 	set(events.HeaderTenant, m.Tenant)
 	set(events.HeaderFilename, events.CleanHeader(m.Name, maxName))
+	set(events.HeaderReplySubject, m.reply)
 	set(events.HeaderTraceparent, events.CleanHeader(m.Header.Get(events.HeaderTraceparent), 64))
 	if m.Document != "" {
 		h.Set(events.HeaderDocumentID, m.Document)
@@ -147,6 +153,7 @@ func (m *Message) identify() {
 	m.Document = h.Get(events.HeaderDocumentID)
 	m.Tenant = h.Get(events.HeaderTenant)
 	m.Name = events.CleanHeader(h.Get(events.HeaderFilename), maxName)
+	m.reply = events.SafeReply(h.Get(events.HeaderReplySubject))
 	if r, err := events.ParseRevision(h.Get(events.HeaderRevision)); err == nil {
 		m.Revision = r
 	}

@@ -1,0 +1,83 @@
+// Package chunker is the second stage: it cuts Markdown into chunks that an
+// embedding model can take, along the structure of the document.
+package chunker
+
+import (
+	"context"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/stage"
+	"sluice/services/chunker/split"
+)
+
+// Name is the stage's name everywhere.
+const Name = "chunker"
+
+// Config configures the stage. The tags are read by kong.
+type Config struct {
+	Strategy  string `name:"strategy" env:"SLUICE_STRATEGY" default:"markdown" enum:"markdown,recursive,sentence,fixed" help:"How documents are cut (${enum})."`
+	Encoding  string `name:"encoding" env:"SLUICE_ENCODING" default:"cl100k_base" enum:"cl100k_base,o200k_base" help:"Vocabulary that tokens are counted in (${enum})."`
+	MaxTokens int    `name:"max-tokens" env:"SLUICE_MAX_TOKENS" default:"512" help:"Most tokens of a chunk."`
+	MinTokens int    `name:"min-tokens" env:"SLUICE_MIN_TOKENS" default:"64" help:"Smaller pieces join their neighbours where the structure allows."`
+	Overlap   int    `name:"overlap" env:"SLUICE_OVERLAP" default:"0" help:"Tokens repeated from the chunk before."`
+}
+
+// Options returns the splitter's options.
+func (c Config) Options() split.Options {
+	return split.Options{
+		Strategy: c.Strategy, Encoding: c.Encoding, MaxTokens: c.MaxTokens, MinTokens: c.MinTokens, Overlap: c.Overlap,
+	}
+}
+
+// Routing and size of the stage, apart from what Config says about chunks.
+type Routing struct {
+	In      stage.Route `kong:"-"` // default: PARSED
+	Workers int         `name:"chunker-workers" env:"SLUICE_CHUNKER_WORKERS" default:"4" help:"Documents cut at once."`
+}
+
+// Stage returns the stage.
+func Stage(cfg Config, routing Routing) (stage.Stage, error) {
+	s, err := split.New(cfg.Options())
+	if err != nil {
+		return stage.Stage{}, fault.Wrap(err, fault.Halt, "configuration", "the chunker's settings cannot work")
+	}
+	if routing.In.Stream == "" {
+		routing.In = stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}
+	}
+	return stage.Stage{
+		Name: Name, In: routing.In, Workers: routing.Workers,
+		Handle:      func(ctx context.Context, m *stage.Message) error { return cut(ctx, s, m) },
+		Fingerprint: cfg.Options().Fingerprint(),
+	}, nil
+}
+
+func cut(ctx context.Context, s *split.Splitter, m *stage.Message) error {
+	p, err := events.Decode[events.Parsed](m.Data)
+	if err != nil {
+		return err
+	}
+	if p.Document != m.Document || p.Revision != m.Revision {
+		return fault.Invalid("malformed-event", "body and headers name different documents or revisions")
+	}
+	pieces, err := s.Split(ctx, p.Markdown, p.Pages)
+	if err != nil {
+		return err
+	}
+	tokens := 0
+	for i, piece := range pieces {
+		c := events.Chunk{
+			V: events.Version, Document: p.Document, Revision: p.Revision, Tenant: p.Tenant,
+			Ordinal: i, Of: len(pieces), Text: p.Markdown[piece.Start:piece.End], Headings: piece.Headings,
+			Start: piece.Start, End: piece.End, Page: piece.Page, Tokens: piece.Tokens, InputTokens: piece.InputTokens,
+		}
+		c.ID = events.ChunkID(p.Document, i, events.TextHash(c.Input()), p.Fingerprint)
+		if i == 0 {
+			c.About = &p.About
+		}
+		m.Publish(events.SubjectChunk, events.TypeChunk, c.ID, events.Encode(c))
+		tokens += piece.Tokens
+	}
+	m.Emit(events.Event{What: events.Chunked, Of: len(pieces), Tokens: tokens}, "")
+	return nil
+}

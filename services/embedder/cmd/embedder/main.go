@@ -1,0 +1,22 @@
+// Command embedder runs the third stage of Sluice: chunks in, vectors out.
+package main
+
+import (
+	"context"
+	"os"
+
+	"sluice/pkg/stage"
+	"sluice/services/embedder"
+)
+
+func main() {
+	os.Exit(stage.Main("embedder", "Gives every chunk a vector.",
+		func(ctx context.Context, env *stage.Env, cfg *embedder.Config) ([]stage.Stage, func() error, error) {
+			p, err := embedder.New(*cfg)
+			if err != nil {
+				return nil, nil, err
+			}
+			s, err := embedder.Stage(ctx, env, *cfg, p)
+			return []stage.Stage{s}, nil, err
+		}))
+}

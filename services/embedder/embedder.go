@@ -1,0 +1,227 @@
+// Package embedder is the third stage: it gives every chunk a vector.
+//
+// Chunks of many documents share a call of the provider. Vectors are checked
+// before they go on, and the same text is not embedded twice: a cache in the KV
+// bucket "cache", shared by all replicas, is asked first.
+package embedder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"time"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/provider"
+	"sluice/pkg/stage"
+	"sluice/services/embedder/check"
+	"sluice/services/embedder/lexical"
+	"sluice/services/embedder/mock"
+)
+
+// Name is the stage's name everywhere.
+const Name = "embedder"
+
+// Config configures the stage. The tags are read by kong.
+type Config struct {
+	Provider string        `name:"embedder" env:"SLUICE_EMBEDDER" default:"local" enum:"local,mock" help:"Who embeds: local is the lexical embedder lex-v1-1536, which matches words and not meanings; mock is for tests (${enum})."`
+	Cache    string        `name:"embedding-cache" env:"SLUICE_EMBEDDING_CACHE" default:"auto" enum:"auto,on,off" help:"Reuse vectors of equal texts; auto is on where that is cheaper than making them again (${enum})."`
+	Workers  int           `name:"embedder-workers" env:"SLUICE_EMBEDDER_WORKERS" default:"2" help:"Calls of the provider at once."`
+	Batch    int           `name:"embedder-batch" env:"SLUICE_EMBEDDER_BATCH" default:"256" help:"Most chunks of a call."`
+	Wait     time.Duration `name:"embedder-wait" env:"SLUICE_EMBEDDER_WAIT" default:"10ms" help:"Time for a call to fill."`
+}
+
+// New returns the provider that the configuration names.
+func New(cfg Config) (provider.Embedder, error) {
+	switch cfg.Provider {
+	case "local":
+		return lexical.New()
+	case "mock":
+		return mock.Embedder{}, nil
+	}
+	return nil, fault.New(fault.Halt, "configuration", "no embedder is called %q", cfg.Provider).WithHint("use local or mock")
+}
+
+// Stage returns the stage, which embeds with p.
+func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, error) {
+	info := p.Describe()
+	if cfg.Cache == "on" || (cfg.Cache != "off" && info.Cacheable) {
+		kv, err := env.JS.KeyValue(ctx, events.BucketCache)
+		if err != nil {
+			return stage.Stage{}, fmt.Errorf("open the bucket %s: %w", events.BucketCache, err)
+		}
+		p = Cached(p, kv, env.Log)
+	}
+	return stage.Stage{
+		Name: Name, In: stage.Route{Stream: events.StreamChunks, Subject: events.SubjectChunk},
+		Workers: cfg.Workers, Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
+		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, batch) },
+		Endpoints: []stage.Endpoint{{
+			Name: "embed", Subject: events.SubjectEmbed,
+			Handle: func(ctx context.Context, req []byte) (any, error) { return answer(ctx, p, req) },
+		}},
+		Fingerprint: info.Model,
+	}, nil
+}
+
+// item is one chunk of a batch that still needs its vector.
+type item struct {
+	m     *stage.Message
+	chunk *events.Chunk
+}
+
+func embed(ctx context.Context, p provider.Embedder, batch []*stage.Message) {
+	items := make([]item, 0, len(batch))
+	for _, m := range batch {
+		c, err := events.Decode[events.Chunk](m.Data)
+		if err == nil && (c.Document != m.Document || c.Revision != m.Revision) {
+			err = fault.Invalid("malformed-event", "body and headers name different documents or revisions")
+		}
+		if err != nil {
+			m.Fail(err)
+			continue
+		}
+		items = append(items, item{m, c})
+	}
+	info := p.Describe()
+	for len(items) > 0 {
+		n := fill(info, items)
+		call(ctx, p, items[:n])
+		items = items[n:]
+	}
+}
+
+// fill returns how many of the items fit into one call: at least one.
+func fill(info provider.EmbedderInfo, items []item) int {
+	tokens := 0
+	for i, it := range items {
+		tokens += it.chunk.InputTokens
+		if i > 0 && ((info.MaxInputs > 0 && i >= info.MaxInputs) || (info.MaxTokens > 0 && tokens > info.MaxTokens)) {
+			return i
+		}
+	}
+	return len(items)
+}
+
+// call makes one call and publishes what it brought.
+func call(ctx context.Context, p provider.Embedder, items []item) {
+	inputs := make([]provider.Input, len(items))
+	for i, it := range items {
+		inputs[i] = provider.Input{Text: it.chunk.Input(), Tokens: it.chunk.InputTokens}
+	}
+	info := p.Describe()
+	out, err := p.Embed(ctx, inputs)
+	if err == nil {
+		out, err = check.Vectors(info, len(inputs), out)
+	}
+	if err != nil {
+		for _, it := range items {
+			it.m.Fail(err)
+		}
+		return
+	}
+	costs := shares(out, inputs)
+	told := map[string]*step{}
+	var order []*step
+	for i, it := range items {
+		if out.Errs != nil && out.Errs[i] != nil {
+			it.m.Fail(out.Errs[i])
+			continue
+		}
+		reused := out.Reused != nil && out.Reused[i]
+		v := events.Vector{
+			Chunk: *it.chunk, Model: info.Model, Embedding: events.EncodeVector(out.Vectors[i]), Nano: costs[i], Reused: reused,
+		}
+		it.m.Publish(events.SubjectVector, events.TypeVector, it.chunk.ID, events.Encode(v))
+		s := told[it.chunk.Document]
+		if s == nil || s.m.Revision != it.m.Revision {
+			s = &step{m: it.m, key: it.chunk.ID, e: events.Event{What: events.Embedded, Of: it.chunk.Of, Model: info.Model}}
+			told[it.chunk.Document] = s
+			order = append(order, s)
+		}
+		s.e.Ordinals = append(s.e.Ordinals, it.chunk.Ordinal)
+		s.e.Chunks++
+		s.e.Tokens += it.chunk.InputTokens
+		s.e.Nano += costs[i]
+		if reused {
+			s.e.Reused++
+		}
+	}
+	for _, s := range order {
+		sort.Ints(s.e.Ordinals)
+		s.m.Emit(s.e, s.key)
+	}
+}
+
+// step is what one call did for one document.
+type step struct {
+	m   *stage.Message
+	key string
+	e   events.Event
+}
+
+// shares divides the cost of a call over the inputs that were not reused, by
+// their tokens, so that the shares add up to the cost exactly.
+func shares(out provider.Embeddings, inputs []provider.Input) []int64 {
+	costs := make([]int64, len(inputs))
+	if out.Nano == 0 {
+		return costs
+	}
+	paid := func(i int) bool { return out.Reused == nil || !out.Reused[i] }
+	tokens := int64(0)
+	for i, in := range inputs {
+		if paid(i) {
+			tokens += int64(in.Tokens)
+		}
+	}
+	left := out.Nano
+	for i, in := range inputs {
+		if !paid(i) {
+			continue
+		}
+		share := left // without token counts the first one pays
+		if tokens > 0 {
+			// left and tokens shrink together: no rounding is lost, and the
+			// product stays far below 2^63 for any affordable call.
+			share = left * int64(in.Tokens) / tokens
+		}
+		costs[i] = share
+		left -= share
+		tokens -= int64(in.Tokens)
+	}
+	return costs
+}
+
+// answer embeds queries for the indexer.
+func answer(ctx context.Context, p provider.Embedder, req []byte) (any, error) {
+	var q events.EmbedRequest
+	if err := json.Unmarshal(req, &q); err != nil {
+		return nil, fault.Wrap(err, fault.Validation, "malformed-request", "the request is not an embed request")
+	}
+	if len(q.Texts) == 0 || len(q.Texts) > 256 {
+		return nil, fault.Invalid("malformed-request", "%d texts, want 1 to 256", len(q.Texts))
+	}
+	inputs := make([]provider.Input, len(q.Texts))
+	for i, t := range q.Texts {
+		// Bytes bound tokens from above in every byte-level vocabulary.
+		inputs[i] = provider.Input{Text: t, Tokens: len(t)}
+	}
+	info := p.Describe()
+	out, err := p.Embed(ctx, inputs)
+	if err == nil {
+		out, err = check.Vectors(info, len(inputs), out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	reply := events.EmbedReply{Model: info.Model, Vectors: make([][]byte, len(inputs))}
+	for i := range inputs {
+		if out.Errs != nil && out.Errs[i] != nil {
+			return nil, out.Errs[i]
+		}
+		reply.Vectors[i] = events.EncodeVector(out.Vectors[i])
+	}
+	return reply, nil
+}

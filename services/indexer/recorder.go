@@ -1,0 +1,274 @@
+package indexer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/events"
+	"sluice/pkg/stage"
+)
+
+// recorder folds the events of all documents into the bucket "documents". It is
+// the bucket's only writer; several replicas are kept apart by the entries'
+// revisions.
+type recorder struct {
+	kv   jetstream.KeyValue
+	conn *nats.Conn
+}
+
+// RecorderStage returns the stage that keeps the state of every document.
+func RecorderStage(ctx context.Context, env *stage.Env) (stage.Stage, error) {
+	kv, err := env.JS.KeyValue(ctx, events.BucketDocuments)
+	if err != nil {
+		return stage.Stage{}, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
+	}
+	r := &recorder{kv: kv, conn: env.Conn}
+	return stage.Stage{
+		Name: "recorder", In: stage.Route{Stream: events.StreamEvents},
+		// One call at a time: the order of events is kept where it costs nothing,
+		// and Fold does not depend on it.
+		Workers: 1, Batch: stage.Batch{Items: 512, Wait: 20 * time.Millisecond},
+		HandleBatch: r.record, Observer: true,
+	}, nil
+}
+
+// record groups a batch by document, so that a document that went through
+// several steps within a batch is written once.
+func (r *recorder) record(ctx context.Context, batch []*stage.Message) {
+	type group struct {
+		events   []*events.Event
+		messages []*stage.Message
+		entry    *events.Document
+		revision uint64
+		err      error
+	}
+	groups := map[string]*group{}
+	var order []string
+	for _, m := range batch {
+		e, err := events.Decode[events.Event](m.Data)
+		if err != nil {
+			m.Fail(err)
+			continue
+		}
+		g := groups[e.Document]
+		if g == nil {
+			g = &group{}
+			groups[e.Document] = g
+			order = append(order, e.Document)
+		}
+		g.events, g.messages = append(g.events, e), append(g.messages, m)
+	}
+	each(order, func(id string) {
+		g := groups[id]
+		// A conflict means that another replica wrote in between: fold again.
+		for range 10 {
+			if g.entry, g.revision, g.err = r.load(ctx, id); g.err != nil {
+				return
+			}
+			before := g.entry.State.Final() && len(g.events) > 0 && g.entry.Revision > 0
+			was := g.entry.Revision
+			for _, e := range g.events {
+				Fold(g.entry, e)
+			}
+			if g.err = r.store(ctx, g.entry, g.revision); g.err == nil {
+				if g.entry.State.Final() && (!before || g.entry.Revision > was) {
+					r.reply(g.entry, g.events)
+				}
+				return
+			}
+			var api *jetstream.APIError
+			if !errors.Is(g.err, jetstream.ErrKeyExists) && (!errors.As(g.err, &api) || api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence) {
+				return
+			}
+		}
+	})
+	for _, id := range order {
+		if err := groups[id].err; err != nil {
+			for _, m := range groups[id].messages {
+				m.Fail(err)
+			}
+		}
+	}
+}
+
+func (r *recorder) load(ctx context.Context, id string) (*events.Document, uint64, error) {
+	e, err := r.kv.Get(ctx, id)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return &events.Document{V: events.Version, Document: id}, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the state of document %s: %w", id, err)
+	}
+	d, err := events.DecodeDocument(e.Value())
+	if err != nil {
+		// Foreign bytes under a document's key: the events tell the story anew.
+		return &events.Document{V: events.Version, Document: id}, e.Revision(), nil
+	}
+	return d, e.Revision(), nil
+}
+
+func (r *recorder) store(ctx context.Context, d *events.Document, revision uint64) error {
+	body, err := json.Marshal(d)
+	if err != nil {
+		return fmt.Errorf("encode the state of document %s: %w", d.Document, err)
+	}
+	if revision == 0 {
+		_, err = r.kv.Create(ctx, d.Document, body)
+	} else {
+		_, err = r.kv.Update(ctx, d.Document, body, revision)
+	}
+	if err != nil {
+		return fmt.Errorf("write the state of document %s: %w", d.Document, err)
+	}
+	return nil
+}
+
+// reply tells the final state to whoever asked for it. It is sent once per
+// final state, and not stored: whoever needs certainty reads the bucket.
+func (r *recorder) reply(d *events.Document, from []*events.Event) {
+	to := ""
+	for _, e := range from {
+		if e.ReplyTo != "" && e.Revision == d.Revision {
+			to = e.ReplyTo
+		}
+	}
+	if to == "" {
+		return
+	}
+	msg := nats.NewMsg(to)
+	msg.Header.Set(events.HeaderCorrelationID, d.CorrelationID)
+	msg.Data = events.Encode(d)
+	// Nobody may be listening any more.
+	_ = r.conn.PublishMsg(msg)
+}
+
+// rank orders the states of one revision. A later rank wins whatever arrives
+// first, so events may be late, repeated or out of order.
+func rank(s events.State) int {
+	switch s {
+	case events.StateAccepted:
+		return 1
+	case events.StateParsed:
+		return 2
+	case events.StateChunked:
+		return 3
+	case events.StateEmbedded:
+		return 4
+	case events.StateIndexed:
+		return 5
+	case events.StateFailed:
+		return 6
+	case events.StateDuplicate, events.StateDegraded, events.StateComplete, events.StateDeleted:
+		return 7 // a replayed dead letter completes a failed document
+	}
+	return 0
+}
+
+var stateOf = map[events.What]events.State{
+	events.Accepted: events.StateAccepted, events.ParsedWhat: events.StateParsed, events.Chunked: events.StateChunked,
+	events.Embedded: events.StateEmbedded, events.Indexed: events.StateIndexed, events.Completed: events.StateComplete,
+	events.Duplicated: events.StateDuplicate, events.Downgraded: events.StateDegraded, events.Failed: events.StateFailed,
+	events.Deleted: events.StateDeleted,
+}
+
+// Fold applies an event to a document's entry. Events of one revision may come
+// in any order and more than once; events of an older revision change nothing.
+func Fold(d *events.Document, e *events.Event) {
+	if e.What == events.Completed || e.What == events.Downgraded {
+		// What search returns may change without being the newest submission.
+		if d.Live == nil || e.Revision >= d.Live.Revision {
+			if d.State != events.StateDeleted || e.Revision > d.Revision {
+				d.Live = &events.Live{Revision: e.Revision, ContentHash: e.ContentHash, Fingerprint: e.Fingerprint, Chunks: e.Of}
+			}
+		}
+	}
+	if e.Revision < d.Revision {
+		return
+	}
+	if e.Revision > d.Revision {
+		*d = events.Document{
+			V: events.Version, Document: e.Document, Revision: e.Revision, Live: d.Live,
+			// What a duplicate or a failure does not tell stays true of what is live.
+			Type: d.Type, Title: d.Title,
+		}
+	}
+	state, known := stateOf[e.What]
+	if known && rank(state) >= rank(d.State) {
+		d.State, d.Stage = state, e.Stage
+	}
+	if e.Time.After(d.Updated) {
+		d.Updated = e.Time
+	}
+	set := func(to *string, v string) {
+		if v != "" {
+			*to = v
+		}
+	}
+	set(&d.Tenant, e.Tenant)
+	set(&d.Name, e.Name)
+	set(&d.CorrelationID, e.CorrelationID)
+	set(&d.Type, e.Type)
+	set(&d.Title, e.Title)
+	set(&d.Model, e.Model)
+	if e.Submitted != nil {
+		d.Submitted = *e.Submitted
+	}
+	if e.Bytes > 0 {
+		d.Bytes = e.Bytes
+	}
+	if e.Pages > 0 {
+		d.Pages = e.Pages
+	}
+	if len(e.Warnings) > 0 {
+		d.Warnings = e.Warnings
+	}
+	switch e.What {
+	case events.Held:
+		if e.Failure != nil && !d.State.Final() {
+			d.Held = e.Failure.Message
+		}
+		return
+	case events.Retried:
+		if e.Failure != nil {
+			d.Retries = max(d.Retries, e.Failure.Attempts)
+		}
+		return
+	case events.Chunked:
+		d.Chunks, d.Tokens = e.Of, e.Tokens
+	case events.Indexed:
+		d.Chunks, d.Indexed = e.Of, max(d.Indexed, e.Chunks)
+	case events.Completed, events.Downgraded:
+		d.Chunks, d.Indexed, d.Tokens, d.Nano, d.Reused = e.Of, e.Of, e.Tokens, e.Nano, e.Reused
+	case events.Duplicated:
+		d.Chunks, d.Indexed, d.Tokens, d.Pages = e.Of, e.Of, e.Tokens, max(d.Pages, e.Pages)
+		if d.Live != nil {
+			d.Live.Revision = max(d.Live.Revision, e.Revision)
+		}
+	case events.Failed:
+		if d.State == events.StateFailed {
+			d.Failure = e.Failure
+			if e.Failure != nil && e.Failure.Reason == ReasonIndexChanged {
+				d.Live = nil // what we believed to be searchable is not
+			}
+		}
+	case events.Deleted:
+		d.Live = nil
+		d.Chunks, d.Indexed, d.Tokens = 0, 0, 0
+	}
+	if known {
+		d.Held = ""
+	}
+	if d.State != events.StateFailed {
+		d.Failure = nil
+	}
+}
+
+// ReasonIndexChanged fails a submission that was taken for a duplicate of
+// content which the index turned out not to have.
+const ReasonIndexChanged = "index-changed"

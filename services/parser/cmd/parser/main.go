@@ -1,0 +1,29 @@
+// Command parser runs the first stage of Sluice: documents in, Markdown out.
+package main
+
+import (
+	"context"
+	"os"
+
+	"sluice/pkg/stage"
+	"sluice/services/parser"
+	"sluice/services/parser/local"
+)
+
+type config struct {
+	Parser parser.Config `embed:""`
+	Local  local.Config  `embed:""`
+}
+
+func main() {
+	local.Init() // a re-executed child reads one risky document at a time here
+	os.Exit(stage.Main("parser", "Turns submitted documents into Markdown.",
+		func(ctx context.Context, env *stage.Env, cfg *config) ([]stage.Stage, func() error, error) {
+			p, err := local.New(cfg.Local)
+			if err != nil {
+				return nil, nil, err
+			}
+			stages, err := parser.Stages(ctx, env, cfg.Parser, p)
+			return stages, p.Close, err
+		}))
+}

@@ -1,0 +1,223 @@
+package parser
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/stage"
+)
+
+// announce turns an object that was put into the inbox into a reference, so
+// that it joins the queue of all submissions and gets its revision there.
+func announce(_ context.Context, m *stage.Message) error {
+	var info jetstream.ObjectInfo
+	if err := json.Unmarshal(m.Data, &info); err != nil || info.Name == "" {
+		return fault.Invalid("malformed-object", "an entry of the object store %s cannot be read: %v", events.StoreInbox, err)
+	}
+	if info.Deleted {
+		return nil
+	}
+	h := info.Headers
+	meta, err := metadata(h)
+	if err != nil {
+		return err
+	}
+	for k, v := range info.Metadata {
+		if meta == nil {
+			meta = map[string]string{}
+		}
+		meta[k] = v
+	}
+	ref := events.Reference{
+		URI: "object://" + events.StoreInbox + "/" + url.PathEscape(info.Name), Version: info.NUID,
+		Name: info.Name, Tenant: h.Get(events.HeaderTenant), ContentType: h.Get(events.HeaderContentType),
+		Charset: h.Get(events.HeaderCharset), Meta: meta,
+	}
+	if n := h.Get(events.HeaderFilename); n != "" {
+		ref.Name = n
+	}
+	m.Name, m.Tenant = ref.Name, ref.Tenant
+	if id := h.Get(events.HeaderCorrelationID); id != "" {
+		m.CorrelationID = events.CleanHeader(id, 128)
+	}
+	m.Reply(h.Get(events.HeaderReplySubject))
+	m.Publish(events.SubjectURI, "reference/1", info.NUID, events.Encode(ref))
+	return nil
+}
+
+// fetcher gets what references point at.
+type fetcher struct {
+	client *http.Client
+	inbox  jetstream.ObjectStore
+	limit  int64
+}
+
+// fetched is a referenced document.
+type fetched struct {
+	name, contentType string
+	data              []byte
+	after             func(context.Context) error // when the document has been handed on
+}
+
+// errReplaced says that a newer version of the object has its own reference.
+var errReplaced = errors.New("the object was replaced")
+
+func newFetcher(cfg Config, inbox jetstream.ObjectStore) *fetcher {
+	dialer := &net.Dialer{Timeout: 10 * time.Second}
+	if !cfg.FetchPrivate {
+		// Checked on the address that is dialled, after DNS and after every
+		// redirect: a name may resolve to anything.
+		dialer.Control = func(_, address string, _ syscall.RawConn) error {
+			a, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return err
+			}
+			ip := a.Addr().Unmap()
+			if !ip.IsGlobalUnicast() || ip.IsPrivate() || sharedSpace.Contains(ip) {
+				return fault.Invalid("private-address", "the reference leads to the private address %s", ip).
+					WithHint("allow it with --fetch-private")
+			}
+			return nil
+		}
+	}
+	return &fetcher{
+		limit: cfg.FetchLimit, inbox: inbox,
+		client: &http.Client{
+			Timeout: cfg.FetchTimeout,
+			Transport: &http.Transport{
+				DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second,
+				MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+			},
+			CheckRedirect: func(req *http.Request, via []*http.Request) error {
+				if len(via) >= 5 {
+					return fault.New(fault.Execution, "fetch-refused", "more than 5 redirects")
+				}
+				return nil
+			},
+		},
+	}
+}
+
+// sharedSpace is the address block between carriers and their customers (RFC 6598).
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+
+func (f *fetcher) fetch(ctx context.Context, ref *events.Reference) (*fetched, error) {
+	u, err := url.Parse(ref.URI)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Validation, "bad-uri", "the reference %q is not a URI", events.CleanHeader(ref.URI, 200))
+	}
+	switch u.Scheme {
+	case "http", "https":
+		return f.get(ctx, u)
+	case "object":
+		return f.object(ctx, u, ref.Version)
+	}
+	return nil, fault.Invalid("bad-uri", "the scheme of %q cannot be fetched", events.CleanHeader(ref.URI, 200)).
+		WithHint("use http, https or object://%s/<name>", events.StoreInbox)
+}
+
+func (f *fetcher) tooLarge(uri string) error {
+	return fault.Invalid("too-large", "%s is larger than %d bytes", uri, f.limit).WithHint("raise --fetch-limit")
+}
+
+func (f *fetcher) get(ctx context.Context, u *url.URL) (*fetched, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Validation, "bad-uri", "the reference cannot be requested")
+	}
+	req.Header.Set("User-Agent", "sluice")
+	resp, err := f.client.Do(req)
+	if err != nil {
+		var fe *fault.Error
+		if errors.As(err, &fe) {
+			return nil, fe
+		}
+		return nil, fault.Wrap(err, fault.Unavailable, "fetch-failed", "fetch %s", u.Redacted())
+	}
+	// Reading to the limit and closing early is deliberate; there is nothing to do about an error.
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		class := fault.Execution
+		if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusRequestTimeout || resp.StatusCode >= 500 {
+			class = fault.Unavailable
+		}
+		e := fault.New(class, "fetch-refused", "%s answered %s", u.Redacted(), resp.Status)
+		if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s >= 0 && s <= 3600 {
+			e = e.After(time.Duration(s) * time.Second)
+		}
+		return nil, e
+	}
+	if resp.ContentLength > f.limit {
+		return nil, f.tooLarge(u.Redacted())
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, f.limit+1))
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "fetch-failed", "read %s", u.Redacted())
+	}
+	if int64(len(data)) > f.limit {
+		return nil, f.tooLarge(u.Redacted())
+	}
+	return &fetched{name: path.Base(u.Path), contentType: resp.Header.Get("Content-Type"), data: data}, nil
+}
+
+// object reads from the inbox, the only store that references may name: the
+// others hold what belongs to other documents.
+func (f *fetcher) object(ctx context.Context, u *url.URL, version string) (*fetched, error) {
+	name := strings.TrimPrefix(u.Path, "/")
+	if u.Host != events.StoreInbox || name == "" {
+		return nil, fault.Invalid("bad-uri", "%q is not an object of the inbox", u.String()).
+			WithHint("use object://%s/<name>", events.StoreInbox)
+	}
+	r, err := f.inbox.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		if version != "" {
+			// Removed between the put and now. If by us, the document is done.
+			return nil, fault.Invalid("not-found", "the object %q was removed from the inbox before it was read", name)
+		}
+		return nil, fault.Invalid("not-found", "no object %q in the inbox", name).WithHint("nats object ls %s", events.StoreInbox)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the object %q: %w", name, err)
+	}
+	defer func() { _ = r.Close() }()
+	info, err := r.Info()
+	if err != nil {
+		return nil, fmt.Errorf("open the object %q: %w", name, err)
+	}
+	if version != "" && info.NUID != version {
+		return nil, errReplaced
+	}
+	if info.Size > uint64(f.limit) {
+		return nil, f.tooLarge("the object " + name)
+	}
+	data, err := io.ReadAll(r) // checks the digest
+	if err != nil {
+		return nil, fmt.Errorf("read the object %q: %w", name, err)
+	}
+	return &fetched{name: name, data: data, after: func(ctx context.Context) error {
+		now, err := f.inbox.GetInfo(ctx, name)
+		if errors.Is(err, jetstream.ErrObjectNotFound) || (err == nil && now.NUID != info.NUID) {
+			return nil // gone, or replaced meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("find the object %q again: %w", name, err)
+		}
+		return f.inbox.Delete(ctx, name)
+	}}, nil
+}

@@ -1,0 +1,294 @@
+// Package parser is the first stage: it turns what was submitted into
+// Markdown.
+//
+// Its input is whatever arrives in DOCUMENTS: bytes, references and deletions.
+// A second small stage, inbox, turns objects put into the object store "inbox"
+// into references. Content that is indexed already, by a pipeline of the same
+// settings, is not parsed again.
+package parser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/textproto"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/provider"
+	"sluice/pkg/stage"
+)
+
+// Name is the stage's name everywhere.
+const Name = "parser"
+
+// Config configures the stage. The tags are read by kong.
+type Config struct {
+	Workers      int           `name:"parser-workers" env:"SLUICE_PARSER_WORKERS" default:"4" help:"Documents parsed at once."`
+	FetchTimeout time.Duration `name:"fetch-timeout" env:"SLUICE_FETCH_TIMEOUT" default:"60s" help:"Longest download of a referenced document."`
+	FetchLimit   int64         `name:"fetch-limit" env:"SLUICE_FETCH_LIMIT" default:"104857600" help:"Largest referenced document in bytes."`
+	FetchPrivate bool          `name:"fetch-private" env:"SLUICE_FETCH_PRIVATE" help:"Allow references to loopback and private addresses."`
+}
+
+// DefaultConfig returns the defaults of the tags.
+func DefaultConfig() Config {
+	return Config{Workers: 4, FetchTimeout: time.Minute, FetchLimit: 100 << 20}
+}
+
+type parser struct {
+	cfg       Config
+	provider  provider.Parser
+	version   string
+	pipeline  *pipeline
+	documents jetstream.KeyValue
+	fetcher   *fetcher
+}
+
+// Stages returns the stages parser and inbox. The fingerprints of the later
+// stages are read from the bucket "pipeline" until ctx ends.
+func Stages(ctx context.Context, env *stage.Env, cfg Config, p provider.Parser) ([]stage.Stage, error) {
+	if cfg.Workers < 1 || cfg.FetchLimit < 1 || cfg.FetchTimeout <= 0 {
+		return nil, fault.New(fault.Halt, "configuration", "parser-workers, fetch-limit and fetch-timeout must be positive")
+	}
+	documents, err := env.JS.KeyValue(ctx, events.BucketDocuments)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
+	}
+	inbox, err := env.JS.ObjectStore(ctx, events.StoreInbox)
+	if err != nil {
+		return nil, fmt.Errorf("open the object store %s: %w", events.StoreInbox, err)
+	}
+	info := p.Describe()
+	s := &parser{
+		cfg: cfg, provider: p, version: info.Service + "/" + info.Version, documents: documents,
+		fetcher: newFetcher(cfg, inbox),
+	}
+	if s.pipeline, err = watchPipeline(ctx, env.JS); err != nil {
+		return nil, err
+	}
+	return []stage.Stage{{
+		Name:        Name,
+		In:          stage.Route{Stream: events.StreamDocuments},
+		Workers:     cfg.Workers,
+		Identify:    identify,
+		Handle:      s.handle,
+		Fingerprint: s.version,
+	}, {
+		Name:    "inbox",
+		In:      stage.Route{Stream: "OBJ_" + events.StoreInbox, Subject: "$O." + events.StoreInbox + ".M.>"},
+		Workers: 1,
+		Handle:  announce,
+	}}, nil
+}
+
+// identify names the document of a submission before anything else is done
+// with it, so that every failure has a name to go by.
+func identify(m *stage.Message) {
+	m.Revision = events.Revision(m.Seq)
+	m.Document = ""
+	if m.Tenant == "" {
+		m.Tenant = events.DefaultTenant
+	}
+	switch {
+	case m.Subject == events.SubjectURI:
+		if ref, err := events.Decode[events.Reference](m.Data); err == nil {
+			if ref.Tenant != "" {
+				m.Tenant = ref.Tenant
+			}
+			if m.Name == "" {
+				m.Name = ref.Name
+			}
+			if m.Name == "" {
+				m.Name = ref.URI
+			}
+		}
+	case m.Subject == events.SubjectDelete:
+		if d, err := events.Decode[events.Deletion](m.Data); err == nil {
+			if d.Tenant != "" {
+				m.Tenant = d.Tenant
+			}
+			m.Name, m.Document = d.Name, d.Document
+		}
+	case m.Name == "":
+		m.Name = events.SubmitName(m.Subject)
+	}
+	m.Name = events.CleanHeader(m.Name, maxName)
+	switch {
+	case m.Document != "":
+	case m.Name != "":
+		m.Document = events.DocumentID(m.Tenant, m.Name)
+	default:
+		m.Document = events.ContentDocumentID(m.Tenant, events.ContentHash(m.Data))
+	}
+}
+
+const (
+	maxName    = 1024
+	maxMeta    = 64
+	maxMetaLen = 8 << 10
+)
+
+func (s *parser) handle(ctx context.Context, m *stage.Message) error {
+	if err := checkTenant(m.Tenant); err != nil {
+		return err
+	}
+	switch m.Subject {
+	case events.SubjectDelete:
+		return remove(m)
+	case events.SubjectURI:
+		return s.reference(ctx, m)
+	}
+	meta, err := metadata(m.Header)
+	if err != nil {
+		return err
+	}
+	return s.parse(ctx, m, provider.Source{
+		Name: m.Name, ContentType: m.Header.Get(events.HeaderContentType), Charset: m.Header.Get(events.HeaderCharset), Data: m.Data,
+	}, meta)
+}
+
+func checkTenant(t string) error {
+	ok := len(t) <= 64
+	for _, c := range []byte(t) {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.')
+	}
+	if !ok {
+		return fault.Invalid("bad-header", "the tenant %q is not a name", events.CleanHeader(t, 64)).
+			WithHint("use at most 64 letters, digits, '-', '_' and '.' in the Tenant header")
+	}
+	return nil
+}
+
+// metadata returns the Meta- headers without their prefix.
+func metadata(h map[string][]string) (map[string]string, error) {
+	var meta map[string]string
+	size := 0
+	for k, v := range h {
+		if len(k) <= len(events.HeaderMetaPrefix) || !strings.EqualFold(k[:len(events.HeaderMetaPrefix)], events.HeaderMetaPrefix) || len(v) == 0 {
+			continue
+		}
+		if meta == nil {
+			meta = map[string]string{}
+		}
+		meta[textproto.CanonicalMIMEHeaderKey(k[len(events.HeaderMetaPrefix):])] = events.CleanHeader(v[0], maxMetaLen)
+		size += len(k) + len(v[0])
+	}
+	if len(meta) > maxMeta || size > maxMetaLen {
+		return nil, fault.Invalid("bad-header", "%d Meta- headers of %d bytes are too many: at most %d and %d bytes", len(meta), size, maxMeta, maxMetaLen).
+			WithHint("send fewer or shorter Meta- headers")
+	}
+	return meta, nil
+}
+
+// remove hands a deletion to the indexer, where it meets the vectors that it
+// competes with.
+func remove(m *stage.Message) error {
+	if _, err := events.Decode[events.Deletion](m.Data); err != nil {
+		return err
+	}
+	tombstone(m, "")
+	return nil
+}
+
+func tombstone(m *stage.Message, confirm string) {
+	m.Publish(events.SubjectVector, events.TypeTombstone, confirm, events.Encode(events.Tombstone{
+		V: events.Version, Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name,
+		Confirm: confirm,
+	}))
+}
+
+// reference fetches what a reference points at and parses it.
+func (s *parser) reference(ctx context.Context, m *stage.Message) error {
+	ref, err := events.Decode[events.Reference](m.Data)
+	if err != nil {
+		return err
+	}
+	got, err := s.fetcher.fetch(ctx, ref)
+	if errors.Is(err, errReplaced) {
+		m.Emit(events.Event{What: events.Superseded}, "")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if got.after != nil {
+		m.After(got.after)
+	}
+	meta := map[string]string{}
+	for k, v := range ref.Meta {
+		meta[textproto.CanonicalMIMEHeaderKey(events.CleanHeader(k, 128))] = events.CleanHeader(v, maxMetaLen)
+	}
+	if len(meta) > maxMeta {
+		return fault.Invalid("malformed-event", "the reference has %d meta values, at most %d are kept", len(meta), maxMeta)
+	}
+	src := provider.Source{Name: m.Name, ContentType: ref.ContentType, Charset: ref.Charset, Data: got.data}
+	if ref.Name == "" && path.Ext(m.Name) == "" {
+		src.Name = got.name
+	}
+	if src.ContentType == "" {
+		src.ContentType = got.contentType
+	}
+	return s.parse(ctx, m, src, meta)
+}
+
+// parse is the stage's work, once the bytes are there.
+func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Source, meta map[string]string) error {
+	hash, fingerprint := events.ContentHash(src.Data), s.pipeline.fingerprint(s.version)
+	submitted := m.Time.UTC()
+	m.EmitNow(events.Event{
+		What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: hash, Submitted: &submitted,
+	}, "")
+	duplicate, err := s.duplicate(ctx, m.Document, hash, fingerprint)
+	if err != nil {
+		return err
+	}
+	if duplicate {
+		// The index confirms it, in the order of everything else that happens
+		// to the document; it alone knows what is visible.
+		tombstone(m, hash)
+		return nil
+	}
+	out, err := s.provider.Parse(ctx, src)
+	if err != nil {
+		return err
+	}
+	about := events.About{
+		Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name, ContentHash: hash,
+		Fingerprint: fingerprint, Bytes: int64(len(src.Data)), Submitted: submitted, Facts: out.Facts, Meta: meta,
+		Warnings: out.Warnings,
+	}
+	m.Publish(events.SubjectParsed, events.TypeParsed, "", events.Encode(events.Parsed{
+		V: events.Version, About: about, Markdown: out.Markdown, Pages: out.Pages,
+	}))
+	m.Emit(events.Event{
+		What: events.ParsedWhat, Type: out.Facts.Type, Title: out.Facts.Title, Pages: out.Facts.Pages,
+		Bytes: int64(len(src.Data)), Warnings: out.Warnings, Nano: out.Nano,
+	}, "")
+	return nil
+}
+
+// duplicate reports whether the content is what search returns now, made by
+// the same pipeline, with nothing newer on its way.
+func (s *parser) duplicate(ctx context.Context, document, hash, fingerprint string) (bool, error) {
+	if fingerprint == "" {
+		return false, nil
+	}
+	e, err := s.documents.Get(ctx, document)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look the document up: %w", err)
+	}
+	d, err := events.DecodeDocument(e.Value())
+	if err != nil {
+		return false, nil // an entry of another release: parse, the projection will mend it
+	}
+	settled := d.State == events.StateComplete || d.State == events.StateDuplicate || d.State == events.StateFailed
+	return settled && d.Live != nil && d.Live.ContentHash == hash && d.Live.Fingerprint == fingerprint, nil
+}
