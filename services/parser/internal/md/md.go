@@ -85,34 +85,59 @@ func Link(text, url string) string {
 	case text == "":
 		text = EscapeInline(url)
 	}
-	return "[" + text + "](" + destination(url) + ")"
+	return "[" + text + "](" + Destination(url) + ")"
 }
 
 // Image returns "![alt](url)". The alternative text is plain text.
 func Image(alt, url string) string {
-	return "![" + EscapeInline(Line(alt)) + "](" + destination(strings.TrimSpace(url)) + ")"
+	return "![" + EscapeInline(Line(alt)) + "](" + Destination(url) + ")"
 }
 
-// destination writes a URL so that it ends where the parenthesis closes.
-func destination(url string) string {
+// Destination returns a URL as it may stand in the parentheses of a link or an
+// image: without anything that would end it early. Balanced parentheses, common
+// in the addresses of encyclopedias, stay.
+func Destination(url string) string {
+	url = strings.TrimSpace(url)
 	if !strings.ContainsAny(url, " \t\r\n()<>\\") {
 		return url
 	}
+	parens := "()"
+	if balanced(url) {
+		parens = ""
+	}
 	var b strings.Builder
 	for i := range len(url) {
-		switch c := url[i]; c {
-		case ' ', '\t', '\r', '\n', '(', ')', '<', '>':
+		switch c := url[i]; {
+		case c == '\\':
+			b.WriteString(`\\`)
+		case strings.IndexByte(" \t\r\n<>", c) >= 0, strings.IndexByte(parens, c) >= 0:
 			const hex = "0123456789ABCDEF"
 			b.WriteByte('%')
 			b.WriteByte(hex[c>>4])
 			b.WriteByte(hex[c&15])
-		case '\\':
-			b.WriteString(`\\`)
 		default:
 			b.WriteByte(c)
 		}
 	}
 	return b.String()
+}
+
+// balanced reports whether the parentheses in s match. CommonMark asks for
+// support of 32 levels, so more count as unbalanced.
+func balanced(s string) bool {
+	depth := 0
+	for i := range len(s) {
+		switch s[i] {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		if depth < 0 || depth > 32 {
+			return false
+		}
+	}
+	return depth == 0
 }
 
 // Strong returns text between double asterisks, with the white space around it
