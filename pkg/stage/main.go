@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -93,27 +94,36 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 	if err != nil {
 		return fault.Wrap(err, fault.Halt, "http-address", "cannot listen on %q", cfg.HTTP).WithHint("set --http to a free address")
 	}
+	// While the broker is away the process is alive and not ready, and probes
+	// must see just that: a restart would not bring the broker back.
+	var handler atomic.Pointer[http.ServeMux]
+	handler.Store(waiting())
+	server := &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().ServeHTTP(w, r) }),
+		ReadHeaderTimeout: 5 * time.Second,
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	defer func() {
+		if cerr := server.Close(); err == nil {
+			err = cerr
+		}
+		if serr := <-served; err == nil && !errors.Is(serr, http.ErrServerClosed) {
+			err = serr
+		}
+	}()
 
-	handler := http.NewServeMux()
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	defer func() { err = errors.Join(err, server.Close()) }()
-
+	log.Info().Str("http", listener.Addr().String()).Str("nats", cfg.NATS.URL).Msg("starting")
 	nc, err := broker.Connect(ctx, cfg.NATS, "sluice-"+name)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	defer nc.Close()
 	env, err := NewEnv(nc, log, cfg.Runtime)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
-	handler.Handle("/", env.Handler())
-	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error().Err(err).Msg("serving health and metrics")
-		}
-	}()
-	log.Info().Str("http", listener.Addr().String()).Str("nats", nc.ConnectedUrlRedacted()).Msg("connected")
+	handler.Store(env.Handler())
 
 	if err := retryUntil(ctx, log, func() error {
 		t := broker.DefaultTopology()
@@ -132,6 +142,18 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 		defer func() { err = errors.Join(err, stop()) }()
 	}
 	return Run(ctx, env, stages...)
+}
+
+// waiting answers probes before there is a connection.
+func waiting() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"ok":true,"connected":false}`+"\n") // the probe may be gone
+	})
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "waiting for NATS", http.StatusServiceUnavailable)
+	})
+	return mux
 }
 
 // retryUntil repeats f while the broker may still be starting. A Halt fault is

@@ -94,24 +94,17 @@ func TestTextsSurvive(t *testing.T) {
 	})
 }
 
-// Both ways to split a piece give the same, whatever its length: text of few
+// Pieces are split as their merges say, in one window or in many: text of few
 // letters has the most merges that compete.
-func TestBothSplitsAgree(t *testing.T) {
+func TestPiecesSplitAsMerged(t *testing.T) {
 	alphabets := []string{"ab", "aA", "-=", " \t", "etaoin", "0aF", "\xe4\xb8\xad", "的一是", "abcdefghijklmnopqrstuvwxyz", ".,;:!?'\"()[]{}<>/\\|"}
 	each(t, func(t *testing.T, e *Encoding) {
 		ref := newReference(e)
 		rapid.Check(t, func(t *rapid.T) {
 			letters := rapid.SampledFrom(alphabets).Draw(t, "letters")
-			piece := string(rapid.SliceOfN(rapid.SampledFrom([]byte(letters)), 1, 3*shortPiece).Draw(t, "piece"))
-			want := ref.merge(piece)
-			if got := e.vocab.splitLong(new(workspace), piece); !slices.Equal(got, want) {
-				t.Fatalf("splitLong %q:\n got %d\nwant %d", piece, got, want)
-			}
-			if len(piece) > shortPiece {
-				return
-			}
-			if got := e.vocab.merge(new(workspace), piece); !slices.Equal(got, want) {
-				t.Fatalf("merge %q:\n got %d\nwant %d", piece, got, want)
+			piece := string(rapid.SliceOfN(rapid.SampledFrom([]byte(letters)), 1, 8*window).Draw(t, "piece"))
+			if got, want := e.vocab.split(new(workspace), piece), ref.merge(piece); !slices.Equal(got, want) {
+				t.Fatalf("%q:\n got %d\nwant %d", piece, got, want)
 			}
 		})
 	})
@@ -127,14 +120,8 @@ func TestTokensSplitIntoThemselves(t *testing.T) {
 			if got := e.vocab.whole(s, 0, len(s)); got != int(rank) {
 				t.Fatalf("whole(%q) = %d, want %d", s, got, rank)
 			}
-			if got := e.vocab.splitLong(&w, s); len(got) != 1 || got[0] != rank {
-				t.Fatalf("splitLong(%q) = %d, want %d", s, got, rank)
-			}
-			if len(s) > shortPiece {
-				continue
-			}
-			if got := e.vocab.merge(&w, s); len(got) != 1 || got[0] != rank {
-				t.Fatalf("merge(%q) = %d, want %d", s, got, rank)
+			if got := e.vocab.split(&w, s); len(got) != 1 || got[0] != rank {
+				t.Fatalf("split(%q) = %d, want %d", s, got, rank)
 			}
 		}
 	})

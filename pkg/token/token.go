@@ -160,17 +160,34 @@ func (e *Encoding) decode(tokens []uint32) string {
 	return b.String()
 }
 
-// workspace is what splitting one piece needs. Its slices grow with the
-// longest piece seen.
+// workspace is what splitting a piece needs, kept from one to the next.
 type workspace struct {
 	tokens []uint32
-	dead   []uint64
-	short  [shortPiece]struct{ token, merged uint32 }
+	parts  []part
+	offers []uint64
+	best   []uint64
 }
 
 var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 
-// keepTokens bounds what a hostile piece can leave behind in the pool.
+// resize makes room for merging n bytes, with no offers.
+func (w *workspace) resize(n int) {
+	blocks := (n + block - 1) / block
+	if cap(w.best) < blocks {
+		blocks := max(blocks, window/block)
+		w.parts = make([]part, blocks*block)
+		w.offers = make([]uint64, blocks*block)
+		w.best = make([]uint64, blocks)
+	}
+	w.parts = w.parts[:blocks*block]
+	w.offers = w.offers[:blocks*block]
+	w.best = w.best[:blocks]
+	for i := max(n-1, 0); i < len(w.offers); i++ {
+		w.offers[i] = noOffer
+	}
+}
+
+// keepTokens bounds what a hostile piece leaves behind in the pool: 256 kB.
 const keepTokens = 1 << 16
 
 func (w *workspace) release() {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
-	"sync"
 )
 
 // vocabulary is the tokens of an encoding by rank, and the tables that find
@@ -18,9 +17,7 @@ type vocabulary struct {
 	words   wordTable
 	phrases phraseTable
 	merges  mergeTable
-
-	prefixOnce sync.Once
-	prefixes   *prefixTree // what only long pieces need; see tree
+	pairs   [1 << 16]uint32 // the same for two single bytes, by the bytes; or none
 }
 
 // pair is two neighbouring tokens.
@@ -93,6 +90,9 @@ func (v *vocabulary) index() {
 	v.words = newWordTable(short)
 	v.phrases = newPhraseTable(len(v.halves) - short)
 	v.merges = newMergeTable(len(v.halves))
+	for i := range v.pairs {
+		v.pairs[i] = none
+	}
 	for rank := range v.halves {
 		s := v.text(uint32(rank))
 		if len(s) <= 8 {
@@ -102,6 +102,9 @@ func (v *vocabulary) index() {
 		}
 		if len(s) > 1 {
 			v.merges.add(v.halves[rank], uint32(rank))
+		}
+		if len(s) == 2 {
+			v.pairs[uint16(s[0])<<8|uint16(s[1])] = uint32(rank)
 		}
 	}
 }

@@ -1,0 +1,2 @@
+// Package rules holds the rules of the source tree, which its test enforces.
+package rules
