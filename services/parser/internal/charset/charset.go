@@ -9,6 +9,8 @@ package charset
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -19,6 +21,7 @@ import (
 	"golang.org/x/text/encoding/ianaindex"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/encoding/unicode/utf32"
+	"golang.org/x/text/transform"
 
 	"sluice/pkg/fault"
 )
@@ -66,6 +69,16 @@ func Decode(data []byte, override, declared string) (Text, error) {
 		enc, canonical = charmap.Windows1252, "windows-1252"
 	}
 	return decode(data, enc, canonical), nil
+}
+
+// NewReader decodes r from a charset named by any of its labels. It fails if the
+// charset is not known.
+func NewReader(label string, r io.Reader) (io.Reader, error) {
+	enc, _, ok := lookup(label)
+	if !ok {
+		return nil, fmt.Errorf("charset %q is not known", clip(label))
+	}
+	return transform.NewReader(r, enc.NewDecoder()), nil
 }
 
 // Detect names the charset of data, in lower case. It never returns "".

@@ -1,0 +1,142 @@
+package text
+
+import (
+	"context"
+	"path"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"sluice/pkg/events"
+	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/md"
+)
+
+// Markdown reads Markdown: it stays as it is. Facts come from its front matter,
+// which stays as well, and from its first heading.
+func Markdown(_ context.Context, in format.Input) (*format.Output, error) {
+	src, warnings, err := decode(in, contentTypeCharset(in.ContentType))
+	if err != nil {
+		return nil, err
+	}
+	out := &format.Output{Markdown: src, Warnings: warnings}
+	out.Facts = frontMatter(src)
+	if out.Facts.Title == "" {
+		out.Facts.Title = firstHeading(src)
+	}
+	return out, nil
+}
+
+// frontMatter reads the simple values of YAML front matter. Whatever is nested
+// there is no fact this package knows.
+func frontMatter(src string) events.Facts {
+	var f events.Facts
+	rest, ok := strings.CutPrefix(src, "---")
+	if !ok {
+		return f
+	}
+	const longest = 16 << 10
+	for line := range strings.Lines(rest[:min(len(rest), longest)]) {
+		line = strings.TrimRight(line, " \t\r\n")
+		if line == "---" || line == "..." {
+			return f
+		}
+		key, value, ok := strings.Cut(line, ":")
+		value = strings.Trim(strings.TrimSpace(value), `"'`)
+		if !ok || value == "" || strings.ContainsAny(value[:1], "[{|>&*!") {
+			continue
+		}
+		switch strings.ToLower(key) {
+		case "title":
+			f.Title = value
+		case "author":
+			f.Author = value
+		case "date", "created":
+			f.Created = when(value)
+		case "updated", "modified", "lastmod":
+			f.Modified = when(value)
+		case "lang", "language":
+			f.Language = language(value)
+		}
+	}
+	return events.Facts{} // it never ended: a thematic break, not front matter
+}
+
+var atxHeading = regexp.MustCompile(`^#{1,2}[ \t]+(.+?)[ \t#]*$`)
+
+// firstHeading returns the text of a heading of level 1 or 2 near the top.
+func firstHeading(src string) string {
+	const near = 4 << 10
+	for line := range strings.Lines(src[:min(len(src), near)]) {
+		if m := atxHeading.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
+			return fold(m[1])
+		}
+	}
+	return ""
+}
+
+// Plain reads text of no particular format. It stays as it is, because it was
+// written to be read like this; program text is fenced. Form feeds, which RFCs
+// and printers' files have, begin pages.
+func Plain(_ context.Context, in format.Input) (*format.Output, error) {
+	src, warnings, err := decode(in, contentTypeCharset(in.ContentType))
+	if err != nil {
+		return nil, err
+	}
+	out := &format.Output{Warnings: warnings}
+	if lang, ok := codeLanguages[strings.ToLower(path.Ext(in.Name))]; ok {
+		out.Markdown = md.Fence(lang, src)
+		return out, nil
+	}
+	if !strings.Contains(src, "\f") {
+		out.Markdown = src
+		return out, nil
+	}
+	var b strings.Builder
+	b.Grow(len(src))
+	for page := range strings.SplitSeq(src, "\f") {
+		page = strings.Trim(page, "\r\n")
+		if strings.TrimSpace(page) == "" {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString("\n\n")
+		}
+		out.Facts.Pages++
+		out.Pages = append(out.Pages, events.PageMark{Page: out.Facts.Pages, Offset: b.Len()})
+		b.WriteString(page)
+	}
+	out.Markdown = b.String()
+	return out, nil
+}
+
+// codeLanguages are the extensions of program text, with the names by which
+// fences know their languages.
+var codeLanguages = map[string]string{
+	".bash": "bash", ".bat": "bat", ".c": "c", ".cc": "cpp", ".clj": "clojure", ".cmake": "cmake", ".cpp": "cpp",
+	".cs": "csharp", ".css": "css", ".cxx": "cpp", ".dart": "dart", ".diff": "diff", ".erl": "erlang", ".ex": "elixir",
+	".exs": "elixir", ".go": "go", ".gradle": "groovy", ".graphql": "graphql", ".groovy": "groovy", ".h": "c",
+	".hpp": "cpp", ".hs": "haskell", ".ini": "ini", ".java": "java", ".jl": "julia", ".js": "javascript",
+	".jsx": "jsx", ".kt": "kotlin", ".less": "less", ".lua": "lua", ".m": "objectivec", ".mjs": "javascript",
+	".ml": "ocaml", ".patch": "diff", ".php": "php", ".pl": "perl", ".properties": "properties", ".proto": "protobuf",
+	".ps1": "powershell", ".py": "python", ".r": "r", ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".scss": "scss",
+	".sh": "bash", ".sql": "sql", ".swift": "swift", ".tf": "hcl", ".toml": "toml", ".ts": "typescript",
+	".tsx": "tsx", ".vb": "vbnet", ".yaml": "yaml", ".yml": "yaml", ".zig": "zig", ".zsh": "bash",
+}
+
+// IsCode reports whether a name is that of program text.
+func IsCode(name string) bool {
+	_, ok := codeLanguages[strings.ToLower(path.Ext(name))]
+	return ok
+}
+
+// clip cuts s to at most n bytes on a rune boundary, for messages.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}
