@@ -1,0 +1,670 @@
+package pdf
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/klippa-app/go-pdfium/enums"
+	"github.com/klippa-app/go-pdfium/references"
+	"github.com/klippa-app/go-pdfium/requests"
+	"github.com/klippa-app/go-pdfium/responses"
+)
+
+type docRef = references.FPDF_DOCUMENT
+
+// page is what stands on a page, in points, with y growing downwards and the
+// page turned so that most of its text runs from left to right.
+type page struct {
+	number        int // from 1
+	width, height float32
+	words         []word   // in the order in which they were drawn
+	asides        [][]word // text in other directions, each turned upright
+	rules         []rule
+	links         []string // targets; word.link - 1 is an index
+	images        int
+}
+
+// word is a run of characters without space in one font.
+type word struct {
+	text   string
+	x0, x1 float32
+	y      float32 // baseline
+	size   float32 // em
+	font   uint16  // index into document.fonts
+	link   uint16  // 0 = none
+	glued  bool    // no space before it, says pdfium
+	broken bool    // it ends in a hyphen that pdfium takes for a line break's
+}
+
+// Fonts differ in how far their boxes reach; these shares of the em do well for
+// deciding what stands in one line.
+func (w *word) top() float32    { return w.y - .75*w.size }
+func (w *word) bottom() float32 { return w.y + .22*w.size }
+
+// rule is a drawn line, horizontal or vertical, thinner than ruleWidth.
+type rule struct{ x0, y0, x1, y1 float32 }
+
+func (r rule) horizontal() bool { return r.x1-r.x0 >= r.y1-r.y0 }
+
+const ruleWidth = 3
+
+type fontKey struct {
+	name   string
+	weight int
+	flags  int
+}
+
+type font struct{ bold, mono bool }
+
+// fontOf interprets what the file says of a font. Names are the best evidence:
+// weights are guessed by pdfium from stem widths.
+func fontOf(k fontKey) font {
+	_, name, subset := strings.Cut(k.name, "+")
+	if !subset {
+		name = k.name
+	}
+	name = strings.ToLower(name)
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(name, p) })
+	}
+	const (
+		fixedPitch = 1 << 0 // ISO 32000-1, table 123
+		forceBold  = 1 << 18
+	)
+	return font{
+		bold: has("bold", "black", "heavy", "cmbx", "-bd", "demi", "semibd", "medi", "sfbx", "lmbx") && !has("semilight") ||
+			k.flags&forceBold != 0 || k.weight >= 700 && !has("regular", "-roman", "light", "cmr", "cmtt"),
+		mono: k.flags&fixedPitch != 0 || has("courier", "mono", "consol", "menlo", "cmtt", "sftt", "typewriter", "lmtt"),
+	}
+}
+
+func (d *document) fontID(k fontKey) uint16 {
+	if id, ok := d.fontIDs[k]; ok {
+		return id
+	}
+	if d.fontIDs == nil {
+		d.fontIDs = map[fontKey]uint16{}
+	}
+	if len(d.fonts) == math.MaxUint16 {
+		return 0
+	}
+	id := uint16(len(d.fonts))
+	d.fontIDs[k] = id
+	d.fonts = append(d.fonts, fontOf(k))
+	return id
+}
+
+// turns is a direction of text in quarter turns clockwise.
+func turns(angle float64) int {
+	return int(math.Round(angle/(math.Pi/2))) & 3
+}
+
+// frame turns places on the page so that text of one direction runs from left
+// to right and y grows downwards.
+type frame struct {
+	turns                    int
+	left, bottom, right, top float32 // the page in PDF's coordinates
+}
+
+func (f frame) point(x, y float32) (float32, float32) {
+	switch f.turns {
+	case 1:
+		return f.top - y, f.right - x
+	case 2:
+		return f.right - x, y - f.bottom
+	case 3:
+		return y - f.bottom, x - f.left
+	default:
+		return x - f.left, f.top - y
+	}
+}
+
+func (f frame) box(l, b, r, t float32) (x0, y0, x1, y1 float32) {
+	x0, y0 = f.point(l, b)
+	x1, y1 = f.point(r, t)
+	return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+}
+
+func (f frame) size() (w, h float32) {
+	if f.turns%2 == 1 {
+		return f.top - f.bottom, f.right - f.left
+	}
+	return f.right - f.left, f.top - f.bottom
+}
+
+func (f *file) extract(d *document, index int) (*page, error) {
+	ref := requests.Page{ByIndex: &requests.PageByIndex{Document: f.doc, Index: index}}
+	text, err := f.instance.GetPageTextStructured(&requests.GetPageTextStructured{
+		Page: ref, Mode: requests.GetPageTextStructuredModeChars,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("its text: %w", err)
+	}
+	p := &page{number: index + 1}
+	fr := frame{turns: commonTurns(text.Chars)}
+	fr.left, fr.bottom, fr.right, fr.top = f.bounds(ref, index)
+	p.width, p.height = fr.size()
+
+	if len(text.Chars) > 0 {
+		x := extractor{file: f, doc: d, page: p, frame: fr}
+		if err := x.words(ref, text.Chars); err != nil {
+			return nil, fmt.Errorf("its fonts: %w", err)
+		}
+		if err := x.links(ref); err != nil {
+			return nil, fmt.Errorf("its links: %w", err)
+		}
+	}
+	if err := f.graphics(ref, p, fr); err != nil {
+		return nil, fmt.Errorf("its graphics: %w", err)
+	}
+	return p, nil
+}
+
+// bounds returns the visible part of the page in PDF's coordinates.
+func (f *file) bounds(ref requests.Page, index int) (left, bottom, right, top float32) {
+	if r, err := f.instance.FPDF_GetPageBoundingBox(&requests.FPDF_GetPageBoundingBox{Page: ref}); err == nil {
+		b := r.Rect
+		left, right = min(b.Left, b.Right), max(b.Left, b.Right)
+		bottom, top = min(b.Bottom, b.Top), max(b.Bottom, b.Top)
+		if right-left > 1 && top-bottom > 1 {
+			return left, bottom, right, top
+		}
+	}
+	return 0, 0, 612, 792 // US Letter, what viewers assume as well
+}
+
+func commonTurns(chars []*responses.GetPageTextStructuredChar) int {
+	var n [4]int
+	for _, c := range chars {
+		if c.Text != "" && c.Text != " " {
+			n[turns(c.Angle)]++
+		}
+	}
+	best := 0
+	for t, k := range n {
+		if k > n[best] {
+			best = t
+		}
+	}
+	return best
+}
+
+// extractor makes words of the characters of one page.
+type extractor struct {
+	*file
+	doc     *document
+	page    *page
+	frame   frame
+	textRef references.FPDF_TEXTPAGE
+	aside   map[int][]word
+}
+
+// hyphenMark is what pdfium gives for a hyphen at the end of a line.
+const hyphenMark = '\x02'
+
+func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStructuredChar) error {
+	loaded, err := x.instance.FPDFText_LoadPage(&requests.FPDFText_LoadPage{Page: ref})
+	if err != nil {
+		return err
+	}
+	x.textRef = loaded.TextPage
+
+	var (
+		text           strings.Builder
+		cur            word
+		first          = -1 // index of the word's first character
+		dir            int
+		fr             frame
+		y0, y1         float32 // of the word so far
+		spaced, broken = true, false
+		failed         error
+	)
+	flush := func() {
+		if first < 0 {
+			return
+		}
+		cur.text, cur.broken = text.String(), broken
+		cur.glued = !spaced
+		if err := x.typeset(&cur, first, fr, y0, y1); err != nil {
+			failed = err
+		}
+		x.add(cur, dir)
+		text.Reset()
+		first, spaced, broken = -1, false, false
+	}
+	for i, c := range chars {
+		r, _ := utf8.DecodeRuneInString(c.Text)
+		switch {
+		case c.Text == "" || unicode.IsSpace(r) || r == utf8.RuneError:
+			flush()
+			spaced = true
+			continue
+		case r == hyphenMark || r == '\u00ad' || r == '\ufffe':
+			if first >= 0 {
+				text.WriteByte('-')
+				broken = true
+			}
+			continue
+		case unicode.IsControl(r) || r == '\ufeff' || r == '\u200b':
+			continue
+		}
+		d := turns(c.Angle)
+		cfr := x.frame
+		cfr.turns = d
+		b := c.PointPosition
+		cx0, cy0, cx1, cy1 := cfr.box(float32(b.Left), float32(b.Bottom), float32(b.Right), float32(b.Top))
+		if first >= 0 {
+			h := max(y1-y0, cy1-cy0, 3)
+			apart := max(cy0-y1, y0-cy1) // negative if they overlap vertically
+			if d != dir || cx0-cur.x1 > 1.2*h || cx0-cur.x1 < -1.5*h && !unicode.In(r, unicode.Hebrew, unicode.Arabic) || apart > .6*h {
+				flush()
+				spaced = d != dir || spaced
+			}
+		}
+		if first < 0 {
+			first, dir, fr = i, d, cfr
+			cur = word{x0: cx0, x1: cx1}
+			y0, y1 = cy0, cy1
+		}
+		cur.x0, cur.x1 = min(cur.x0, cx0), max(cur.x1, cx1)
+		y0, y1 = min(y0, cy0), max(y1, cy1)
+		broken = false
+		writeRune(&text, r)
+	}
+	flush()
+	if failed != nil {
+		return failed
+	}
+	// In turns order, so that a file gives the same text every time.
+	for t := range 4 {
+		if ws := x.aside[t]; len(ws) > 0 {
+			x.page.asides = append(x.page.asides, ws)
+		}
+	}
+	_, err = x.instance.FPDFText_ClosePage(&requests.FPDFText_ClosePage{TextPage: x.textRef})
+	return err
+}
+
+// writeRune writes r, ligatures as the letters they are.
+func writeRune(b *strings.Builder, r rune) {
+	switch r {
+	case 'ﬀ':
+		b.WriteString("ff")
+	case 'ﬁ':
+		b.WriteString("fi")
+	case 'ﬂ':
+		b.WriteString("fl")
+	case 'ﬃ':
+		b.WriteString("ffi")
+	case 'ﬄ':
+		b.WriteString("ffl")
+	case 'ﬅ', 'ﬆ':
+		b.WriteString("st")
+	default:
+		b.WriteRune(r)
+	}
+}
+
+// typeset fills in the word's baseline, size and font from its first character.
+func (x *extractor) typeset(w *word, first int, fr frame, y0, y1 float32) error {
+	w.y = y1
+	if r, err := x.instance.FPDFText_GetCharOrigin(&requests.FPDFText_GetCharOrigin{TextPage: x.textRef, Index: first}); err == nil {
+		_, w.y = fr.point(float32(r.X), float32(r.Y))
+	} else if trapped(err) {
+		return err
+	}
+	size, err := x.instance.FPDFText_GetFontSize(&requests.FPDFText_GetFontSize{TextPage: x.textRef, Index: first})
+	if err != nil && trapped(err) {
+		return err
+	}
+	if err == nil {
+		w.size = float32(size.FontSize)
+		if m, err := x.instance.FPDFText_GetMatrix(&requests.FPDFText_GetMatrix{TextPage: x.textRef, Index: first}); err == nil {
+			w.size *= float32(math.Hypot(float64(m.Matrix.C), float64(m.Matrix.D)))
+		}
+	}
+	var k fontKey
+	if r, err := x.instance.FPDFText_GetFontInfo(&requests.FPDFText_GetFontInfo{TextPage: x.textRef, Index: first}); err == nil {
+		k.name, k.flags = r.FontName, r.Flags
+	}
+	if r, err := x.instance.FPDFText_GetFontWeight(&requests.FPDFText_GetFontWeight{TextPage: x.textRef, Index: first}); err == nil {
+		k.weight = r.FontWeight
+	}
+	w.font = x.doc.fontID(k)
+
+	// Fonts drawn by procedures say nothing of their size, some files lie, and
+	// not every number in a file is finite.
+	tall := y1 - y0
+	if !(w.size >= 1 && w.size < 2000) || w.size > 6*tall && tall > 1 && utf8.RuneCountInString(w.text) > 2 || w.size < .5*tall {
+		w.size = max(tall*1.3, 1)
+	}
+	if !(w.y > y0-2*w.size && w.y < y1+2*w.size) {
+		w.y = y1
+	}
+	return nil
+}
+
+func (x *extractor) add(w word, dir int) {
+	if !finite(w.x0, w.x1, w.y, w.size) {
+		return
+	}
+	if dir == x.frame.turns {
+		x.page.words = append(x.page.words, w)
+		return
+	}
+	if x.aside == nil {
+		x.aside = map[int][]word{}
+	}
+	x.aside[dir] = append(x.aside[dir], w)
+}
+
+func finite(vs ...float32) bool {
+	for _, v := range vs {
+		if math.IsNaN(float64(v)) || math.Abs(float64(v)) > 1e6 {
+			return false
+		}
+	}
+	return true
+}
+
+// maxLinks bounds the link annotations looked at on one page.
+const maxLinks = 500
+
+// links marks the words under link annotations that lead out of the document.
+func (x *extractor) links(ref requests.Page) error {
+	start := 0
+	for range maxLinks {
+		r, err := x.instance.FPDFLink_Enumerate(&requests.FPDFLink_Enumerate{Page: ref, StartPos: start})
+		if err != nil {
+			if trapped(err) {
+				return err
+			}
+			return nil
+		}
+		if r.Link == nil || r.NextStartPos == nil {
+			return nil
+		}
+		start = *r.NextStartPos
+		action, err := x.instance.FPDFLink_GetAction(&requests.FPDFLink_GetAction{Link: *r.Link})
+		if err != nil || action.Action == nil {
+			continue
+		}
+		uri, err := x.instance.FPDFAction_GetURIPath(&requests.FPDFAction_GetURIPath{Document: x.file.doc, Action: *action.Action})
+		if err != nil || uri.URIPath == nil || !linkable(*uri.URIPath) {
+			continue
+		}
+		area, err := x.instance.FPDFLink_GetAnnotRect(&requests.FPDFLink_GetAnnotRect{Link: *r.Link})
+		if err != nil || area.Rect == nil {
+			continue
+		}
+		x0, y0, x1, y1 := x.frame.box(area.Rect.Left, area.Rect.Bottom, area.Rect.Right, area.Rect.Top)
+		id := uint16(0)
+		for i := range x.page.words {
+			w := &x.page.words[i]
+			if cx, cy := (w.x0+w.x1)/2, w.y-.3*w.size; cx > x0 && cx < x1 && cy > y0 && cy < y1 {
+				if id == 0 {
+					x.page.links = append(x.page.links, *uri.URIPath)
+					id = uint16(len(x.page.links))
+				}
+				w.link = id
+			}
+		}
+	}
+	return nil
+}
+
+// linkable reports whether a target can stand in Markdown and leads somewhere.
+func linkable(uri string) bool {
+	if len(uri) > 2000 || strings.ContainsAny(uri, " \t\r\n<>()\\") || !utf8.ValidString(uri) {
+		return false
+	}
+	scheme, _, ok := strings.Cut(uri, ":")
+	return ok && slices.Contains([]string{"http", "https", "mailto", "ftp", "doi", "tel"}, strings.ToLower(scheme))
+}
+
+// Looking at drawings costs some microseconds an object, and pdfium's wrapper
+// keeps a reference to each until the document is closed. Maps and plots have
+// millions; no table does.
+const (
+	maxPageObjects = 4_000
+	maxFileObjects = 300_000
+	maxSegments    = 400 // of one path
+)
+
+// graphics collects the page's ruling lines and counts its pictures.
+func (f *file) graphics(ref requests.Page, p *page, fr frame) error {
+	count, err := f.instance.FPDFPage_CountObjects(&requests.FPDFPage_CountObjects{Page: ref})
+	if err != nil {
+		return err
+	}
+	if count.Count > maxPageObjects {
+		// Not "the first 4,000": half a grid is worse than none.
+		return nil
+	}
+	for i := range count.Count {
+		if f.objects++; f.objects > maxFileObjects {
+			return nil
+		}
+		o, err := f.instance.FPDFPage_GetObject(&requests.FPDFPage_GetObject{Page: ref, Index: i})
+		if err != nil {
+			if trapped(err) {
+				return err
+			}
+			continue
+		}
+		kind, err := f.instance.FPDFPageObj_GetType(&requests.FPDFPageObj_GetType{PageObject: o.PageObject})
+		if err != nil {
+			continue
+		}
+		switch kind.Type {
+		case enums.FPDF_PAGEOBJ_IMAGE, enums.FPDF_PAGEOBJ_FORM:
+			p.images++
+		case enums.FPDF_PAGEOBJ_PATH:
+			if len(p.words) > 0 {
+				if err := f.path(o.PageObject, p, fr); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	p.rules = mergeRules(p.rules)
+	return nil
+}
+
+// path adds the ruling lines in a path. A path may be one line, one cell's
+// frame, or a whole grid.
+func (f *file) path(o references.FPDF_PAGEOBJECT, p *page, fr frame) error {
+	mode, err := f.instance.FPDFPath_GetDrawMode(&requests.FPDFPath_GetDrawMode{PageObject: o})
+	if err != nil {
+		return ifTrapped(err)
+	}
+	filled := mode.FillMode != 0
+	if !filled && !mode.Stroke {
+		return nil // it clips
+	}
+	b, err := f.instance.FPDFPageObj_GetBounds(&requests.FPDFPageObj_GetBounds{PageObject: o})
+	if err != nil {
+		return ifTrapped(err)
+	}
+	x0, y0, x1, y1 := fr.box(b.Left, b.Bottom, b.Right, b.Top)
+	if !finite(x0, y0, x1, y1) {
+		return nil
+	}
+	if x1-x0 <= ruleWidth || y1-y0 <= ruleWidth {
+		p.addRule(rule{x0, y0, x1, y1})
+		return nil
+	}
+	n, err := f.instance.FPDFPath_CountSegments(&requests.FPDFPath_CountSegments{PageObject: o})
+	if err != nil {
+		return ifTrapped(err)
+	}
+	if n.Count < 2 || n.Count > maxSegments {
+		return nil
+	}
+	m, err := f.instance.FPDFPageObj_GetMatrix(&requests.FPDFPageObj_GetMatrix{PageObject: o})
+	if err != nil {
+		return ifTrapped(err)
+	}
+	// Subpaths, each a list of corners.
+	var corners [][2]float32
+	end := func() {
+		p.addOutline(corners, mode.Stroke)
+		corners = corners[:0]
+	}
+	for i := range n.Count {
+		if f.objects++; f.objects > maxFileObjects {
+			return nil
+		}
+		s, err := f.instance.FPDFPath_GetPathSegment(&requests.FPDFPath_GetPathSegment{PageObject: o, Index: i})
+		if err != nil {
+			return ifTrapped(err)
+		}
+		kind, err := f.instance.FPDFPathSegment_GetType(&requests.FPDFPathSegment_GetType{PathSegment: s.PathSegment})
+		if err != nil {
+			return ifTrapped(err)
+		}
+		if kind.Type == enums.FPDF_SEGMENT_BEZIERTO {
+			return nil // a drawing
+		}
+		at, err := f.instance.FPDFPathSegment_GetPoint(&requests.FPDFPathSegment_GetPoint{PathSegment: s.PathSegment})
+		if err != nil {
+			return ifTrapped(err)
+		}
+		if kind.Type == enums.FPDF_SEGMENT_MOVETO {
+			end()
+		}
+		x := m.Matrix.A*at.X + m.Matrix.C*at.Y + m.Matrix.E
+		y := m.Matrix.B*at.X + m.Matrix.D*at.Y + m.Matrix.F
+		x, y = fr.point(x, y)
+		corners = append(corners, [2]float32{x, y})
+		closed, err := f.instance.FPDFPathSegment_GetClose(&requests.FPDFPathSegment_GetClose{PathSegment: s.PathSegment})
+		if err != nil {
+			return ifTrapped(err)
+		}
+		if closed.IsClose && len(corners) > 1 {
+			corners = append(corners, corners[0])
+		}
+	}
+	end()
+	return nil
+}
+
+func ifTrapped(err error) error {
+	if trapped(err) {
+		return err
+	}
+	return nil
+}
+
+// addOutline adds a subpath: as one rule if it is a thin box, else its sides,
+// if they are drawn.
+func (p *page) addOutline(corners [][2]float32, stroke bool) {
+	if len(corners) < 2 {
+		return
+	}
+	x0, y0, x1, y1 := corners[0][0], corners[0][1], corners[0][0], corners[0][1]
+	for _, c := range corners[1:] {
+		x0, x1 = min(x0, c[0]), max(x1, c[0])
+		y0, y1 = min(y0, c[1]), max(y1, c[1])
+	}
+	if !finite(x0, y0, x1, y1) {
+		return
+	}
+	if x1-x0 <= ruleWidth || y1-y0 <= ruleWidth {
+		p.addRule(rule{x0, y0, x1, y1})
+		return
+	}
+	if !stroke {
+		return // a background
+	}
+	for i := 1; i < len(corners); i++ {
+		a, b := corners[i-1], corners[i]
+		r := rule{min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1])}
+		if r.x1-r.x0 <= 1 || r.y1-r.y0 <= 1 {
+			p.addRule(r)
+		}
+	}
+}
+
+func (p *page) addRule(r rule) {
+	const shortest = 4 // dots and dashes of leaders are shorter
+	if max(r.x1-r.x0, r.y1-r.y0) >= shortest {
+		p.rules = append(p.rules, r)
+	}
+}
+
+// mergeRules joins the pieces of lines that are drawn cell by cell.
+func mergeRules(rules []rule) []rule {
+	const close = 2
+	var out []rule
+	for _, horizontal := range []bool{true, false} {
+		var same []rule
+		for _, r := range rules {
+			if r.horizontal() != horizontal {
+				continue
+			}
+			if horizontal {
+				r.y0 = (r.y0 + r.y1) / 2
+				r.y1 = r.y0
+			} else {
+				r.x0 = (r.x0 + r.x1) / 2
+				r.x1 = r.x0
+			}
+			same = append(same, r)
+		}
+		across := func(r rule) float32 {
+			if horizontal {
+				return r.y0
+			}
+			return r.x0
+		}
+		along := func(r rule) (float32, float32) {
+			if horizontal {
+				return r.x0, r.x1
+			}
+			return r.y0, r.y1
+		}
+		slices.SortFunc(same, func(a, b rule) int {
+			return cmp.Compare(across(a), across(b))
+		})
+		for len(same) > 0 {
+			// All at about the same place across, then along them.
+			n := 1
+			for n < len(same) && across(same[n])-across(same[0]) <= close {
+				n++
+			}
+			group := same[:n]
+			same = same[n:]
+			at := across(group[0])
+			slices.SortFunc(group, func(a, b rule) int {
+				a0, _ := along(a)
+				b0, _ := along(b)
+				return cmp.Compare(a0, b0)
+			})
+			from, to := along(group[0])
+			put := func() {
+				if horizontal {
+					out = append(out, rule{from, at, to, at})
+				} else {
+					out = append(out, rule{at, from, at, to})
+				}
+			}
+			for _, r := range group[1:] {
+				a, b := along(r)
+				if a <= to+close {
+					to = max(to, b)
+					continue
+				}
+				put()
+				from, to = a, b
+			}
+			put()
+		}
+	}
+	return out
+}

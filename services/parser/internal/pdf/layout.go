@@ -1,0 +1,395 @@
+package pdf
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// segment is words that stand next to each other in one line, or a table.
+type segment struct {
+	words  []word
+	table  *table
+	x0, x1 float32
+	y      float32 // baseline
+	top    float32
+	bottom float32
+	size   float32 // of most of it
+}
+
+// Gaps in ems. A justified line stretches its spaces up to about one em; a
+// table may set its cells closer than that, which only a later look at whole
+// columns can tell.
+const (
+	gapInRun  = 1.0 // between words drawn one after the other
+	gapJoined = .7  // between runs that were drawn at different times
+	gapSpace  = .12 // from here on there is a space between runs
+	sameLine  = .3  // difference of baselines
+)
+
+func newSegment(words []word) segment {
+	s := segment{words: words, x0: words[0].x0, x1: words[0].x1, top: words[0].top(), bottom: words[0].bottom()}
+	// Most of it: superscripts and a drop cap must not decide.
+	best := -1
+	for i := range words {
+		w := &words[i]
+		s.x0, s.x1 = min(s.x0, w.x0), max(s.x1, w.x1)
+		s.top, s.bottom = min(s.top, w.top()), max(s.bottom, w.bottom())
+		if n := len(w.text); n > best {
+			best, s.size, s.y = n, w.size, w.y
+		}
+	}
+	return s
+}
+
+// segments groups words, given as they were drawn, into segments.
+func segments(words []word) []segment {
+	var runs []segment
+	for len(words) > 0 {
+		n := 1
+		for n < len(words) && follows(&words[n-1], &words[n]) {
+			n++
+		}
+		runs = append(runs, newSegment(words[:n:n]))
+		words = words[n:]
+	}
+	// Pieces of one line that were drawn apart, say a bold word in it.
+	slices.SortStableFunc(runs, func(a, b segment) int { return cmp.Compare(a.y, b.y) })
+	gone := make([]bool, len(runs))
+	for i := range runs {
+		if gone[i] {
+			continue
+		}
+		for again := true; again; {
+			again = false
+			for _, step := range []int{1, -1} {
+				for j := i + step; j >= 0 && j < len(runs) && abs(runs[j].y-runs[i].y) <= runs[i].size; j += step {
+					if !gone[j] && j != i && adjacent(&runs[i], &runs[j]) {
+						runs[i] = joinSegments(runs[i], runs[j])
+						gone[j] = true
+						again = true
+					}
+				}
+			}
+		}
+	}
+	out := runs[:0]
+	for i, s := range runs {
+		if !gone[i] {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// follows reports whether b, drawn right after a, continues its line.
+func follows(a, b *word) bool {
+	size := max(a.size, b.size)
+	if abs(a.y-b.y) > .45*size {
+		return false
+	}
+	gap := b.x0 - a.x1
+	if gap < 0 && isRTL(b.text) {
+		gap = a.x0 - b.x1
+	}
+	return gap > -.5*size && gap < gapInRun*min(size, 2*min(a.size, b.size))
+}
+
+func adjacent(a, b *segment) bool {
+	size := min(a.size, b.size)
+	if abs(a.y-b.y) > sameLine*size && (b.bottom-b.top > .8*(a.bottom-a.top) || b.y > a.y+.3*a.size || b.bottom < a.top+.1*a.size) {
+		return false
+	}
+	gap := max(b.x0-a.x1, a.x0-b.x1)
+	return gap > -.3*size && gap < gapJoined*size
+}
+
+func joinSegments(a, b segment) segment {
+	if b.x0 < a.x0 {
+		a, b = b, a
+	}
+	words := make([]word, 0, len(a.words)+len(b.words))
+	words = append(words, a.words...)
+	from := len(words)
+	words = append(words, b.words...)
+	words[from].glued = b.x0-a.x1 < gapSpace*min(a.size, b.size)
+	return newSegment(words)
+}
+
+// columns returns the segments of a page in reading order, as regions in each
+// of which lines simply follow one another from top to bottom.
+func columns(segs []segment) [][]segment {
+	return split(segs, 12)
+}
+
+func split(segs []segment, depth int) [][]segment {
+	if len(segs) == 0 {
+		return nil
+	}
+	g, ok := findGutter(segs)
+	if !ok || depth == 0 {
+		return [][]segment{segs}
+	}
+	var above, left, right, below []segment
+	for _, s := range segs {
+		switch middle := (s.top + s.bottom) / 2; {
+		case middle < g.top:
+			above = append(above, s)
+		case middle > g.bottom:
+			below = append(below, s)
+		case s.x0 < g.x:
+			left = append(left, s)
+		default:
+			right = append(right, s)
+		}
+	}
+	var out [][]segment
+	for _, part := range [][]segment{above, left, right, below} {
+		out = append(out, split(part, depth-1)...)
+	}
+	return out
+}
+
+// gutter is an empty strip between two columns of text.
+type gutter struct{ x, top, bottom float32 }
+
+// findGutter returns the tallest gutter. Candidates are the left edges that
+// several segments share; what crosses one, a title or a wide figure, bounds
+// its height.
+func findGutter(segs []segment) (gutter, bool) {
+	const minimum = 3 // lines on each side
+	if len(segs) < 2*minimum {
+		return gutter{}, false
+	}
+	lefts := make([]float32, len(segs))
+	for i, s := range segs {
+		lefts[i] = s.x0
+	}
+	slices.Sort(lefts)
+	byTop := slices.Clone(segs)
+	slices.SortFunc(byTop, func(a, b segment) int { return cmp.Compare(a.top, b.top) })
+
+	var best gutter
+	found := false
+	for i := 0; i < len(lefts); {
+		j := i
+		for j < len(lefts) && lefts[j]-lefts[i] <= 3 {
+			j++
+		}
+		if x := lefts[i] - 1; i > 0 && j-i >= minimum {
+			for _, g := range gutterRuns(byTop, x) {
+				if !found || g.bottom-g.top > best.bottom-best.top {
+					best, found = g, true
+				}
+			}
+		}
+		i = j
+	}
+	return best, found
+}
+
+// gutterRuns returns the stretches in which nothing crosses x and both sides
+// are text. The segments are sorted by their top.
+func gutterRuns(segs []segment, x float32) []gutter {
+	var runs []gutter
+	var left, right []segment
+	flush := func() {
+		if isColumn(left) && isColumn(right) {
+			edge := float32(math.Inf(-1))
+			for _, s := range left {
+				edge = max(edge, s.x1)
+			}
+			// Only where both sides have text: a short column's end is no
+			// reason to take what is next to the void for a column.
+			if x+1-edge >= .5*left[0].size {
+				runs = append(runs, gutter{
+					x:      x,
+					top:    min(left[0].top, right[0].top) - .1,
+					bottom: max(lowest(left), lowest(right)) + .1,
+				})
+			}
+		}
+		left, right = nil, nil
+	}
+	barrier := float32(math.Inf(-1)) // how far down the latest crossing reaches
+	for _, s := range segs {
+		if s.x0 < x && s.x1 > x {
+			if s.top >= barrier-1 || len(left)+len(right) > 0 {
+				flush()
+			}
+			barrier = max(barrier, s.bottom)
+			continue
+		}
+		if (s.top+s.bottom)/2 < barrier {
+			continue // next to what crosses
+		}
+		if s.x0 < x {
+			left = append(left, s)
+		} else {
+			right = append(right, s)
+		}
+	}
+	flush()
+	return runs
+}
+
+func lowest(segs []segment) float32 {
+	y := segs[0].bottom
+	for _, s := range segs {
+		y = max(y, s.bottom)
+	}
+	return y
+}
+
+// isColumn reports whether segments are lines of text and not cells of a
+// table: most are many ems long.
+func isColumn(segs []segment) bool {
+	const minimum, ems = 3, 9
+	if len(segs) < minimum {
+		return false
+	}
+	long := 0
+	for _, s := range segs {
+		if s.table != nil || s.x1-s.x0 >= ems*s.size {
+			long++
+		}
+	}
+	return 2*long >= len(segs)
+}
+
+// row is what stands at one height of a region, from left to right.
+type row struct {
+	segs   []segment
+	y      float32
+	top    float32
+	bottom float32
+	size   float32
+}
+
+// rows groups a region's segments by height.
+func rows(segs []segment) []row {
+	slices.SortStableFunc(segs, func(a, b segment) int { return cmp.Compare(a.y, b.y) })
+	var out []row
+	for _, s := range segs {
+		if n := len(out); n > 0 && s.table == nil && out[n-1].segs[0].table == nil {
+			r := &out[n-1]
+			overlap := min(s.bottom, r.bottom) - max(s.top, r.top)
+			if s.y-r.y <= .5*min(s.size, r.size) || overlap > .75*min(s.bottom-s.top, r.bottom-r.top) && s.y-r.y <= .5*max(s.size, r.size) {
+				r.segs = append(r.segs, s)
+				r.top, r.bottom, r.size = min(r.top, s.top), max(r.bottom, s.bottom), max(r.size, s.size)
+				continue
+			}
+		}
+		out = append(out, row{segs: []segment{s}, y: s.y, top: s.top, bottom: s.bottom, size: s.size})
+	}
+	for i := range out {
+		r := &out[i]
+		slices.SortStableFunc(r.segs, func(a, b segment) int { return cmp.Compare(a.x0, b.x0) })
+		r.segs = joinMarkers(r.segs)
+	}
+	return out
+}
+
+// joinMarkers puts a list's bullet or number and its text, or a heading's
+// number and its words, back together, and the leader dots of a table of
+// contents with what they lead to.
+func joinMarkers(segs []segment) []segment {
+	if len(segs) < 2 {
+		return segs
+	}
+	join := func() []segment {
+		s := segs[0]
+		for _, t := range segs[1:] {
+			s = joinSegments(s, t)
+		}
+		return []segment{s}
+	}
+	for _, s := range segs {
+		if strings.Contains(s.text(), "....") || strings.Contains(s.text(), ". . . .") {
+			return join()
+		}
+	}
+	first := segs[0].text()
+	gap := segs[1].x0 - segs[0].x1
+	size := segs[0].size
+	switch {
+	case len(segs) != 2:
+	case isMarker(first) && gap < 10*size,
+		isSectionNumber(first) && gap < 2.5*size && startsUpper(segs[1].text()):
+		return join()
+	}
+	return segs
+}
+
+func (s *segment) text() string {
+	var b strings.Builder
+	for i := range s.words {
+		w := &s.words[i]
+		if i > 0 && spaceBetween(&s.words[i-1], w) {
+			b.WriteByte(' ')
+		}
+		b.WriteString(w.text)
+	}
+	return b.String()
+}
+
+// spaceBetween reports whether a space belongs between two words of a line.
+// Chinese and Japanese are written without.
+func spaceBetween(a, b *word) bool {
+	if b.glued {
+		return false
+	}
+	last, _ := utf8.DecodeLastRuneInString(a.text)
+	first, _ := utf8.DecodeRuneInString(b.text)
+	return !(unspaced(last) && unspaced(first)) || b.x0-a.x1 > .6*b.size
+}
+
+func unspaced(r rune) bool {
+	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana) ||
+		r >= 0x3000 && r <= 0x303f || r >= 0xff00 && r <= 0xffef
+}
+
+func isRTL(s string) bool {
+	for _, r := range s {
+		if unicode.In(r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana) {
+			return true
+		}
+		if unicode.IsLetter(r) {
+			return false
+		}
+	}
+	return false
+}
+
+// orderRTL puts the words of a line of Arabic or Hebrew into reading order:
+// from the right, with runs of other scripts and numbers from the left.
+func orderRTL(words []word) {
+	rtl := 0
+	for i := range words {
+		if isRTL(words[i].text) {
+			rtl++
+		}
+	}
+	if 2*rtl <= len(words) {
+		return
+	}
+	slices.SortStableFunc(words, func(a, b word) int { return cmp.Compare(b.x0, a.x0) })
+	for i := 0; i < len(words); {
+		j := i
+		for j < len(words) && !isRTL(words[j].text) {
+			j++
+		}
+		slices.Reverse(words[i:j])
+		i = max(j, i+1)
+	}
+	for i := range words {
+		if i > 0 {
+			words[i].glued = false
+		}
+	}
+}
+
+func abs(v float32) float32 { return float32(math.Abs(float64(v))) }

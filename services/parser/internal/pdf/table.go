@@ -1,0 +1,467 @@
+package pdf
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// table is a table's cells as text; every row has the same number of cells.
+type table struct {
+	cells          [][]string
+	x0, y0, x1, y1 float32
+}
+
+// Limits of what is taken for a table. A page of a plan has thousands of lines.
+const (
+	maxRules   = 600
+	maxColumns = 40
+)
+
+// ruledTables finds the grids among the page's rules and takes their words from
+// the page.
+func (p *page) ruledTables() []table {
+	if len(p.rules) > maxRules {
+		return nil
+	}
+	var tables []table
+	for _, g := range grids(p.rules) {
+		t, rest, ok := g.fill(p.words)
+		if ok {
+			tables = append(tables, t)
+			p.words = rest
+		}
+	}
+	return tables
+}
+
+// grid is rules that touch one another.
+type grid struct {
+	horizontal, vertical []rule
+	xs, ys               []float32 // where there are vertical and horizontal rules
+}
+
+const touching = 3
+
+func grids(rules []rule) []grid {
+	parent := make([]int, len(rules))
+	for i := range parent {
+		parent[i] = i
+	}
+	var find func(int) int
+	find = func(i int) int {
+		for parent[i] != i {
+			parent[i] = parent[parent[i]]
+			i = parent[i]
+		}
+		return i
+	}
+	for i, a := range rules {
+		for j, b := range rules[:i] {
+			if a.x0 <= b.x1+touching && b.x0 <= a.x1+touching && a.y0 <= b.y1+touching && b.y0 <= a.y1+touching {
+				parent[find(i)] = find(j)
+			}
+		}
+	}
+	groups := map[int]*grid{}
+	var order []int
+	for i, r := range rules {
+		root := find(i)
+		g := groups[root]
+		if g == nil {
+			g = &grid{}
+			groups[root] = g
+			order = append(order, root)
+		}
+		if r.horizontal() {
+			g.horizontal = append(g.horizontal, r)
+			g.ys = append(g.ys, r.y0)
+		} else {
+			g.vertical = append(g.vertical, r)
+			g.xs = append(g.xs, r.x0)
+		}
+	}
+	var out []grid
+	for _, root := range order {
+		g := groups[root]
+		g.xs, g.ys = distinct(g.xs), distinct(g.ys)
+		if len(g.xs) >= 3 && len(g.ys) >= 2 && len(g.xs) <= maxColumns {
+			out = append(out, *g)
+		}
+	}
+	return out
+}
+
+// distinct sorts values and drops those that are nearly equal to the one before.
+func distinct(vs []float32) []float32 {
+	slices.Sort(vs)
+	out := vs[:0]
+	for _, v := range vs {
+		if len(out) == 0 || v-out[len(out)-1] > touching {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// fill puts words into the grid's cells. It reports false if what comes out is
+// no table: a frame around a page, boxes in a diagram.
+func (g *grid) fill(words []word) (table, []word, bool) {
+	nr, nc := len(g.ys)-1, len(g.xs)-1
+	x0, x1, y0, y1 := g.xs[0], g.xs[nc], g.ys[0], g.ys[nr]
+	owner := g.owners()
+	cells := make([][]word, nr*nc)
+	var rest []word
+	for _, w := range words {
+		cx, cy := (w.x0+w.x1)/2, w.y-.3*w.size
+		if cx < x0 || cx > x1 || cy < y0 || cy > y1 {
+			rest = append(rest, w)
+			continue
+		}
+		c := max(0, sortedIndex(g.xs, cx)-1)
+		r := max(0, sortedIndex(g.ys, cy)-1)
+		o := owner[min(r, nr-1)*nc+min(c, nc-1)]
+		cells[o] = append(cells[o], w)
+	}
+
+	t := table{x0: x0, y0: y0, x1: x1, y1: y1}
+	filled, total, largest := 0, 0, 0
+	used := make([]bool, nc)
+	for r := range nr {
+		line := make([]string, nc)
+		empty := true
+		for c := range nc {
+			ws := cells[r*nc+c]
+			if len(ws) == 0 {
+				continue
+			}
+			rs := rows(segments(ws))
+			if n := 0; len(rs) > 2 {
+				for i := range rs {
+					if len(rs[i].segs) > 1 {
+						n++
+					}
+				}
+				if n > 2 {
+					return table{}, nil, false // a whole table in a frame
+				}
+			}
+			line[c] = cellText(rs)
+			filled++
+			total += len(ws)
+			largest = max(largest, len(ws))
+			used[c] = true
+			empty = false
+		}
+		if !empty {
+			t.cells = append(t.cells, line)
+		}
+	}
+	t.dropColumns(used)
+	if len(t.cells) < 2 || len(t.cells[0]) < 2 || filled < 4 || 2*largest > total && largest > 60 {
+		return table{}, nil, false
+	}
+	return t, rest, true
+}
+
+// owners returns, for each cell of the grid, the cell whose text it shares:
+// itself, or the top left one of the cells it is merged with.
+func (g *grid) owners() []int {
+	nr, nc := len(g.ys)-1, len(g.xs)-1
+	owner := make([]int, nr*nc)
+	for r := range nr {
+		for c := range nc {
+			i := r*nc + c
+			owner[i] = i
+			switch {
+			case c > 0 && !separated(g.vertical, g.xs[c], g.ys[r], g.ys[r+1], false):
+				owner[i] = owner[i-1]
+			case r > 0 && !separated(g.horizontal, g.ys[r], g.xs[c], g.xs[c+1], true):
+				owner[i] = owner[i-nc]
+			}
+		}
+	}
+	return owner
+}
+
+// separated reports whether rules at the given place cover most of a cell's side.
+func separated(rules []rule, at, from, to float32, horizontal bool) bool {
+	var covered float32
+	for _, r := range rules {
+		place, a, b := r.x0, r.y0, r.y1
+		if horizontal {
+			place, a, b = r.y0, r.x0, r.x1
+		}
+		if abs(place-at) <= touching {
+			covered += max(0, min(b, to)-max(a, from))
+		}
+	}
+	return covered >= .5*(to-from)
+}
+
+func sortedIndex(vs []float32, v float32) int {
+	i, _ := slices.BinarySearch(vs, v)
+	return i
+}
+
+func (t *table) dropColumns(used []bool) {
+	for i, line := range t.cells {
+		var kept []string
+		for c, s := range line {
+			if used[c] {
+				kept = append(kept, s)
+			}
+		}
+		t.cells[i] = kept
+	}
+}
+
+// cellText returns the rows of a cell as one line of text.
+func cellText(rs []row) string {
+	var lines []string
+	for i := range rs {
+		lines = append(lines, rs[i].text())
+	}
+	return joinLines(lines)
+}
+
+func (r *row) text() string {
+	var words []word
+	for i := range r.segs {
+		from := len(words)
+		words = append(words, r.segs[i].words...)
+		if from > 0 && from < len(words) {
+			words[from].glued = false
+		}
+	}
+	orderRTL(words)
+	s := segment{words: words}
+	return s.text()
+}
+
+// joinLines joins the lines of a cell, undoing hyphenation.
+func joinLines(lines []string) string {
+	var b strings.Builder
+	for i, l := range lines {
+		if i > 0 {
+			if before := b.String(); endsInHyphen(before) && startsLower(l) {
+				s := strings.TrimSuffix(before, "-")
+				b.Reset()
+				b.WriteString(s)
+			} else {
+				b.WriteByte(' ')
+			}
+		}
+		b.WriteString(l)
+	}
+	return b.String()
+}
+
+// alignedTable finds a table without rules in rs[from:]: rows of segments that
+// stand in the same columns. It returns how many rows it takes, 0 for none.
+func alignedTable(rs []row, from int) (*table, int) {
+	if len(rs[from].segs) < 2 || rs[from].segs[0].table != nil {
+		return nil, 0
+	}
+	// As far as rows with several segments go, with few others between.
+	to, multi := from, 0
+	for last := from; to < len(rs); to++ {
+		r := &rs[to]
+		if r.segs[0].table != nil || to > from && r.top-rs[to-1].bottom > 2.6*max(r.size, rs[to-1].size) {
+			break
+		}
+		if len(r.segs) > 1 {
+			multi++
+			last = to
+		} else if to-last > 2 {
+			break
+		}
+	}
+	cols := columnsOf(rs[from:to])
+	if len(cols) < 2 || len(cols) > maxColumns {
+		return nil, 0
+	}
+	// Back to the last row that fits these columns.
+	n := 0
+	multi = 0
+	for i := from; i < to; i++ {
+		r := &rs[i]
+		if len(r.segs) == 1 {
+			c, ok := place(cols, r.segs[0])
+			if !ok || (c == 0 && len(cols) == 2) || startsBlock(r) {
+				break
+			}
+			// It must belong to what is around it.
+			if i+1 < to && len(rs[i+1].segs) > 1 || r.top-rs[i-1].bottom < .8*r.size {
+				continue
+			}
+			break
+		}
+		fits := 0
+		for _, s := range r.segs {
+			if _, ok := place(cols, s); ok {
+				fits++
+			}
+		}
+		if fits < len(r.segs)-1 {
+			break
+		}
+		multi++
+		n = i - from + 1
+	}
+	// A continuation line of the last row's cells.
+	for from+n < to {
+		r := &rs[from+n]
+		c, ok := place(cols, r.segs[0])
+		if len(r.segs) > 1 || !ok || c == 0 || r.top-rs[from+n-1].bottom > .5*r.size || startsBlock(r) {
+			break
+		}
+		n++
+	}
+	if multi < 2 || multi < 3 && len(cols) < 3 || !aligned(rs[from:from+n], cols) {
+		return nil, 0
+	}
+	return fillAligned(rs[from:from+n], cols), n
+}
+
+func startsBlock(r *row) bool { return isBullet(r.segs[0].text()) }
+
+type interval struct{ x0, x1 float32 }
+
+// columnsOf finds the columns that rows share, from the rows with the most
+// segments: a segment that spans several columns is a heading over them.
+func columnsOf(rs []row) []interval {
+	order := make([]*row, 0, len(rs))
+	for i := range rs {
+		if len(rs[i].segs) > 1 {
+			order = append(order, &rs[i])
+		}
+	}
+	slices.SortStableFunc(order, func(a, b *row) int { return cmp.Compare(len(b.segs), len(a.segs)) })
+	var cols []interval
+	for _, r := range order {
+		for _, s := range r.segs {
+			hit := -1
+			hits := 0
+			for i, c := range cols {
+				if s.x0 < c.x1 && s.x1 > c.x0 {
+					hit = i
+					hits++
+				}
+			}
+			switch hits {
+			case 0:
+				cols = append(cols, interval{s.x0, s.x1})
+			case 1:
+				cols[hit] = interval{min(cols[hit].x0, s.x0), max(cols[hit].x1, s.x1)}
+			}
+		}
+		slices.SortFunc(cols, func(a, b interval) int { return cmp.Compare(a.x0, b.x0) })
+	}
+	// Extending one may have made it meet the next.
+	out := cols[:0]
+	for _, c := range cols {
+		if n := len(out); n > 0 && c.x0 < out[n-1].x1 {
+			out[n-1].x1 = max(out[n-1].x1, c.x1)
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// place returns the only column that s touches, or false.
+func place(cols []interval, s segment) (int, bool) {
+	hit, hits := 0, 0
+	for i, c := range cols {
+		if s.x0 < c.x1 && s.x1 > c.x0 {
+			hit = i
+			hits++
+		}
+	}
+	return hit, hits == 1
+}
+
+// aligned reports whether most columns have a common left edge, right edge or
+// middle. Words that happen to stand apart have none.
+func aligned(rs []row, cols []interval) bool {
+	good := 0
+	for i := range cols {
+		var lefts, rights, middles []float32
+		var size float32
+		for _, r := range rs {
+			for _, s := range r.segs {
+				if c, ok := place(cols, s); ok && c == i {
+					lefts, rights, middles = append(lefts, s.x0), append(rights, s.x1), append(middles, (s.x0+s.x1)/2)
+					size = max(size, s.size)
+				}
+			}
+		}
+		if common(lefts, .4*size) || common(rights, .4*size) || common(middles, .4*size) {
+			good++
+		}
+	}
+	return 4*good >= 3*len(cols)
+}
+
+// common reports whether three in five of the values are within d of one of them.
+func common(vs []float32, d float32) bool {
+	slices.Sort(vs)
+	best, from := 0, 0
+	for i := range vs {
+		for vs[i]-vs[from] > 2*d {
+			from++
+		}
+		best = max(best, i-from+1)
+	}
+	return 5*best >= 3*len(vs)
+}
+
+func fillAligned(rs []row, cols []interval) *table {
+	t := &table{x0: cols[0].x0, x1: cols[len(cols)-1].x1, y0: rs[0].top, y1: rs[len(rs)-1].bottom}
+	var pitch []float32
+	for i := 1; i < len(rs); i++ {
+		pitch = append(pitch, rs[i].y-rs[i-1].y)
+	}
+	usual := median(pitch)
+	for i := range rs {
+		r := &rs[i]
+		line := make([]string, len(cols))
+		for _, s := range r.segs {
+			c := 0
+			for c+1 < len(cols) && s.x0 >= cols[c+1].x0-1 {
+				c++
+			}
+			if line[c] != "" {
+				line[c] += " "
+			}
+			line[c] += s.text()
+		}
+		// Closer than rows are, and nothing in the first column: the rest of
+		// the row above.
+		if i > 0 && line[0] == "" && (r.y-rs[i-1].y < .8*usual || len(r.segs) == 1 && r.y-rs[i-1].y < 1.35*r.size && r.y-rs[i-1].y <= usual) {
+			above := t.cells[len(t.cells)-1]
+			for c, s := range line {
+				switch {
+				case s == "":
+				case above[c] == "":
+					above[c] = s
+				default:
+					above[c] = joinLines([]string{above[c], s})
+				}
+			}
+			continue
+		}
+		t.cells = append(t.cells, line)
+	}
+	return t
+}
+
+func median(vs []float32) float32 {
+	if len(vs) == 0 {
+		return 0
+	}
+	vs = slices.Clone(vs)
+	slices.Sort(vs)
+	return vs[len(vs)/2]
+}
