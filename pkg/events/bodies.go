@@ -1,6 +1,8 @@
 package events
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"math"
@@ -157,7 +159,13 @@ type body[T any] interface {
 // Validation fault that names what is wrong.
 func Decode[T any, P body[T]](data []byte) (*T, error) {
 	v := new(T)
-	if err := json.Unmarshal(data, v); err != nil {
+	var err error
+	if vec, ok := any(v).(*Vector); ok {
+		err = vec.decode(data)
+	} else {
+		err = json.Unmarshal(data, v)
+	}
+	if err != nil {
 		return nil, fault.Wrap(err, fault.Validation, "malformed-event", "the message is not a %s body", kind(v))
 	}
 	if err := P(v).check(); err != nil {
@@ -165,6 +173,35 @@ func Decode[T any, P body[T]](data []byte) (*T, error) {
 	}
 	return v, nil
 }
+
+// decode is json.Unmarshal, four times as fast: encoding/json reads the 8 kB of
+// base64 in the embedding byte by byte, twice. So the embedding is taken out
+// first, and a mark is left in its place. Quotes inside JSON strings are
+// escaped, so the bytes of embeddingKey can only be a field; that it is the
+// field of this object shows when the mark comes back in it.
+func (v *Vector) decode(data []byte) error {
+	start := bytes.Index(data, embeddingKey) + len(embeddingKey)
+	if start >= len(embeddingKey) && bytes.LastIndex(data, embeddingKey)+len(embeddingKey) == start {
+		if n := bytes.IndexByte(data[start:], '"'); n > 0 {
+			embedding := make([]byte, base64.StdEncoding.DecodedLen(n))
+			m, err := base64.StdEncoding.Decode(embedding, data[start:start+n])
+			rest := make([]byte, 0, len(data)-n+len(mark))
+			rest = append(append(append(rest, data[:start]...), mark...), data[start+n:]...)
+			if err == nil && json.Unmarshal(rest, v) == nil && string(v.Embedding) == string(markBytes) {
+				v.Embedding = embedding[:m]
+				return nil
+			}
+			*v = Vector{}
+		}
+	}
+	return json.Unmarshal(data, v) // whatever was odd, this names it
+}
+
+var (
+	embeddingKey = []byte(`"embedding":"`)
+	mark         = []byte("c2x1aWNl")
+	markBytes    = []byte("sluice")
+)
 
 // DecodeDocument reads an entry of the bucket "documents".
 func DecodeDocument(data []byte) (*Document, error) { return Decode[Document](data) }

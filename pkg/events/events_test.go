@@ -157,6 +157,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add(events.Encode(events.Parsed{V: 1, About: about(), Markdown: "x"}))
 	f.Add([]byte(`{"v":1,"what":"failed","document":"` + events.DocumentID("a", "b") + `"}`))
 	f.Add([]byte(`{"uri":"x"}`))
+	f.Add(bytes.Replace(events.Encode(events.Vector{Chunk: chunk(), Model: "m", Embedding: []byte{0, 0, 0, 0}}),
+		[]byte(`"embedding":"`), []byte(`"other":{"embedding":"AAAA"},"embedding":"`), 1))
+	f.Add(bytes.Replace(events.Encode(events.Vector{Chunk: chunk(), Model: "m", Embedding: []byte{0, 0, 0, 0}}),
+		[]byte(`"embedding":"`), []byte(`"embedding": "AAAAAA==","other":{"embedding":"`), 1))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		check := func(v any, err error) {
 			if err != nil && fault.Of(err) != fault.Validation {
@@ -172,6 +176,11 @@ func FuzzDecode(f *testing.F) {
 		check(c, err)
 		v, err := events.Decode[events.Vector](data)
 		check(v, err)
+		if slow := new(events.Vector); err == nil {
+			if err := json.Unmarshal(data, slow); err != nil || !reflect.DeepEqual(v, slow) {
+				t.Errorf("decoded %+v, encoding/json says %+v, %v", v, slow, err)
+			}
+		}
 		p, err := events.Decode[events.Parsed](data)
 		check(p, err)
 		e, err := events.Decode[events.Event](data)

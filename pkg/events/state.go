@@ -135,6 +135,8 @@ type Document struct {
 	Retries       int       `json:"retries,omitempty"`
 	Failure       *Failure  `json:"failure,omitempty"`
 	Warnings      []string  `json:"warnings,omitempty"`
+	// Gone is the newest deletion: nothing at or below it is searchable.
+	Gone Revision `json:"gone,omitempty"`
 	// Live is what search returns now. It can be older than Revision.
 	Live *Live `json:"live,omitempty"`
 }

@@ -1,0 +1,37 @@
+package events_test
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/pkg/events"
+)
+
+func BenchmarkVector(b *testing.B) {
+	c := chunk()
+	c.Text = strings.Repeat("The keeper opens the gate. \"Now\" is < later.\n", 45)
+	c.End = c.Start + len(c.Text)
+	c.Ordinal, c.Of, c.About = 1, 2, nil
+	emb := make([]float32, 1536)
+	for i := range emb {
+		emb[i] = float32(i) / 7
+	}
+	v := events.Vector{Chunk: c, Model: "m", Embedding: events.EncodeVector(emb)}
+	body := events.Encode(v)
+	b.Run("encode", func(b *testing.B) {
+		b.SetBytes(int64(len(body)))
+		b.ReportAllocs()
+		for b.Loop() {
+			events.Encode(v)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.SetBytes(int64(len(body)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := events.Decode[events.Vector](body); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
