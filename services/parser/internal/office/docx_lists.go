@@ -1,0 +1,299 @@
+package office
+
+import (
+	"encoding/xml"
+	"strconv"
+	"strings"
+)
+
+const listLevels = 9 // w:lvl is 0 to 8
+
+type listLevel struct {
+	format  string // "decimal", "bullet", "lowerLetter"
+	text    string // "%1.%2)"
+	start   int
+	restart int // the level (from 1) whose next item starts this one over; 0 never, -1 any higher
+	style   string
+	legal   bool // all numbers in it are decimal
+}
+
+// abstractList is a w:abstractNum: its levels and how far each has counted.
+type abstractList struct {
+	levels [listLevels]listLevel
+	link   string // a numbering style that defines it instead
+	count  [listLevels]int
+	used   [listLevels]bool
+}
+
+// wordList is a w:num: a use of an abstractList.
+type wordList struct {
+	abstract string
+	starts   map[int]int // levels to start over at, when first used
+	levels   map[int]listLevel
+}
+
+type wordLists struct {
+	abstracts map[string]*abstractList
+	nums      map[string]*wordList
+	styles    wordStyles
+}
+
+func (d *docx) readLists(part string) error {
+	d.lists = wordLists{abstracts: map[string]*abstractList{}, nums: map[string]*wordList{}, styles: d.styles}
+	if part == "" || !d.has(part) {
+		return nil
+	}
+	err := d.parse(part, func(x *xmlReader, _ xml.StartElement) error {
+		return x.each(func(se xml.StartElement) error {
+			switch se.Name.Local {
+			case "abstractNum":
+				a := &abstractList{}
+				d.lists.abstracts[attr(se, "abstractNumId")] = a
+				return x.each(func(se xml.StartElement) error {
+					switch se.Name.Local {
+					case "numStyleLink":
+						a.link = attr(se, "val")
+					case "lvl":
+						i, lvl, err := readListLevel(x, se)
+						if i >= 0 && i < listLevels {
+							a.levels[i] = lvl
+						}
+						return err
+					}
+					return nil
+				})
+			case "num":
+				n := &wordList{starts: map[int]int{}, levels: map[int]listLevel{}}
+				d.lists.nums[attr(se, "numId")] = n
+				return x.each(func(se xml.StartElement) error {
+					switch se.Name.Local {
+					case "abstractNumId":
+						n.abstract = attr(se, "val")
+					case "lvlOverride":
+						at := number(attr(se, "ilvl"), -1)
+						if at < 0 || at >= listLevels {
+							return nil
+						}
+						return x.each(func(se xml.StartElement) error {
+							switch se.Name.Local {
+							case "startOverride":
+								n.starts[at] = number(attr(se, "val"), 1)
+							case "lvl":
+								_, lvl, err := readListLevel(x, se)
+								n.levels[at] = lvl
+								return err
+							}
+							return nil
+						})
+					}
+					return nil
+				})
+			}
+			return nil
+		})
+	})
+	return d.optional(err, "the numbering of lists")
+}
+
+func readListLevel(x *xmlReader, se xml.StartElement) (int, listLevel, error) {
+	at := number(attr(se, "ilvl"), -1)
+	lvl := listLevel{start: 0, restart: -1}
+	err := x.each(func(se xml.StartElement) error {
+		v := attr(se, "val")
+		switch se.Name.Local {
+		case "numFmt":
+			lvl.format = v
+		case "lvlText":
+			lvl.text = v
+		case "start":
+			lvl.start = number(v, 1)
+		case "lvlRestart":
+			lvl.restart = number(v, -1)
+		case "pStyle":
+			lvl.style = v
+		case "isLgl":
+			lvl.legal = onOff(se)
+		}
+		return nil
+	})
+	return at, lvl, err
+}
+
+// find returns a list and what it counts in.
+func (l *wordLists) find(num string) (*wordList, *abstractList) {
+	const links = 8 // also ends cycles
+	n := l.nums[num]
+	for range links {
+		if n == nil {
+			return nil, nil
+		}
+		a := l.abstracts[n.abstract]
+		if a == nil || a.link == "" {
+			return n, a
+		}
+		ref, _ := l.styles.list(a.link)
+		n = l.nums[ref.num]
+	}
+	return nil, nil
+}
+
+// next counts one more item of a list. It returns the label in front of it
+// ("2.1", "b)"), or bullet for an item without a number. A reference to no list
+// returns neither.
+func (l *wordLists) next(ref listRef, style string) (level int, label string, bullet bool) {
+	n, a := l.find(ref.num)
+	if a == nil || ref.num == "0" {
+		return 0, "", false
+	}
+	at := ref.level
+	if at < 0 { // the style named the list; the list names the level of the style
+		at = 0
+		for i := range a.levels {
+			if a.levels[i].style == style && style != "" {
+				at = i
+				break
+			}
+		}
+	}
+	at = min(at, listLevels-1)
+	levels := a.levels
+	for i, lvl := range n.levels {
+		levels[i] = lvl
+	}
+	for i, start := range n.starts {
+		levels[i].start = start
+	}
+	if start, ok := n.starts[at]; ok { // once per use of the list
+		delete(n.starts, at)
+		a.count[at], a.used[at] = start-1, true
+		n.levels[at] = levels[at]
+	}
+	if !a.used[at] {
+		a.count[at], a.used[at] = levels[at].start-1, true
+	}
+	a.count[at]++
+	for i := at + 1; i < listLevels; i++ {
+		if r := levels[i].restart; r < 0 || (r > 0 && at < r) {
+			a.used[i] = false
+		}
+	}
+	switch levels[at].format {
+	case "bullet":
+		return at, "", true
+	case "none", "":
+		if !strings.Contains(levels[at].text, "%") {
+			return at, strings.TrimSpace(levels[at].text), levels[at].text == ""
+		}
+	}
+	return at, strings.TrimSpace(a.label(&levels, at)), false
+}
+
+// label fills the numbers into a level's text.
+func (a *abstractList) label(levels *[listLevels]listLevel, at int) string {
+	var b strings.Builder
+	text := levels[at].text
+	for i := 0; i < len(text); i++ {
+		if text[i] != '%' || i+1 == len(text) || text[i+1] < '1' || text[i+1] > '9' {
+			b.WriteByte(text[i])
+			continue
+		}
+		i++
+		k := int(text[i] - '1')
+		n := a.count[k]
+		if !a.used[k] {
+			n = levels[k].start
+		}
+		format := levels[k].format
+		if levels[at].legal {
+			format = "decimal"
+		}
+		b.WriteString(ordinal(n, format))
+	}
+	return b.String()
+}
+
+// ordinal writes a number as lists do.
+func ordinal(n int, format string) string {
+	switch format {
+	case "none", "bullet":
+		return ""
+	case "decimalZero":
+		if n >= 0 && n < 10 {
+			return "0" + strconv.Itoa(n)
+		}
+	case "lowerRoman":
+		return strings.ToLower(roman(n))
+	case "upperRoman":
+		return roman(n)
+	case "lowerLetter":
+		return letters(n)
+	case "upperLetter":
+		return strings.ToUpper(letters(n))
+	case "ordinal":
+		switch {
+		case n%100/10 == 1:
+			return strconv.Itoa(n) + "th"
+		case n%10 == 1:
+			return strconv.Itoa(n) + "st"
+		case n%10 == 2:
+			return strconv.Itoa(n) + "nd"
+		case n%10 == 3:
+			return strconv.Itoa(n) + "rd"
+		}
+		return strconv.Itoa(n) + "th"
+	}
+	return strconv.Itoa(n)
+}
+
+// letters counts a, b … z, aa, bb, as Word does.
+func letters(n int) string {
+	if n < 1 || n > 26*20 {
+		return strconv.Itoa(n)
+	}
+	return strings.Repeat(string(rune('a'+(n-1)%26)), (n-1)/26+1)
+}
+
+func roman(n int) string {
+	if n < 1 || n > 3999 {
+		return strconv.Itoa(n)
+	}
+	var b strings.Builder
+	for _, d := range []struct {
+		value int
+		sign  string
+	}{
+		{1000, "M"},
+		{900, "CM"},
+		{500, "D"},
+		{400, "CD"},
+		{100, "C"},
+		{90, "XC"},
+		{50, "L"},
+		{40, "XL"},
+		{10, "X"},
+		{9, "IX"},
+		{5, "V"},
+		{4, "IV"},
+		{1, "I"},
+	} {
+		for n >= d.value {
+			b.WriteString(d.sign)
+			n -= d.value
+		}
+	}
+	return b.String()
+}
+
+// itemMarker returns the Markdown in front of a list item: the marker, and the
+// label where Markdown has no such marker ("a)", "2.1"), which other clauses
+// refer to.
+func itemMarker(label string, bullet bool) (marker, prefix string) {
+	if bullet || label == "" {
+		return "-", ""
+	}
+	digits := strings.TrimRight(label, ".)")
+	if n, err := strconv.Atoi(digits); err == nil && n >= 0 && len(digits) < 10 && len(label)-len(digits) <= 1 {
+		return digits + ".", ""
+	}
+	return "-", label + " "
+}
