@@ -182,7 +182,8 @@ func Decode[T any, P body[T]](data []byte) (*T, error) {
 func (v *Vector) decode(data []byte) error {
 	start := bytes.Index(data, embeddingKey) + len(embeddingKey)
 	if start >= len(embeddingKey) && bytes.LastIndex(data, embeddingKey)+len(embeddingKey) == start {
-		if n := bytes.IndexByte(data[start:], '"'); n > 0 {
+		// The base64 decoder skips line breaks, which JSON strings cannot hold.
+		if n := bytes.IndexByte(data[start:], '"'); n > 0 && bytes.IndexByte(data[start:start+n], '\n') < 0 && bytes.IndexByte(data[start:start+n], '\r') < 0 {
 			embedding := make([]byte, base64.StdEncoding.DecodedLen(n))
 			m, err := base64.StdEncoding.Decode(embedding, data[start:start+n])
 			rest := make([]byte, 0, len(data)-n+len(mark))
