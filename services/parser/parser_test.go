@@ -1,0 +1,368 @@
+package parser_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/natstest"
+	"sluice/pkg/provider"
+	"sluice/pkg/stage"
+	"sluice/services/parser"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// upper is a parser that shows what it was given.
+type upper struct{}
+
+func (upper) Describe() provider.ParserInfo {
+	return provider.ParserInfo{Service: "upper", Version: "1"}
+}
+
+func (upper) Parse(_ context.Context, src provider.Source) (provider.Parse, error) {
+	if len(src.Data) == 0 {
+		return provider.Parse{}, fault.Invalid("empty", "%q is empty", src.Name)
+	}
+	return provider.Parse{
+		Markdown: strings.ToUpper(string(src.Data)) + "\n",
+		Facts:    events.Facts{Type: src.ContentType, Title: src.Name},
+	}, nil
+}
+
+// rig is a parser with everything it says.
+type rig struct {
+	env    *stage.Env
+	mu     sync.Mutex
+	parsed []*events.Parsed
+	told   []*events.Event
+	tombs  []*events.Tombstone
+	dead   []*nats.Msg
+}
+
+func setUp(t *testing.T, change func(*parser.Config)) *rig {
+	t.Helper()
+	url := natstest.Start(t, broker.DefaultTopology())
+	s := stage.DefaultSettings()
+	s.AckWait, s.RetryDelay, s.RetryCap = 2*time.Second, 10*time.Millisecond, 50*time.Millisecond
+	r := &rig{env: natstest.Env(t, url, s)}
+	kv, err := r.env.JS.KeyValue(t.Context(), events.BucketPipeline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, st := range []string{"chunker", "embedder"} {
+		if _, err := kv.PutString(t.Context(), st, "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	watch := natstest.Connect(t, url)
+	for subject, f := range map[string]func(*nats.Msg) error{
+		events.SubjectParsed: func(m *nats.Msg) error {
+			if m.Header.Get(events.HeaderBlob) != "" {
+				return nil // the body went to the object store
+			}
+			p, err := events.Decode[events.Parsed](m.Data)
+			r.parsed = append(r.parsed, p)
+			return err
+		},
+		events.SubjectVector: func(m *nats.Msg) error {
+			p, err := events.Decode[events.Tombstone](m.Data)
+			r.tombs = append(r.tombs, p)
+			return err
+		},
+		events.SubjectEventPrefix + ">": func(m *nats.Msg) error {
+			p, err := events.Decode[events.Event](m.Data)
+			r.told = append(r.told, p)
+			return err
+		},
+		events.SubjectDeadPrefix + ">": func(m *nats.Msg) error {
+			r.dead = append(r.dead, m)
+			return nil
+		},
+	} {
+		if _, err := watch.Subscribe(subject, func(m *nats.Msg) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if err := f(m); err != nil {
+				t.Errorf("%s: %v", m.Subject, err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := watch.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := parser.DefaultConfig()
+	if change != nil {
+		change(&cfg)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	stages, err := parser.Stages(ctx, r.env, cfg, upper{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Run(t, r.env, stages...)
+	return r
+}
+
+func (r *rig) publish(t *testing.T, subject string, body []byte, headers ...string) uint64 {
+	t.Helper()
+	m := nats.NewMsg(subject)
+	for i := 0; i < len(headers); i += 2 {
+		m.Header.Set(headers[i], headers[i+1])
+	}
+	m.Data = body
+	ack, err := r.env.JS.PublishMsg(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ack.Sequence
+}
+
+func (r *rig) wait(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	natstest.Eventually(t, 10*time.Second, what, func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return ok()
+	})
+}
+
+func TestASubmission(t *testing.T) {
+	r := setUp(t, nil)
+	seq := r.publish(t, "docs.submit.notes.v2.txt", []byte("hello"),
+		"Tenant", "acme", "Meta-Team", "blue", "Correlation-Id", "demo-1", "Content-Type", "text/plain")
+	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 })
+	p := r.parsed[0]
+	if p.Name != "notes.v2.txt" || p.Tenant != "acme" || p.Meta["Team"] != "blue" || p.Markdown != "HELLO\n" ||
+		p.Document != events.DocumentID("acme", "notes.v2.txt") || uint64(p.Revision) != seq ||
+		p.ContentHash != events.ContentHash([]byte("hello")) || p.Fingerprint == "" {
+		t.Errorf("%+v", p)
+	}
+	r.wait(t, "told", func() bool { return len(r.told) == 2 })
+	for i, what := range []events.What{events.Accepted, events.ParsedWhat} {
+		if e := r.told[i]; e.What != what || e.CorrelationID != "demo-1" || e.Document != p.Document {
+			t.Errorf("event %d: %+v", i, e)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	r := setUp(t, nil)
+	r.publish(t, "docs.submit.ignored.txt", []byte("a"), "Filename", "Über/den Fluß.txt")
+	r.publish(t, "docs.submit", []byte("anonymous"))
+	r.wait(t, "parsed", func() bool { return len(r.parsed) == 2 })
+	want := map[string]bool{
+		events.DocumentID("default", "Über/den Fluß.txt"):                            true,
+		events.ContentDocumentID("default", events.ContentHash([]byte("anonymous"))): true,
+	}
+	for _, p := range r.parsed {
+		if !want[p.Document] {
+			t.Errorf("document %s named %q", p.Document, p.Name)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	r := setUp(t, nil)
+	long := strings.Repeat("x", 9000)
+	for subject, tc := range map[string]struct {
+		body    string
+		headers []string
+		reason  string
+	}{
+		"docs.submit.a": {"", nil, "empty"},
+		"docs.submit.b": {"x", []string{"Tenant", "../etc"}, "bad-header"},
+		"docs.submit.c": {"x", []string{"Meta-A", long}, "bad-header"},
+		"docs.uri":      {`{"uri":`, nil, "malformed-event"},
+		"docs.delete":   {`{"name":"a","document":"b"}`, nil, "malformed-event"},
+	} {
+		r.publish(t, subject, []byte(tc.body), tc.headers...)
+		r.wait(t, subject+" refused", func() bool {
+			for _, d := range r.dead {
+				if d.Header.Get(events.HeaderOriginSubject) == subject {
+					if got := d.Header.Get(events.HeaderFailureReason); got != tc.reason {
+						t.Errorf("%s: reason %q, want %q", subject, got, tc.reason)
+					}
+					return true
+				}
+			}
+			return false
+		})
+	}
+	r.wait(t, "each failure told", func() bool {
+		n := 0
+		for _, e := range r.told {
+			if e.What == events.Failed {
+				n++
+			}
+		}
+		return n == 5
+	})
+}
+
+func TestReferences(t *testing.T) {
+	var hits int
+	var mu sync.Mutex
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch req.URL.Path {
+		case "/a.html":
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "page")
+		case "/moved":
+			http.Redirect(w, req, "/a.html", http.StatusFound)
+		case "/loop":
+			http.Redirect(w, req, "/loop", http.StatusFound)
+		case "/flaky":
+			if hits++; hits < 3 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprint(w, "at last")
+		case "/big":
+			_, _ = w.Write(bytes.Repeat([]byte("x"), 2000))
+		default:
+			http.NotFound(w, req)
+		}
+	}))
+	defer srv.Close()
+	r := setUp(t, func(c *parser.Config) { c.FetchPrivate, c.FetchLimit = true, 1000 })
+	for i, tc := range []struct{ uri, markdown, reason string }{
+		{srv.URL + "/a.html", "PAGE\n", ""},
+		{srv.URL + "/moved", "PAGE\n", ""},
+		{srv.URL + "/flaky", "AT LAST\n", ""},
+		{srv.URL + "/loop", "", "fetch-refused"},
+		{srv.URL + "/none", "", "fetch-refused"},
+		{srv.URL + "/big", "", "too-large"},
+		{"file:///etc/passwd", "", "bad-uri"},
+		{"object://blobs/x", "", "bad-uri"},
+		{"object://inbox/none", "", "not-found"},
+	} {
+		name := fmt.Sprint("doc", i)
+		id := events.DocumentID("acme", name)
+		r.publish(t, events.SubjectURI, events.Encode(events.Reference{URI: tc.uri, Tenant: "acme", Name: name}))
+		r.wait(t, tc.uri, func() bool {
+			for _, p := range r.parsed {
+				if p.Document == id {
+					if p.Markdown != tc.markdown {
+						t.Errorf("%s: %q", tc.uri, p.Markdown)
+					}
+					return true
+				}
+			}
+			for _, d := range r.dead {
+				if d.Header.Get(events.HeaderDocumentID) == id {
+					if got := d.Header.Get(events.HeaderFailureReason); got != tc.reason {
+						t.Errorf("%s: reason %q, want %q", tc.uri, got, tc.reason)
+					}
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
+func TestPrivateAddressesAreNotFetched(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was fetched") }))
+	defer srv.Close()
+	r := setUp(t, nil)
+	r.publish(t, events.SubjectURI, []byte(`{"uri":"`+srv.URL+`"}`))
+	r.wait(t, "refused", func() bool {
+		return len(r.dead) == 1 && r.dead[0].Header.Get(events.HeaderFailureReason) == "private-address"
+	})
+}
+
+func TestTheInbox(t *testing.T) {
+	r := setUp(t, nil)
+	store, err := r.env.JS.ObjectStore(t.Context(), events.StoreInbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := strings.Repeat("0123456789", 300_000)
+	if _, err := store.Put(t.Context(), jetstream.ObjectMeta{
+		Name: "big file.txt", Headers: nats.Header{"Tenant": {"acme"}, "Meta-Team": {"red"}, "Correlation-Id": {"c-9"}},
+	}, strings.NewReader(big)); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, "told", func() bool { return len(r.told) >= 2 })
+	if e := r.told[0]; e.Document != events.DocumentID("acme", "big file.txt") || e.CorrelationID != "c-9" || e.Bytes != int64(len(big)) {
+		t.Errorf("%+v", e)
+	}
+	natstest.Eventually(t, 10*time.Second, "the object is removed", func() bool {
+		_, err := store.GetInfo(t.Context(), "big file.txt")
+		return err != nil
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.dead) != 0 {
+		t.Errorf("dead letters: %v", r.dead[0].Header)
+	}
+}
+
+func TestADeletionTravelsToTheIndex(t *testing.T) {
+	r := setUp(t, nil)
+	seq := r.publish(t, events.SubjectDelete, []byte(`{"name":"a.txt","tenant":"acme"}`))
+	r.wait(t, "tombstone", func() bool { return len(r.tombs) == 1 })
+	if got := r.tombs[0]; got.Document != events.DocumentID("acme", "a.txt") || uint64(got.Revision) != seq || got.Confirm != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestWhatIsLiveIsNotParsedAgain(t *testing.T) {
+	r := setUp(t, nil)
+	r.publish(t, "docs.submit.a.txt", []byte("same"))
+	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 })
+	p := r.parsed[0]
+	kv, err := r.env.JS.KeyValue(t.Context(), events.BucketDocuments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := events.Document{
+		V: 1, Document: p.Document, Revision: p.Revision, State: events.StateComplete,
+		Live: &events.Live{Revision: p.Revision, ContentHash: p.ContentHash, Fingerprint: p.Fingerprint, Chunks: 1},
+	}
+	put := func() {
+		body, err := json.Marshal(entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kv.Put(t.Context(), p.Document, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	seq := r.publish(t, "docs.submit.a.txt", []byte("same"))
+	r.wait(t, "a confirmation is asked for", func() bool { return len(r.tombs) == 1 })
+	if got := r.tombs[0]; got.Confirm != p.ContentHash || uint64(got.Revision) != seq {
+		t.Errorf("%+v", got)
+	}
+	// While something newer is on its way, nothing is a duplicate.
+	entry.Revision, entry.State = events.Revision(seq+1), events.StateChunked
+	put()
+	r.publish(t, "docs.submit.a.txt", []byte("same"))
+	r.wait(t, "parsed again", func() bool { return len(r.parsed) == 2 })
+	// Other settings make another result.
+	entry.State, entry.Live.Fingerprint = events.StateComplete, "other"
+	put()
+	r.publish(t, "docs.submit.a.txt", []byte("same"))
+	r.wait(t, "parsed a third time", func() bool { return len(r.parsed) == 3 })
+}
