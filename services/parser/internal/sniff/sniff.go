@@ -451,7 +451,7 @@ func refine(kind Kind, head string) (Kind, string) {
 var (
 	notebookKeys = regexp.MustCompile(`"cells"\s*:\s*\[`)
 	rootElement  = regexp.MustCompile(`<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)[\s/>]`)
-	pageStart    = regexp.MustCompile(`(?i)^(?:<\?xml[^>]*>\s*)?(?:<!--[\s\S]{0,2000}?-->\s*)*(?:<!doctype\s+html|<html[\s>])`)
+	pageStart    = regexp.MustCompile(`(?i)^(?:<\?xml[^>]*>\s*)?(?:<!--[\s\S]*?-->\s*)*(?:<!doctype\s+html|<html[\s>])`)
 	fragment     = regexp.MustCompile(`(?i)^<(?:head|body|title|meta|div|p|h[1-6]|table|ul|ol|article|section|main|header|span|script|style|center|font|b|a|img|pre|blockquote)[\s>]`)
 	mailHeader   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{1,60}:[ \t]?`)
 )

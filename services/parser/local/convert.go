@@ -1,0 +1,174 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sluice/pkg/fault"
+	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/sniff"
+	"sluice/services/parser/internal/text"
+)
+
+// converter turns documents into Markdown within its own process.
+type converter struct{}
+
+// convert converts one submitted document and everything in it.
+func (c *converter) convert(ctx context.Context, in format.Input) (*format.Output, error) {
+	return c.read(ctx, in, &allowance{limits: in.Limits}, 0)
+}
+
+// allowance is what the members of one submitted document have used together.
+// Documents are read by one goroutine each.
+type allowance struct {
+	limits   format.Limits
+	expanded int64
+	files    int
+}
+
+// charge accounts for a member. Its failure has text.ErrSpent as cause: the
+// whole document is over.
+func (a *allowance) charge(in format.Input) error {
+	a.files++
+	a.expanded += int64(len(in.Data))
+	if a.limits.Files > 0 && a.files > a.limits.Files {
+		return fault.Wrap(text.ErrSpent, fault.Validation, "too-large", "%s is one file more than the %d that a document may hold", label(in.Name), a.limits.Files).
+			WithHint("split the archive, or raise --parser-max-files")
+	}
+	if a.limits.Expanded > 0 && a.expanded > a.limits.Expanded {
+		return fault.Wrap(text.ErrSpent, fault.Validation, "too-large", "%s: everything unpacked so far has more than %d MiB", label(in.Name), a.limits.Expanded>>20).
+			WithHint("split the archive, or raise --parser-max-expanded")
+	}
+	return nil
+}
+
+// read converts a document that is level containers deep.
+func (c *converter) read(ctx context.Context, in format.Input, a *allowance, level int) (out *format.Output, err error) {
+	name := label(in.Name)
+	defer func() {
+		// The readers do not panic on purpose, but they meet everything. What
+		// kills the whole process is left to package isolate.
+		if p := recover(); p != nil {
+			out, err = nil, fault.New(fault.Execution, "parser-crash", "the reader of %s failed: %v", name, p).
+				WithHint("this is a defect of the parser: report it with the document")
+		}
+	}()
+	if len(in.Data) == 0 {
+		return nil, fault.Invalid("empty", "%s has no bytes", name).WithHint("check what was submitted")
+	}
+	kind, media := sniff.Detect(in.Name, in.ContentType, in.Data)
+	if kind == sniff.ZIP || kind == sniff.EML || kind == sniff.MSG {
+		if level++; a.limits.Depth > 0 && level > a.limits.Depth {
+			return nil, fault.Invalid("too-large", "%s is a container within %d others", name, level-1).
+				WithHint("submit it by itself, or raise --parser-max-depth")
+		}
+	}
+	in.Convert = func(ctx context.Context, member format.Input) (*format.Output, error) {
+		if err := a.charge(member); err != nil {
+			return nil, err
+		}
+		member.Limits = a.limits
+		if a.limits.Expanded > 0 {
+			member.Limits.Expanded = max(a.limits.Expanded-a.expanded, 1)
+		}
+		return c.read(ctx, member, a, level)
+	}
+	reader := c.readerOf(kind)
+	if reader == nil {
+		return nil, sniff.Refuse(kind, media, name)
+	}
+	if out, err = reader(ctx, in); err != nil {
+		return nil, classify(ctx, err, name)
+	}
+	return finish(out, in, media)
+}
+
+// readerOf returns the reader of a kind, or nil where there is none.
+func (c *converter) readerOf(kind sniff.Kind) format.Reader {
+	switch kind {
+	case sniff.Plain:
+		return text.Plain
+	case sniff.Markdown:
+		return text.Markdown
+	case sniff.HTML:
+		return text.HTML
+	case sniff.CSV:
+		return text.CSV
+	case sniff.JSON:
+		return text.JSON
+	case sniff.Notebook:
+		return text.Notebook
+	case sniff.XML:
+		return text.XML
+	case sniff.Feed:
+		return text.Feed
+	case sniff.EML:
+		return text.EML
+	case sniff.ZIP:
+		return text.ZIP
+	}
+	return nil
+}
+
+// classify makes sure that an error of a reader says what happens next.
+func classify(ctx context.Context, err error, name string) error {
+	var f *fault.Error
+	switch {
+	case errors.As(err, &f):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fault.Wrap(err, fault.Validation, "timeout", "%s takes too long to read", name).
+			WithHint("split the document, or raise --parser-timeout")
+	case ctx.Err() != nil:
+		return fault.Wrap(err, fault.Unavailable, "interrupted", "%s: not converted", name)
+	}
+	return fault.Wrap(err, fault.Validation, "corrupt", "%s cannot be read", name).
+		WithHint("check that the file opens in its own program, and submit it again")
+}
+
+// finish brings the output of any reader into the form that is promised.
+func finish(out *format.Output, in format.Input, media string) (*format.Output, error) {
+	name := label(in.Name)
+	markdown, pages := normalise(out.Markdown, out.Pages)
+	if markdown == "" {
+		return nil, fault.Invalid("empty", "%s holds no text", name).
+			WithHint("check that the right document was submitted; text in pictures needs OCR first")
+	}
+	if limit := in.Limits.Output; limit > 0 && int64(len(markdown)) > limit {
+		return nil, fault.Invalid("too-large", "%s gives %d MiB of Markdown, more than %d", name, len(markdown)>>20, limit>>20).
+			WithHint("split the document, or raise --parser-max-output")
+	}
+	f := out.Facts
+	if f.Type == "" {
+		f.Type = media
+	}
+	for _, s := range []*string{&f.Title, &f.Author} {
+		*s = oneLine(*s)
+	}
+	return &format.Output{Markdown: markdown, Pages: pages, Facts: f, Warnings: warnings(out.Warnings)}, nil
+}
+
+// warnings bounds what a document can have said about it: they travel with it.
+func warnings(all []string) []string {
+	const (
+		most    = 50
+		longest = 500
+	)
+	var kept []string
+	for _, w := range all {
+		if len(kept) == most {
+			return append(kept, fmt.Sprintf("and %d more", len(all)-most))
+		}
+		kept = append(kept, clip(strings.ToValidUTF8(w, "\uFFFD"), longest))
+	}
+	return kept
+}
+
+// oneLine makes a fact fit for a header or a line of a table.
+func oneLine(s string) string {
+	const longest = 500
+	s, _ = normalise(s, nil)
+	return clip(strings.Join(strings.Fields(s), " "), longest)
+}
