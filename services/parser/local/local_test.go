@@ -402,4 +402,3 @@ func check(p provider.Parse) error {
 }
 
 var _ io.Closer = (*local.Parser)(nil)
-

@@ -279,14 +279,23 @@ func wide(data []byte) string {
 	if len(data) < 4 {
 		sample = data[:len(data)&^1]
 	}
-	if len(sample) == 0 {
-		return ""
-	}
 	var zeros [4]int
+	controls := 0
 	for i, c := range sample {
+		if c < 0x20 && c != '\t' && c != '\n' && c != '\r' {
+			controls++
+		}
 		if c == 0 {
 			zeros[i&3]++
 		}
+	}
+	// Text of single bytes with some stray zeros. Latin UTF-16 is half zeros,
+	// Cyrillic half 0x04, and Chinese is not valid UTF-8.
+	if controls*8 < len(sample) && utf8.Valid(bytes.TrimRightFunc(sample, func(r rune) bool { return r == utf8.RuneError })) {
+		return ""
+	}
+	if len(sample) == 0 {
+		return ""
 	}
 	quarter := max(len(sample)/4, 1)
 	few := quarter / 20
