@@ -1,0 +1,352 @@
+package embedder_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/natstest"
+	"sluice/pkg/provider"
+	"sluice/pkg/stage"
+	"sluice/services/embedder"
+	"sluice/services/embedder/mock"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// counting is the mock behind a meter: what it was asked, call by call.
+type counting struct {
+	mock.Embedder
+	mu    sync.Mutex
+	calls [][]string
+	price int64 // nano-dollars a token
+	limit int   // inputs a call
+	odd   func(texts []string, out *provider.Embeddings) error
+}
+
+func (c *counting) Describe() provider.EmbedderInfo {
+	info := c.Embedder.Describe()
+	info.MaxInputs, info.NanoPerToken, info.Cacheable = c.limit, c.price, true
+	return info
+}
+
+func (c *counting) Embed(ctx context.Context, in []provider.Input) (provider.Embeddings, error) {
+	texts := make([]string, len(in))
+	for i := range in {
+		texts[i] = in[i].Text
+	}
+	c.mu.Lock()
+	c.calls = append(c.calls, texts)
+	c.mu.Unlock()
+	out, err := c.Embedder.Embed(ctx, in)
+	out.Nano = int64(out.Tokens) * c.price
+	if err == nil && c.odd != nil {
+		err = c.odd(texts, &out)
+	}
+	return out, err
+}
+
+func (c *counting) asked() (calls, texts int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.calls {
+		texts += len(t)
+	}
+	return len(c.calls), texts
+}
+
+type rig struct {
+	env     *stage.Env
+	mu      sync.Mutex
+	vectors map[string]*events.Vector
+	dead    []*nats.Msg
+	told    []*events.Event
+}
+
+func setUp(t *testing.T, p provider.Embedder, cfg embedder.Config) *rig {
+	t.Helper()
+	url := natstest.Start(t, broker.DefaultTopology())
+	s := stage.DefaultSettings()
+	s.RetryDelay, s.RetryCap = 10*time.Millisecond, 50*time.Millisecond
+	r := &rig{env: natstest.Env(t, url, s), vectors: map[string]*events.Vector{}}
+	watch := natstest.Connect(t, url)
+	on := func(subject string, f func(*nats.Msg)) {
+		if _, err := watch.Subscribe(subject, func(m *nats.Msg) { r.mu.Lock(); defer r.mu.Unlock(); f(m) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	on(events.SubjectVector, func(m *nats.Msg) {
+		v, err := events.Decode[events.Vector](m.Data)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		r.vectors[v.ID+v.Revision.String()] = v
+	})
+	on(events.SubjectDeadPrefix+">", func(m *nats.Msg) { r.dead = append(r.dead, m) })
+	on(events.SubjectEventPrefix+"*.embedded", func(m *nats.Msg) {
+		e, err := events.Decode[events.Event](m.Data)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		r.told = append(r.told, e)
+	})
+	if err := watch.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Batch == 0 {
+		cfg.Batch = 64
+	}
+	cfg.Workers, cfg.Wait = 2, 20*time.Millisecond
+	st, err := embedder.Stage(t.Context(), r.env, cfg, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Run(t, r.env, st)
+	return r
+}
+
+// submit publishes one document revision as chunks of the given texts.
+func (r *rig) submit(t *testing.T, name string, rev events.Revision, texts ...string) []events.Chunk {
+	t.Helper()
+	about := events.About{
+		Document: events.DocumentID("acme", name), Revision: rev, Tenant: "acme", Name: name, Submitted: time.Unix(0, 0).UTC(),
+	}
+	chunks := make([]events.Chunk, len(texts))
+	for i, text := range texts {
+		c := events.Chunk{
+			V: 1, Document: about.Document, Revision: rev, Tenant: "acme", Ordinal: i, Of: len(texts),
+			Text: text, End: len(text), Tokens: 3, InputTokens: 3,
+		}
+		c.ID = events.ChunkID(c.Document, i, events.TextHash(text), "f")
+		if i == 0 {
+			c.About = &about
+		}
+		chunks[i] = c
+		m := nats.NewMsg(events.SubjectChunk)
+		m.Header.Set(events.HeaderDocumentID, c.Document)
+		m.Header.Set(events.HeaderRevision, rev.String())
+		m.Header.Set(events.HeaderTenant, "acme")
+		m.Header.Set(events.HeaderCorrelationID, "corr")
+		m.Data = events.Encode(c)
+		if _, err := r.env.JS.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return chunks
+}
+
+func (r *rig) wait(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	natstest.Eventually(t, 15*time.Second, what, func() bool { r.mu.Lock(); defer r.mu.Unlock(); return ok() })
+}
+
+func texts(n int, prefix string) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprint(prefix, " ", i)
+	}
+	return out
+}
+
+func TestEveryChunkGetsTheVectorOfItsOwnText(t *testing.T) {
+	p := &counting{limit: 16}
+	r := setUp(t, p, embedder.Config{Cache: "off"})
+	var all []events.Chunk
+	for d := range 10 {
+		all = append(all, r.submit(t, fmt.Sprint(d), 1, texts(9, fmt.Sprint("doc ", d))...)...)
+	}
+	r.wait(t, "all vectors", func() bool { return len(r.vectors) == 90 })
+	for _, c := range all {
+		v := r.vectors[c.ID+"1"]
+		if v == nil || v.Model != mock.Model || string(v.Embedding) != string(events.EncodeVector(mock.Vector(c.Text))) {
+			t.Fatalf("chunk %q has the wrong vector", c.Text)
+		}
+	}
+	if calls, n := p.asked(); n != 90 || calls > 40 {
+		t.Errorf("%d texts in %d calls: batches do not cross documents", n, calls)
+	}
+	for _, c := range p.calls {
+		if len(c) > 16 {
+			t.Errorf("a call of %d inputs, the provider takes 16", len(c))
+		}
+	}
+}
+
+func TestOnlyChangedTextIsEmbeddedAgain(t *testing.T) {
+	p := &counting{price: 20}
+	r := setUp(t, p, embedder.Config{Cache: "auto"})
+	text := texts(10, "paragraph")
+	r.submit(t, "a", 1, text...)
+	r.wait(t, "the first revision", func() bool { return len(r.vectors) == 10 })
+	text[4] = "changed"
+	text = append([]string{"inserted before all"}, text...)
+	chunks := r.submit(t, "a", 2, text...)
+	r.wait(t, "the second revision", func() bool { return len(r.vectors) == 21 })
+	if _, n := p.asked(); n != 12 {
+		t.Errorf("%d texts embedded, want 10 and the 2 that are new", n)
+	}
+	var reused int
+	var nano int64
+	for _, c := range chunks {
+		v := r.vectors[c.ID+"2"]
+		if string(v.Embedding) != string(events.EncodeVector(mock.Vector(c.Text))) {
+			t.Fatalf("chunk %q has the wrong vector", c.Text)
+		}
+		if v.Reused {
+			reused++
+		}
+		nano += v.Nano
+	}
+	if reused != 9 || nano != 2*3*20 {
+		t.Errorf("%d reused for %d nano-dollars, want 9 for 120", reused, nano)
+	}
+	r.wait(t, "told", func() bool {
+		n := 0
+		for _, e := range r.told {
+			if e.Revision == 2 {
+				n += e.Reused
+			}
+		}
+		return n == 9
+	})
+}
+
+func TestEqualTextsOfOneCallAreBoughtOnce(t *testing.T) {
+	p := &counting{price: 20}
+	r := setUp(t, p, embedder.Config{Cache: "on"})
+	same := make([]string, 30)
+	for i := range same {
+		same[i] = "boilerplate"
+	}
+	r.submit(t, "a", 1, same...)
+	r.wait(t, "all vectors", func() bool { return len(r.vectors) == 30 })
+	if _, n := p.asked(); n > 2 { // two workers may hold the text at the same moment
+		t.Errorf("%d texts embedded, want 1", n)
+	}
+}
+
+func TestABadVectorFailsItsChunkAlone(t *testing.T) {
+	p := &counting{odd: func(texts []string, out *provider.Embeddings) error {
+		for i, s := range texts {
+			switch s {
+			case "x 3":
+				out.Vectors[i] = make([]float32, mock.Dimensions)
+			case "x 5":
+				out.Vectors[i][7] = float32(math.NaN())
+			}
+		}
+		return nil
+	}}
+	r := setUp(t, p, embedder.Config{Cache: "on"})
+	r.submit(t, "a", 1, texts(8, "x")...)
+	r.wait(t, "six vectors and two dead letters", func() bool { return len(r.vectors) == 6 && len(r.dead) == 2 })
+	seen := map[string]bool{}
+	for _, d := range r.dead {
+		seen[d.Header.Get(events.HeaderFailureReason)] = true
+	}
+	if !seen["zero-vector"] || !seen["not-a-number"] {
+		t.Errorf("reasons %v", seen)
+	}
+}
+
+func TestFaultsOfACallKeepItsBatch(t *testing.T) {
+	var mu sync.Mutex
+	n := 0
+	p := &counting{odd: func([]string, *provider.Embeddings) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; n <= 3 {
+			return fault.New(fault.RateLimited, "rate_limit_exceeded", "slow down").After(10 * time.Millisecond)
+		}
+		return nil
+	}}
+	r := setUp(t, p, embedder.Config{Cache: "off"})
+	r.submit(t, "a", 1, texts(20, "x")...)
+	r.wait(t, "all vectors", func() bool { return len(r.vectors) == 20 })
+	if len(r.dead) != 0 {
+		t.Error("a rate limit made a dead letter")
+	}
+}
+
+func TestQueries(t *testing.T) {
+	r := setUp(t, mock.Embedder{}, embedder.Config{Cache: "auto"})
+	var msg *nats.Msg
+	r.wait(t, "the endpoint is there", func() (ok bool) {
+		m, err := r.env.Conn.Request(events.SubjectEmbed, events.Encode(events.EmbedRequest{Texts: []string{"hello"}}), 5*time.Second)
+		msg = m
+		return err == nil
+	})
+	want := events.Encode(events.EmbedReply{Model: mock.Model, Vectors: [][]byte{events.EncodeVector(mock.Vector("hello"))}})
+	if string(msg.Data) != string(want) {
+		t.Errorf("got %.100s", msg.Data)
+	}
+	for _, bad := range []string{"", "{}", `{"texts":[]}`} {
+		msg, err := r.env.Conn.Request(events.SubjectEmbed, []byte(bad), 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if msg.Header.Get("Nats-Service-Error-Code") != "validation" {
+			t.Errorf("%q: %v", bad, msg.Header)
+		}
+	}
+}
+
+// A failing cache costs money, not correctness.
+func TestTheCacheAlone(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	kv, err := env.JS.KeyValue(t.Context(), events.BucketCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inputs := func(s ...string) []provider.Input {
+		in := make([]provider.Input, len(s))
+		for i := range s {
+			in[i] = provider.Input{Text: s[i], Tokens: 1}
+		}
+		return in
+	}
+	p := &counting{}
+	c := embedder.Cached(p, kv, zerolog.Nop())
+	rapid.Check(t, func(rt *rapid.T) {
+		in := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}), 1, 12).Draw(rt, "in")
+		out, err := c.Embed(context.Background(), inputs(in...))
+		if err != nil || len(out.Vectors) != len(in) {
+			rt.Fatal(err)
+		}
+		for i, s := range in {
+			if string(events.EncodeVector(out.Vectors[i])) != string(events.EncodeVector(mock.Vector(s))) {
+				rt.Fatalf("%q at %d has the wrong vector", s, i)
+			}
+		}
+	})
+	if _, n := p.asked(); n != 6 {
+		t.Errorf("%d texts embedded, want 6", n)
+	}
+	boom := errors.New("boom")
+	p.odd = func([]string, *provider.Embeddings) error { return boom }
+	if _, err := c.Embed(context.Background(), inputs("a", "new")); !errors.Is(err, boom) {
+		t.Errorf("error %v", err)
+	}
+	if out, err := c.Embed(context.Background(), inputs("a", "a")); err != nil || !out.Reused[0] || !out.Reused[1] {
+		t.Errorf("%v %v", out.Reused, err)
+	}
+	env.Conn.Close()
+	p.odd = nil
+	if out, err := c.Embed(context.Background(), inputs("a")); err != nil || out.Vectors[0] == nil {
+		t.Errorf("without its bucket: %v", err)
+	}
+}
