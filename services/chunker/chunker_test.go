@@ -1,0 +1,108 @@
+package chunker_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/natstest"
+	"sluice/pkg/stage"
+	"sluice/services/chunker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func config() chunker.Config {
+	return chunker.Config{Strategy: "markdown", Encoding: "cl100k_base", MaxTokens: 40, MinTokens: 8}
+}
+
+func parsed(text string) events.Parsed {
+	return events.Parsed{V: 1, Markdown: text, Pages: []events.PageMark{{Page: 1}}, About: events.About{
+		Document: events.DocumentID("acme", "a.md"), Revision: 9, Tenant: "acme", Name: "a.md", Fingerprint: "f",
+		Submitted: time.Unix(0, 0).UTC(),
+	}}
+}
+
+func publish(t *testing.T, env *stage.Env, p events.Parsed, body []byte) {
+	t.Helper()
+	m := nats.NewMsg(events.SubjectParsed)
+	m.Header.Set(events.HeaderDocumentID, p.Document)
+	m.Header.Set(events.HeaderRevision, p.Revision.String())
+	m.Header.Set(events.HeaderTenant, p.Tenant)
+	m.Data = body
+	if _, err := env.JS.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADocumentBecomesItsChunks(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	env := natstest.Env(t, url, stage.DefaultSettings())
+	st, err := chunker.Stage(config(), chunker.Routing{Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch := natstest.Connect(t, url)
+	sub, err := watch.SubscribeSync(events.SubjectChunk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead, err := watch.SubscribeSync(events.SubjectDeadPrefix + ">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Run(t, env, st)
+	text := "# One\n\n" + strings.Repeat("The keeper opens the gate at noon. ", 20) + "\n\n## Two\n\n- a\n- b\n"
+	p := parsed(text)
+	publish(t, env, p, events.Encode(p))
+	var whole strings.Builder
+	for i, of := 0, 1; i < of; i++ {
+		m, err := sub.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := events.Decode[events.Chunk](m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of = c.Of
+		if c.Ordinal != i || c.Text != text[c.Start:c.End] || c.Tokens > 40 || c.Page != 1 || c.Document != p.Document || c.Revision != 9 ||
+			c.ID != events.ChunkID(p.Document, i, events.TextHash(c.Input()), "f") || (c.About != nil) != (i == 0) {
+			t.Errorf("chunk %d: %+v", i, c)
+		}
+		whole.WriteString(c.Text)
+	}
+	if whole.String() != text {
+		t.Errorf("the chunks are not the document: %q", whole.String())
+	}
+
+	// A body of another document than its headers say is nobody's work.
+	publish(t, env, parsed("x"), []byte(`{"v":1}`))
+	m, err := dead.NextMsg(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Header.Get(events.HeaderFailureReason); got != "malformed-event" {
+		t.Errorf("reason %q", got)
+	}
+}
+
+func TestSettingsThatCannotWorkAreNamed(t *testing.T) {
+	for change, set := range map[string]func(*chunker.Config){
+		"strategy": func(c *chunker.Config) { c.Strategy = "magic" },
+		"encoding": func(c *chunker.Config) { c.Encoding = "p50k" },
+		"max":      func(c *chunker.Config) { c.MaxTokens = -1 },
+		"overlap":  func(c *chunker.Config) { c.Overlap = 30 },
+	} {
+		cfg := config()
+		set(&cfg)
+		if _, err := chunker.Stage(cfg, chunker.Routing{}); err == nil || !strings.Contains(strings.ToLower(err.Error()), change) {
+			t.Errorf("%s: %v", change, err)
+		}
+	}
+}
