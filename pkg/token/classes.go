@@ -92,7 +92,14 @@ func (c *classes) wide(s string, i int) (class, int) {
 // classes of mask.
 func (c *classes) run(s string, i int, mask class) int {
 	for i < len(s) {
-		k, end := c.at(s, i)
+		if b := s[i]; b < utf8.RuneSelf {
+			if c.ascii[b]&mask == 0 {
+				break
+			}
+			i++
+			continue
+		}
+		k, end := c.wide(s, i)
 		if k&mask == 0 {
 			break
 		}

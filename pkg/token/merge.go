@@ -30,6 +30,23 @@ const (
 // split returns the tokens of a piece that is not a token itself. The result
 // is valid until the next use of w.
 func (v *vocabulary) split(w *workspace, piece string) []uint32 {
+	if len(piece) > 16 {
+		return v.splitLong(w, piece)
+	}
+	at, low, high := w.memo.slot(piece)
+	if at.low == low && at.high == high && int(at.bytes) == len(piece) {
+		return at.ranks[:at.tokens]
+	}
+	w.tokens = v.merge(w, w.tokens[:0], piece)
+	if len(w.tokens) <= len(at.ranks) {
+		at.low, at.high = low, high
+		at.bytes, at.tokens = uint8(len(piece)), uint8(len(w.tokens))
+		copy(at.ranks[:], w.tokens)
+	}
+	return w.tokens
+}
+
+func (v *vocabulary) splitLong(w *workspace, piece string) []uint32 {
 	end := min(len(piece), window)
 	w.tokens = v.merge(w, w.tokens[:0], piece[:end])
 	for end < len(piece) {
@@ -82,7 +99,7 @@ func (v *vocabulary) merge(w *workspace, dst []uint32, text string) []uint32 {
 		for _, b := range best {
 			o = min(o, b)
 		}
-		if o == noOffer {
+		if o >= noOffers {
 			break
 		}
 		i := int32(o & (1<<32 - 1))
@@ -121,7 +138,10 @@ type part struct {
 
 // An offer is the rank of the token that a part and the next one merge into,
 // and the index of the part, so that the lowest one is the next to merge.
-const noOffer = ^uint64(0)
+const (
+	noOffer  = ^uint64(0)
+	noOffers = uint64(none) << 32 // the least of those whose rank is none
+)
 
 func offer(rank uint32, i int) uint64 { return uint64(rank)<<32 | uint64(i) }
 

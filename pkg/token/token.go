@@ -11,8 +11,8 @@
 // hash table tells.
 //
 // Time is linear in the text, whatever the text. The merges of a long piece
-// (a megabyte without a space) would be quadratic, so long.go finds their
-// result without doing them.
+// (a megabyte without a space) would be quadratic, so merge.go does them in
+// windows and proves that the windows fit together.
 //
 // Special tokens such as "<|endoftext|>" are ordinary text here: documents
 // must not be able to write control tokens. A byte that is not valid UTF-8 is
@@ -35,10 +35,11 @@ import (
 // Encoding is one vocabulary with the pattern that cuts text into pieces. It
 // does not change after Load: all methods may be called concurrently.
 type Encoding struct {
-	name    string
-	vocab   *vocabulary
-	piece   func(c *classes, s string, i int) int // where the piece at s[i] ends
-	classes *classes
+	name       string
+	vocab      *vocabulary
+	piece      func(c *classes, s string, i int) int // where the piece at s[i] ends
+	classes    *classes
+	workspaces sync.Pool // of *workspace
 }
 
 var (
@@ -96,13 +97,13 @@ func (e *Encoding) Count(s string) int {
 			n++
 		} else {
 			if w == nil {
-				w = workspaces.Get().(*workspace)
+				w = e.workspace()
 			}
 			n += len(e.vocab.split(w, s[i:j]))
 		}
 		i = j
 	}
-	w.release()
+	e.release(w)
 	return n
 }
 
@@ -117,7 +118,7 @@ func (e *Encoding) Ends(dst []int, s string) []int {
 			dst = append(dst, j)
 		} else {
 			if w == nil {
-				w = workspaces.Get().(*workspace)
+				w = e.workspace()
 			}
 			end := i
 			for _, rank := range e.vocab.split(w, s[i:j]) {
@@ -127,7 +128,7 @@ func (e *Encoding) Ends(dst []int, s string) []int {
 		}
 		i = j
 	}
-	w.release()
+	e.release(w)
 	return dst
 }
 
@@ -141,13 +142,13 @@ func (e *Encoding) Encode(dst []uint32, s string) []uint32 {
 			dst = append(dst, uint32(rank))
 		} else {
 			if w == nil {
-				w = workspaces.Get().(*workspace)
+				w = e.workspace()
 			}
 			dst = append(dst, e.vocab.split(w, s[i:j])...)
 		}
 		i = j
 	}
-	w.release()
+	e.release(w)
 	return dst
 }
 
@@ -160,15 +161,31 @@ func (e *Encoding) decode(tokens []uint32) string {
 	return b.String()
 }
 
-// workspace is what splitting a piece needs, kept from one to the next.
+// workspace is what splitting pieces needs, kept from one to the next and for
+// later calls.
 type workspace struct {
+	memo   memo
 	tokens []uint32
 	parts  []part
 	offers []uint64
 	best   []uint64
 }
 
-var workspaces = sync.Pool{New: func() any { return new(workspace) }}
+func (e *Encoding) workspace() *workspace {
+	if w, ok := e.workspaces.Get().(*workspace); ok {
+		return w
+	}
+	return new(workspace)
+}
+
+// keepTokens bounds what a hostile piece leaves behind in the pool: 256 kB.
+const keepTokens = 1 << 16
+
+func (e *Encoding) release(w *workspace) {
+	if w != nil && cap(w.tokens) <= keepTokens {
+		e.workspaces.Put(w)
+	}
+}
 
 // resize makes room for merging n bytes, with no offers.
 func (w *workspace) resize(n int) {
@@ -184,14 +201,5 @@ func (w *workspace) resize(n int) {
 	w.best = w.best[:blocks]
 	for i := max(n-1, 0); i < len(w.offers); i++ {
 		w.offers[i] = noOffer
-	}
-}
-
-// keepTokens bounds what a hostile piece leaves behind in the pool: 256 kB.
-const keepTokens = 1 << 16
-
-func (w *workspace) release() {
-	if w != nil && cap(w.tokens) <= keepTokens {
-		workspaces.Put(w)
 	}
 }

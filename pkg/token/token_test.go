@@ -186,3 +186,41 @@ func consistent(t rapid.TB, e *Encoding, s string) {
 		t.Errorf("%q: the last token ends at %d of %d", s, at, len(s))
 	}
 }
+
+// Counting is the hot path of the chunker and of the cost estimate: text of a
+// usual kind must not cost an allocation.
+func TestCountDoesNotAllocate(t *testing.T) {
+	text := markdown(1 << 16)
+	each(t, func(t *testing.T, e *Encoding) {
+		// The race detector makes sync.Pool drop entries at random, so this asks
+		// for the best of several runs.
+		best := 1.0
+		for range 20 {
+			best = min(best, testing.AllocsPerRun(1, func() { e.Count(text) }))
+		}
+		if best > 0 {
+			t.Errorf("%v allocations a call", best)
+		}
+	})
+}
+
+func TestConcurrentUse(t *testing.T) {
+	text := markdown(1 << 14)
+	each(t, func(t *testing.T, e *Encoding) {
+		want := e.Encode(nil, text)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 4 {
+					if got := e.Encode(nil, text); !slices.Equal(got, want) {
+						t.Error("goroutines that share an encoding get different tokens")
+					}
+					if n := e.Count(text); n != len(want) {
+						t.Errorf("counted %d tokens, not %d", n, len(want))
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
