@@ -164,8 +164,10 @@ func rank(s events.State) int {
 		return 5
 	case events.StateFailed:
 		return 6
-	case events.StateDuplicate, events.StateDegraded, events.StateComplete, events.StateDeleted:
+	case events.StateDuplicate, events.StateDegraded:
 		return 7 // a replayed dead letter completes a failed document
+	case events.StateComplete, events.StateDeleted:
+		return 8 // an upgrade completes a degraded one
 	}
 	return 0
 }
@@ -180,20 +182,13 @@ var stateOf = map[events.What]events.State{
 // Fold applies an event to a document's entry. Events of one revision may come
 // in any order and more than once; events of an older revision change nothing.
 func Fold(d *events.Document, e *events.Event) {
-	if e.What == events.Completed || e.What == events.Downgraded {
-		// What search returns may change without being the newest submission.
-		if d.Live == nil || e.Revision >= d.Live.Revision {
-			if d.State != events.StateDeleted || e.Revision > d.Revision {
-				d.Live = &events.Live{Revision: e.Revision, ContentHash: e.ContentHash, Fingerprint: e.Fingerprint, Chunks: e.Of}
-			}
-		}
-	}
+	foldLive(d, e)
 	if e.Revision < d.Revision {
 		return
 	}
 	if e.Revision > d.Revision {
 		*d = events.Document{
-			V: events.Version, Document: e.Document, Revision: e.Revision, Live: d.Live,
+			V: events.Version, Document: e.Document, Revision: e.Revision, Live: d.Live, Gone: d.Gone,
 			// What a duplicate or a failure does not tell stays true of what is live.
 			Type: d.Type, Title: d.Title,
 		}
@@ -246,19 +241,13 @@ func Fold(d *events.Document, e *events.Event) {
 	case events.Completed, events.Downgraded:
 		d.Chunks, d.Indexed, d.Tokens, d.Nano, d.Reused = e.Of, e.Of, e.Tokens, e.Nano, e.Reused
 	case events.Duplicated:
-		d.Chunks, d.Indexed, d.Tokens, d.Pages = e.Of, e.Of, e.Tokens, max(d.Pages, e.Pages)
-		if d.Live != nil {
-			d.Live.Revision = max(d.Live.Revision, e.Revision)
-		}
+		d.Chunks, d.Indexed, d.Tokens = e.Of, e.Of, e.Tokens
 	case events.Failed:
 		if d.State == events.StateFailed {
 			d.Failure = e.Failure
-			if e.Failure != nil && e.Failure.Reason == ReasonIndexChanged {
-				d.Live = nil // what we believed to be searchable is not
-			}
 		}
-	case events.Deleted:
-		d.Live = nil
+	}
+	if d.State == events.StateDeleted {
 		d.Chunks, d.Indexed, d.Tokens = 0, 0, 0
 	}
 	if known {
@@ -266,6 +255,29 @@ func Fold(d *events.Document, e *events.Event) {
 	}
 	if d.State != events.StateFailed {
 		d.Failure = nil
+	}
+}
+
+// foldLive keeps what search returns, which may be older than the newest
+// submission. Completions raise it and deletions raise the floor under it, so
+// the order in which they arrive does not matter.
+func foldLive(d *events.Document, e *events.Event) {
+	switch e.What {
+	case events.Completed, events.Downgraded, events.Duplicated:
+		if d.Live == nil || e.Revision > d.Live.Revision || (e.Revision == d.Live.Revision && e.What == events.Completed) {
+			d.Live = &events.Live{Revision: e.Revision, ContentHash: e.ContentHash, Fingerprint: e.Fingerprint, Chunks: e.Of}
+		}
+	case events.Deleted:
+		d.Gone = max(d.Gone, e.Revision)
+	case events.Failed:
+		// What was believed to be searchable is not, so the next submission of
+		// the same content must not be taken for a duplicate.
+		if e.Failure != nil && e.Failure.Reason == ReasonIndexChanged {
+			d.Gone = max(d.Gone, e.Revision)
+		}
+	}
+	if d.Live != nil && d.Live.Revision <= d.Gone {
+		d.Live = nil
 	}
 }
 

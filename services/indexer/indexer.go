@@ -1,0 +1,251 @@
+// Package indexer is the last stage: it makes documents searchable.
+//
+// It writes vectors and text into an index (SQLite by default), in which a
+// revision becomes visible as a whole and the one before it goes in the same
+// transaction. It answers searches, and with the recorder it keeps the state of
+// every document.
+package indexer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/stage"
+	"sluice/services/indexer/index"
+	"sluice/services/indexer/sqlite"
+)
+
+// Name is the stage's name everywhere.
+const Name = "indexer"
+
+// Config configures the stage. The tags are read by kong.
+type Config struct {
+	Path    string        `name:"index" env:"SLUICE_INDEX" default:"sluice.db" type:"path" help:"The SQLite file with vectors and text."`
+	Relaxed bool          `name:"index-relaxed" env:"SLUICE_INDEX_RELAXED" help:"Leave it to the operating system when a commit reaches the disk: faster, and a power failure may undo the last ones."`
+	Batch   int           `name:"indexer-batch" env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction."`
+	Wait    time.Duration `name:"indexer-wait" env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill."`
+}
+
+// Stages opens the index and returns the stages indexer and recorder, and what
+// closes the index after they have stopped.
+func Stages(ctx context.Context, env *stage.Env, cfg Config) ([]stage.Stage, func() error, error) {
+	store, err := sqlite.Open(ctx, cfg.Path, sqlite.Options{Relaxed: cfg.Relaxed})
+	if err != nil {
+		return nil, nil, err
+	}
+	recorder, err := RecorderStage(ctx, env)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return []stage.Stage{Stage(env, cfg, store), recorder}, store.Close, nil
+}
+
+// Stage returns the stage that writes to and searches in a store.
+func Stage(env *stage.Env, cfg Config, store index.Store) stage.Stage {
+	return stage.Stage{
+		Name: Name, In: stage.Route{Stream: events.StreamVectors, Subject: events.SubjectVector},
+		// The store has one writer; a second call would only wait for it.
+		Workers: 1, Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
+		HandleBatch: func(ctx context.Context, batch []*stage.Message) { write(ctx, store, batch) },
+		Endpoints: []stage.Endpoint{{
+			Name: "search", Subject: events.SubjectSearch,
+			Handle: func(ctx context.Context, req []byte) (any, error) { return search(ctx, env.Conn, store, req) },
+		}},
+	}
+}
+
+func write(ctx context.Context, store index.Store, batch []*stage.Message) {
+	ops := make([]index.Op, 0, len(batch))
+	messages := make([]*stage.Message, 0, len(batch))
+	for _, m := range batch {
+		op, err := decode(m)
+		if err != nil {
+			m.Fail(err)
+			continue
+		}
+		ops, messages = append(ops, op), append(messages, m)
+	}
+	if len(ops) == 0 {
+		return
+	}
+	outcomes, err := store.Apply(ctx, ops)
+	if err == nil && len(outcomes) != len(ops) {
+		err = fmt.Errorf("the index answered %d of %d operations", len(outcomes), len(ops))
+	}
+	if err != nil {
+		for _, m := range messages {
+			m.Fail(err)
+		}
+		return
+	}
+	// Progress of a document is told once a batch, by its last step.
+	last := map[string]int{}
+	for i, m := range messages {
+		last[m.Document+m.Revision.String()] = i
+	}
+	for i, m := range messages {
+		report(m, outcomes[i], last[m.Document+m.Revision.String()] == i)
+	}
+}
+
+func decode(m *stage.Message) (op index.Op, err error) {
+	var document string
+	var revision events.Revision
+	switch kind := m.Header.Get(events.HeaderEventType); kind {
+	case events.TypeVector:
+		if op.Vector, err = events.Decode[events.Vector](m.Data); err == nil {
+			document, revision = op.Vector.Document, op.Vector.Revision
+		}
+	case events.TypeTombstone:
+		if op.Tombstone, err = events.Decode[events.Tombstone](m.Data); err == nil {
+			document, revision = op.Tombstone.Document, op.Tombstone.Revision
+		}
+	default:
+		err = fault.Invalid("malformed-event", "the header %s is %q, want %s or %s",
+			events.HeaderEventType, events.CleanHeader(kind, 64), events.TypeVector, events.TypeTombstone)
+	}
+	if err == nil && (document != m.Document || revision != m.Revision) {
+		err = fault.Invalid("malformed-event", "body and headers name different documents or revisions")
+	}
+	return op, err
+}
+
+func report(m *stage.Message, o index.Outcome, last bool) {
+	if o.Err != nil {
+		m.Fail(o.Err)
+		return
+	}
+	switch o.Kind {
+	case index.Staged, index.Repeated:
+		if o.Revision != nil {
+			// Visible already. Its completion may have died with the process
+			// that brought it about, so it is told again.
+			complete(m, o.Revision)
+		} else if last {
+			m.Emit(events.Event{What: events.Indexed, Chunks: o.Have, Of: o.Of}, fmt.Sprint(o.Have))
+		}
+	case index.Completed:
+		complete(m, o.Revision)
+	case index.Stale:
+		if last {
+			m.Emit(events.Event{What: events.Superseded}, "")
+		}
+	case index.Deleted:
+		m.Emit(events.Event{What: events.Deleted}, "")
+	case index.Confirmed:
+		m.Emit(story(events.Duplicated, o.Revision), "")
+	case index.ConfirmMismatch:
+		m.Fail(fault.New(fault.Execution, ReasonIndexChanged,
+			"the content was taken for a duplicate, but the index does not hold it (any more)").
+			WithHint("submit the document again; it will be processed in full"))
+	default:
+		m.Fail(fmt.Errorf("the index answered %v", o.Kind))
+	}
+}
+
+// story tells what the index holds of a document.
+func story(what events.What, r *index.Revision) events.Event {
+	return events.Event{
+		What: what, Of: r.Chunks, Tokens: r.Tokens, Model: r.Model,
+		ContentHash: r.About.ContentHash, Fingerprint: r.About.Fingerprint, Bytes: r.About.Bytes,
+		Pages: r.About.Facts.Pages, Type: r.About.Facts.Type, Title: r.About.Facts.Title, Warnings: r.About.Warnings,
+	}
+}
+
+func complete(m *stage.Message, r *index.Revision) {
+	e := story(events.Completed, r)
+	if r.Degraded > 0 {
+		e.What = events.Downgraded
+	}
+	e.Nano, e.Reused, e.Submitted = r.Nano, r.Reused, &r.About.Submitted
+	e.Seconds = time.Since(r.About.Submitted).Seconds()
+	m.Emit(e, "")
+}
+
+// search answers a SearchRequest. The query is embedded by the embedder, so
+// that it meets vectors of its own model; without it, keywords still work.
+func search(ctx context.Context, nc *nats.Conn, store index.Store, req []byte) (any, error) {
+	var q events.SearchRequest
+	if err := json.Unmarshal(req, &q); err != nil {
+		return nil, fault.Wrap(err, fault.Validation, "malformed-request", "the request is not a search request")
+	}
+	mode := index.Mode(q.Mode)
+	if mode == "" {
+		mode = index.Hybrid
+	}
+	switch {
+	case q.Query == "":
+		return nil, fault.Invalid("malformed-request", "the query is empty")
+	case len(q.Query) > maxQuery:
+		return nil, fault.Invalid("malformed-request", "the query has %d bytes, at most %d are searched for", len(q.Query), maxQuery)
+	case q.K < 0 || q.K > index.MaxK:
+		return nil, fault.Invalid("malformed-request", "k is %d, want 1 to %d", q.K, index.MaxK)
+	case mode != index.Hybrid && mode != index.Keyword && mode != index.Vector:
+		return nil, fault.Invalid("malformed-request", "mode is %q, want hybrid, keyword or vector", q.Mode)
+	}
+	query := index.Query{Text: q.Query, K: q.K, Mode: mode, Tenant: q.Tenant, Meta: q.Meta}
+	var reply events.SearchReply
+	if mode != index.Keyword {
+		var err error
+		query.Model, query.Vector, err = embedQuery(ctx, nc, q.Query)
+		switch {
+		case err == nil:
+			reply.Model = query.Model
+		case mode == index.Vector:
+			return nil, err
+		default:
+			query.Mode = index.Keyword
+			reply.Note = "keywords only: " + fault.From(err).Message
+		}
+	}
+	hits, err := store.Search(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	reply.Hits, reply.Mode = hits, string(query.Mode)
+	return reply, nil
+}
+
+// maxQuery bounds what one search may cost.
+const maxQuery = 16 << 10
+
+// embedQuery asks the embedder for the query's vector and its model.
+func embedQuery(ctx context.Context, nc *nats.Conn, text string) (model string, vector []float32, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	msg, err := nc.RequestWithContext(ctx, events.SubjectEmbed, events.Encode(events.EmbedRequest{Texts: []string{text}}))
+	if err != nil {
+		return "", nil, fault.Wrap(err, fault.Unavailable, "no-embedder", "the embedder does not answer")
+	}
+	if e := msg.Header.Get("Nats-Service-Error"); e != "" {
+		return "", nil, fault.New(fault.Unavailable, "no-embedder", "the embedder cannot embed the query: %s", e)
+	}
+	var reply events.EmbedReply
+	if err := json.Unmarshal(msg.Data, &reply); err != nil || len(reply.Vectors) != 1 {
+		return "", nil, fault.New(fault.Unavailable, "no-embedder", "the embedder's answer cannot be read")
+	}
+	vector, err = events.DecodeVector(reply.Vectors[0])
+	return reply.Model, vector, err
+}
+
+// each calls f for every item, several at once.
+func each[T any](items []T, f func(T)) {
+	var wg sync.WaitGroup
+	workers := min(32, len(items))
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < len(items); i += workers {
+				f(items[i])
+			}
+		})
+	}
+	wg.Wait()
+}
