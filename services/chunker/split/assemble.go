@@ -108,27 +108,28 @@ func (a *assembler) continues(pos int) bool {
 
 // overlap returns where to begin a chunk with new text from pos on, so that it
 // repeats up to the given tokens of the last chunk: at a sentence or line if
-// that is not too late, or else at a word.
+// that is not too late, or else at a word. Rows and lines of code are repeated
+// whole or not at all.
 func (a *assembler) overlap(pos, tokens int) int {
 	start := a.back(pos, tokens)
-	if start == pos {
-		return pos
-	}
-	best := start
-	if start > a.fresh && a.md[start-1] != '\n' {
-		s := a.md[start:pos]
-		best = start + min(nextLine(s), nextSentence(s))
-		if left := int(a.find.tokens(pos) - a.find.tokens(best)); left < tokens/4 {
-			best = start + nextWord(s)
+	if start < pos && start > a.fresh && a.md[start-1] != '\n' {
+		s, torn := a.md[start:pos], start
+		if a.splitter.o.Strategy == Markdown && blockAt(a.outline.blocks, start).kind.lines() {
+			start += nextLine(s)
+		} else {
+			start += min(nextLine(s), nextSentence(s))
+			if int(a.find.tokens(pos)-a.find.tokens(start)) < tokens/4 {
+				start = torn + nextWord(s)
+			}
+			if start == pos {
+				start = torn
+			}
 		}
-		if best == pos {
-			best = start
-		}
 	}
-	if skipSpace(a.md[:pos], best) == pos {
+	if skipSpace(a.md[:pos], start) == pos {
 		return pos // nothing but white space
 	}
-	return best
+	return start
 }
 
 // back returns the place that many tokens before pos, on a rune, and inside the

@@ -1,6 +1,7 @@
 package split
 
 import (
+	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -30,6 +31,12 @@ type block struct {
 	text  int // of a heading: where its text ends
 	kind  kind
 	level uint8 // of a heading: 1 to 6. Of others: how many list items they are inside of, or are
+}
+
+// blockAt returns the block that pos is in.
+func blockAt(blocks []block, pos int) *block {
+	i := sort.Search(len(blocks), func(i int) bool { return blocks[i].start > pos })
+	return &blocks[max(i, 1)-1]
 }
 
 // scanner finds the blocks of a text line by line. It follows CommonMark where

@@ -3,7 +3,6 @@ package split
 import (
 	"context"
 	"math"
-	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -30,7 +29,7 @@ const (
 
 	// crossCost is for a chunk that starts inside a section and goes on after
 	// the end of it: its heading path is wrong for the rest of it.
-	crossCost = 300
+	crossCost = 600
 	// smallCost is for a chunk below MinTokens.
 	smallCost = 900
 )
@@ -52,18 +51,19 @@ type cut struct {
 
 // finder collects the cuts of a text.
 type finder struct {
-	md       string
-	tok      tokenizer
-	blocks   []block
-	ends     []int // of the tokens
-	hint     int   // index in ends near the last lookup
-	max      int   // the most tokens between two cuts
-	slash    bool  // the encoding puts a slash after a line break with what is before
-	step     int32 // cuts closer than this many tokens are thinned out
-	giant    int   // white space of more tokens than this may be cut
-	spaceEnd int   // where the white space last looked at ends
-	cuts     []cut
-	deep     uint8
+	md     string
+	tok    tokenizer
+	blocks []block
+	ends   []int // of the tokens
+	hint   int   // index in ends near the last lookup
+	max    int   // the most tokens between two cuts
+	slash  bool  // the encoding puts a slash after a line break with what is before
+	step   int32 // cuts closer than this many tokens are thinned out
+	giant  int   // white space of more tokens than this may be cut
+	cuts   []cut
+	deep   uint8 // of the cuts that are made now
+
+	spaceFrom, spaceEnd int // the white space last looked at
 }
 
 // tokens returns how many tokens of the text end at or before pos.
@@ -97,6 +97,14 @@ func (f *finder) tokens(pos int) int32 {
 	}
 	f.hint = lo
 	return int32(lo)
+}
+
+// pastSpace is skipSpace for the whole text. It looks at a run of white space once.
+func (f *finder) pastSpace(pos int) int {
+	if pos < f.spaceFrom || pos > f.spaceEnd {
+		f.spaceFrom, f.spaceEnd = pos, skipSpace(f.md, pos)
+	}
+	return f.spaceEnd
 }
 
 // at returns the cut at pos.
@@ -161,21 +169,25 @@ func size(a, b *cut) int {
 	return int(b.tok-a.tok) + int(a.opens) + int(b.closes)
 }
 
-// push adds a cut after the others. Of cuts within one step it keeps the
-// cheapest, which bounds the work of everything that follows.
-func (f *finder) push(c cut) {
-	if n := len(f.cuts); n > 1 && f.cuts[n-1].tok/f.step == c.tok/f.step {
-		if c.cost < f.cuts[n-1].cost {
-			f.cuts[n-1] = c
+// push adds a cut at pos after the others, unless there is one within one step
+// that costs no more: that bounds the work of everything that follows. It
+// returns the cut if it was added, for the caller to complete.
+func (f *finder) push(pos, cost int) *cut {
+	n := len(f.cuts)
+	if n > 1 && f.cuts[n-1].tok/f.step == f.tokens(pos)/f.step {
+		if cost >= int(f.cuts[n-1].cost) && pos < len(f.md) {
+			return nil
 		}
-		return
+		f.cuts[n-1] = f.at(pos, cost)
+		return &f.cuts[n-1]
 	}
-	f.cuts = append(f.cuts, c)
+	f.cuts = append(f.cuts, f.at(pos, cost))
+	return &f.cuts[n]
 }
 
 // structure adds the cuts of the markdown strategy.
 func (f *finder) structure(ctx context.Context) error {
-	f.push(f.at(0, 0))
+	f.push(0, 0)
 	var force [8]bool // levels of the headings in force
 	for i := range f.blocks {
 		if i%4096 == 0 && ctx.Err() != nil {
@@ -190,11 +202,9 @@ func (f *finder) structure(ctx context.Context) error {
 		}
 		if i > 0 && b.start > 0 {
 			if cost, ok := f.between(&f.blocks[i-1], b); ok {
-				c := f.at(b.start, cost)
-				if b.kind == heading {
+				if c := f.push(b.start, cost); c != nil && b.kind == heading {
 					c.head = b.level
 				}
-				f.push(c)
 			}
 		} else if b.kind == heading {
 			f.cuts[0].head = b.level
@@ -219,7 +229,7 @@ func (f *finder) structure(ctx context.Context) error {
 			}
 		}
 	}
-	f.push(f.at(len(f.md), 0))
+	f.push(len(f.md), 0)
 	return nil
 }
 
@@ -283,7 +293,7 @@ func (f *finder) inside(b *block, end int) {
 			if pos >= end {
 				return
 			}
-			f.push(f.at(pos, sentenceCost+nested))
+			f.push(pos, sentenceCost+nested)
 		}
 	}
 	for n := 1; ; n++ {
@@ -299,13 +309,13 @@ func (f *finder) inside(b *block, end int) {
 			cost = sentenceCost // after a blank line
 		}
 		pos = next
-		f.push(f.at(pos, cost))
+		f.push(pos, cost)
 	}
 }
 
 // every adds a cut wherever next says that a unit ends.
 func (f *finder) every(ctx context.Context, next func(string) int, cost int) error {
-	f.push(f.at(0, 0))
+	f.push(0, 0)
 	first := skipSpace(f.md, 0) // what precedes the first word is part of it
 	for pos, n := 0, 0; pos < len(f.md); n++ {
 		if n%4096 == 0 && ctx.Err() != nil {
@@ -317,10 +327,10 @@ func (f *finder) every(ctx context.Context, next func(string) int, cost int) err
 			if f.md[pos-1] == '\n' {
 				c /= 2
 			}
-			f.push(f.at(pos, c))
+			f.push(pos, c)
 		}
 	}
-	f.push(f.at(len(f.md), 0))
+	f.push(len(f.md), 0)
 	return nil
 }
 
@@ -389,18 +399,14 @@ func (f *finder) gap(a, b cut, level int) {
 		if pos >= b.pos {
 			break
 		}
-		c := f.at(pos, way.cost)
-		if level == 0 && f.afterHeading(pos) {
-			c.cost = aloneCost
-		}
-		if f.blank(last.pos, c) {
-			continue
-		}
-		if held.pos >= 0 && held.tok/f.step == c.tok/f.step {
+		if held.pos >= 0 && held.tok/f.step == f.tokens(pos)/f.step || f.blank(last.pos, pos) {
 			continue
 		}
 		release()
-		held = c
+		held = f.at(pos, way.cost)
+		if level == 0 && f.afterHeading(pos) {
+			held.cost = aloneCost
+		}
 	}
 	release()
 	f.gap(last, b, level+1)
@@ -408,14 +414,16 @@ func (f *finder) gap(a, b cut, level int) {
 
 // afterHeading reports whether a cut at pos takes a heading from what follows it.
 func (f *finder) afterHeading(pos int) bool {
-	i := sort.Search(len(f.blocks), func(i int) bool { return f.blocks[i].start >= pos })
-	return i > 0 && i < len(f.blocks) && f.blocks[i].start == pos && f.blocks[i-1].kind == heading
+	if len(f.blocks) == 0 || blockAt(f.blocks, pos).start != pos {
+		return false
+	}
+	return blockAt(f.blocks, pos-1).kind == heading
 }
 
-// blank reports whether all between from and c is white space, and so little
+// blank reports whether all between from and to is white space, and so little
 // that it must not become a chunk of its own.
-func (f *finder) blank(from int, c cut) bool {
-	return skipSpace(f.md[:c.pos], from) == c.pos && int(c.tok-f.tokens(from)) <= f.giant
+func (f *finder) blank(from, to int) bool {
+	return f.pastSpace(from) >= to && int(f.tokens(to)-f.tokens(from)) <= f.giant
 }
 
 // nextRune returns the next place between pos and end where both a token and a
@@ -426,10 +434,7 @@ func (f *finder) nextRune(pos, end int) int {
 		if e <= pos || !onRune(f.md, e) {
 			continue
 		}
-		if f.spaceEnd < e {
-			f.spaceEnd = skipSpace(f.md[:end], e)
-		}
-		if f.spaceEnd > e && int(f.tokens(f.spaceEnd))-k-1 <= f.giant {
+		if space := f.pastSpace(e); space > e && int(f.tokens(space))-k-1 <= f.giant {
 			continue
 		}
 		return e

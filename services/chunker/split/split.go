@@ -102,7 +102,7 @@ func (s *Splitter) Split(ctx context.Context, markdown string, pages []events.Pa
 		find: finder{
 			md: markdown, tok: s.tok, blocks: w.blocks, ends: ends, slash: s.slash,
 			max: s.o.MaxTokens, step: max(1, int32(s.o.MaxTokens/128)), giant: s.o.MaxTokens / 3,
-			cuts: w.coarse[:0],
+			cuts: w.coarse[:0], spaceEnd: -1,
 		},
 	}
 	if s.o.Strategy == Fixed {
