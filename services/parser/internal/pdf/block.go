@@ -337,7 +337,10 @@ func (b *builder) continues(cur *block, l *line, right float32) continuation {
 			return newBlock
 		}
 	}
-	if !meant {
+	if tocEntry.MatchString(text) {
+		return newLine
+	}
+	if !meant || endsInHyphen(text) && startsLower(l.words[0].text) {
 		return sameLineOf
 	}
 	if endsSentence(text) && !strings.HasSuffix(text, ":") {
@@ -374,6 +377,7 @@ func isOrnament(l *line) bool {
 
 var (
 	enumerator    = regexp.MustCompile(`^(\(?[0-9]{1,3}[.)]|\(?[a-zA-Z][.)]|\(?[ivxlc]{1,5}[.)]|\.[0-9]{1,2}|\[[0-9]{1,3}\])$`)
+	tocEntry      = regexp.MustCompile(`(?:[.…·]\s?){4,}\s*[0-9ivxlc]{1,5}$`)
 	sectionNumber = regexp.MustCompile(`^([0-9]{1,2}(\.[0-9]{1,3}){0,4}\.?|[A-Z](\.[0-9]{1,3}){1,4}\.?|[A-Z]|[IVX]{1,5}\.)$`)
 )
 
@@ -418,6 +422,21 @@ func endsInHyphen(s string) bool {
 	}
 	r, _ := utf8.DecodeLastRuneInString(strings.TrimRight(s, "-‐"))
 	return unicode.IsLetter(r)
+}
+
+// hyphenated reports whether a word is divided between two lines.
+func hyphenated(before, after string) bool {
+	if !endsInHyphen(before) {
+		return false
+	}
+	if startsLower(after) {
+		return true
+	}
+	a, b := before[strings.LastIndexByte(before, ' ')+1:], after
+	if i := strings.IndexByte(b, ' '); i >= 0 {
+		b = b[:i]
+	}
+	return len(a) > 2 && len(b) > 1 && allCaps(a) && allCaps(b)
 }
 
 func startsLower(s string) bool {

@@ -38,7 +38,6 @@ type word struct {
 	font   uint16  // index into document.fonts
 	link   uint16  // 0 = none
 	glued  bool    // no space before it, says pdfium
-	broken bool    // it ends in a hyphen that pdfium takes for a line break's
 }
 
 // Fonts differ in how far their boxes reach; these shares of the em do well for
@@ -201,6 +200,7 @@ type extractor struct {
 	page    *page
 	frame   frame
 	textRef references.FPDF_TEXTPAGE
+	latest  sample
 	aside   map[int][]word
 }
 
@@ -215,27 +215,27 @@ func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStruc
 	x.textRef = loaded.TextPage
 
 	var (
-		text           strings.Builder
-		cur            word
-		first          = -1 // index of the word's first character
-		dir            int
-		fr             frame
-		y0, y1         float32 // of the word so far
-		spaced, broken = true, false
-		failed         error
+		text   strings.Builder
+		cur    word
+		first  = -1 // index of the word's first character
+		dir    int
+		fr     frame
+		y0, y1 float32 // of the word so far
+		spaced = true
+		failed error
 	)
 	flush := func() {
 		if first < 0 {
 			return
 		}
-		cur.text, cur.broken = text.String(), broken
+		cur.text = text.String()
 		cur.glued = !spaced
-		if err := x.typeset(&cur, first, fr, y0, y1); err != nil {
+		if err := x.typeset(&cur, first, dir, fr, y0, y1); err != nil {
 			failed = err
 		}
 		x.add(cur, dir)
 		text.Reset()
-		first, spaced, broken = -1, false, false
+		first, spaced = -1, false
 	}
 	for i, c := range chars {
 		r, _ := utf8.DecodeRuneInString(c.Text)
@@ -247,7 +247,6 @@ func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStruc
 		case r == hyphenMark || r == '\u00ad' || r == '\ufffe':
 			if first >= 0 {
 				text.WriteByte('-')
-				broken = true
 			}
 			continue
 		case unicode.IsControl(r) || r == '\ufeff' || r == '\u200b':
@@ -273,7 +272,6 @@ func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStruc
 		}
 		cur.x0, cur.x1 = min(cur.x0, cx0), max(cur.x1, cx1)
 		y0, y1 = min(y0, cy0), max(y1, cy1)
-		broken = false
 		writeRune(&text, r)
 	}
 	flush()
@@ -310,30 +308,50 @@ func writeRune(b *strings.Builder, r rune) {
 	}
 }
 
+// sample is how the latest word was set.
+type sample struct {
+	word
+	dir    int
+	points float64 // its font size before scaling
+	weight int
+}
+
 // typeset fills in the word's baseline, size and font from its first character.
-func (x *extractor) typeset(w *word, first int, fr frame, y0, y1 float32) error {
+// Asking for everything takes as long as reading dozens of characters, so words
+// that follow the one before in its line, in the same size and weight, are taken
+// to be set like it.
+func (x *extractor) typeset(w *word, first, dir int, fr frame, y0, y1 float32) error {
+	size, err := x.instance.FPDFText_GetFontSize(&requests.FPDFText_GetFontSize{TextPage: x.textRef, Index: first})
+	if err != nil {
+		return err
+	}
+	weight, err := x.instance.FPDFText_GetFontWeight(&requests.FPDFText_GetFontWeight{TextPage: x.textRef, Index: first})
+	if err != nil {
+		return err
+	}
+	prev := x.latest
+	x.latest = sample{dir: dir, points: size.FontSize, weight: weight.FontWeight}
+	if gap := w.x0 - prev.x1; prev.size > 0 && prev.dir == dir && prev.points == size.FontSize && prev.weight == weight.FontWeight &&
+		y1 > prev.y-.9*prev.size && y0 < prev.y && y1 < prev.y+.35*prev.size && gap > 0 && gap < .8*prev.size {
+		w.y, w.size, w.font = prev.y, prev.size, prev.font
+		x.latest.word = *w
+		return nil
+	}
+
 	w.y = y1
 	if r, err := x.instance.FPDFText_GetCharOrigin(&requests.FPDFText_GetCharOrigin{TextPage: x.textRef, Index: first}); err == nil {
 		_, w.y = fr.point(float32(r.X), float32(r.Y))
 	} else if trapped(err) {
 		return err
 	}
-	size, err := x.instance.FPDFText_GetFontSize(&requests.FPDFText_GetFontSize{TextPage: x.textRef, Index: first})
-	if err != nil && trapped(err) {
-		return err
+	w.size = float32(size.FontSize)
+	if m, err := x.instance.FPDFText_GetMatrix(&requests.FPDFText_GetMatrix{TextPage: x.textRef, Index: first}); err == nil {
+		w.size *= float32(math.Hypot(float64(m.Matrix.C), float64(m.Matrix.D)))
 	}
-	if err == nil {
-		w.size = float32(size.FontSize)
-		if m, err := x.instance.FPDFText_GetMatrix(&requests.FPDFText_GetMatrix{TextPage: x.textRef, Index: first}); err == nil {
-			w.size *= float32(math.Hypot(float64(m.Matrix.C), float64(m.Matrix.D)))
-		}
-	}
-	var k fontKey
+	k := fontKey{weight: weight.FontWeight}
+	// Not every font has a name.
 	if r, err := x.instance.FPDFText_GetFontInfo(&requests.FPDFText_GetFontInfo{TextPage: x.textRef, Index: first}); err == nil {
 		k.name, k.flags = r.FontName, r.Flags
-	}
-	if r, err := x.instance.FPDFText_GetFontWeight(&requests.FPDFText_GetFontWeight{TextPage: x.textRef, Index: first}); err == nil {
-		k.weight = r.FontWeight
 	}
 	w.font = x.doc.fontID(k)
 
@@ -346,6 +364,7 @@ func (x *extractor) typeset(w *word, first int, fr frame, y0, y1 float32) error 
 	if !(w.y > y0-2*w.size && w.y < y1+2*w.size) {
 		w.y = y1
 	}
+	x.latest.word = *w
 	return nil
 }
 

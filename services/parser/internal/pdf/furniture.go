@@ -12,6 +12,7 @@ import (
 type edge struct {
 	page   int // index into document.pages
 	bottom bool
+	outer  bool // the outermost
 	y      float32
 	text   string // with every number as "#"
 	number int    // the integer it begins or ends with; 0 = none
@@ -20,8 +21,8 @@ type edge struct {
 
 const (
 	band      = .13 // of the page's height, at the top and at the bottom
-	edgeLines = 4   // on each side
-	edgeDrift = 6   // points by which a repeated line may move
+	edgeLines = 4  // on each side
+	edgeDrift = 6  // points by which a repeated line may move
 )
 
 // removeFurniture takes the running headers and footers from the pages: lines
@@ -61,8 +62,17 @@ func (d *document) removeFurniture() {
 			offsets[c][e.page] = true
 		}
 	}
+	// Places where running lines have been found, by side and whole points, and
+	// on how many pages: what stands there on other pages is one too, say the
+	// name of a section that is one page long.
+	type slot struct {
+		bottom bool
+		y      int
+	}
+	slots := map[slot]int{}
 	remove := map[int]map[int]bool{} // page, word
 	drop := func(e *edge) {
+		slots[slot{e.bottom, int(e.y)}]++
 		if remove[e.page] == nil {
 			remove[e.page] = map[int]bool{}
 		}
@@ -94,18 +104,34 @@ func (d *document) removeFurniture() {
 			}
 		}
 	}
+	for i := range edges {
+		e := &edges[i]
+		y := int(e.y)
+		if n := slots[slot{e.bottom, y}] + slots[slot{e.bottom, y - 1}] + slots[slot{e.bottom, y + 1}]; e.outer &&
+			n >= 4 && 4*n >= len(d.pages) && len(e.text) <= 120 && !remove[e.page][e.words[0]] {
+			drop(e)
+		}
+	}
+	emptied := 0
+	for page, gone := range remove {
+		if len(gone) == len(d.pages[page].words) {
+			emptied++
+		}
+	}
 	for page, gone := range remove {
 		p := d.pages[page]
+		// A blank page has its running lines too. But where most pages are
+		// nothing else, they are what the document says: labels, say, or cards.
+		if len(gone) == len(p.words) && 3*emptied > len(d.pages) {
+			continue
+		}
 		kept := make([]word, 0, len(p.words)-len(gone))
 		for i, w := range p.words {
 			if !gone[i] {
 				kept = append(kept, w)
 			}
 		}
-		// A page that is nothing but furniture is a page of a form.
-		if len(kept) > 0 {
-			p.words = kept
-		}
+		p.words = kept
 	}
 }
 
@@ -135,7 +161,7 @@ func (p *page) edges(index int) []edge {
 			line := slices.Clone(at[:n])
 			at = at[n:]
 			slices.SortStableFunc(line, func(a, b int) int { return cmp.Compare(p.words[a].x0, p.words[b].x0) })
-			e := edge{page: index, bottom: bottom, y: y, words: line}
+			e := edge{page: index, bottom: bottom, outer: lines == 0, y: y, words: line}
 			var text []string
 			for _, i := range line {
 				text = append(text, p.words[i].text)

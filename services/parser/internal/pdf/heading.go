@@ -86,6 +86,14 @@ func (d *document) findHeadings(blocks []block, t typography) {
 	}
 	var found []candidate
 	matched, weak, texts := 0, 0, 0
+	contents := map[int]int{} // page, entries of a table of contents on it
+	for i := range blocks {
+		for j := range blocks[i].lines {
+			if tocEntry.MatchString(blocks[i].lines[j].text()) {
+				contents[blocks[i].page]++
+			}
+		}
+	}
 	for i := range blocks {
 		b := &blocks[i]
 		if b.kind == tableBlock || b.kind == codeBlock && len(b.lines) > 1 {
@@ -93,7 +101,7 @@ func (d *document) findHeadings(blocks []block, t typography) {
 		}
 		texts++
 		c, ok := d.candidate(b, t, inOutline)
-		if !ok {
+		if !ok || contents[b.page] > 2 && !c.large && endsInNumber(b.plain()) {
 			continue
 		}
 		if c.outline > 0 {
@@ -162,6 +170,10 @@ func (d *document) candidate(b *block, t typography, inOutline map[string][]outl
 // mean nothing else on a line of their own.
 var knownHeadings = map[string]bool{"abstract": true, "references": true, "bibliography": true, "acknowledgements": true, "acknowledgments": true}
 
+func endsInNumber(s string) bool {
+	return s != "" && s[len(s)-1] >= '0' && s[len(s)-1] <= '9'
+}
+
 func letterShare(s string) float64 {
 	n, k := 0, 0
 	for _, r := range s {
@@ -208,16 +220,28 @@ func setLevels(found []candidate, blocks []block) {
 		}
 		rank[s] = level
 	}
-	// The title has a style of its own on the first page, above all others.
-	hasTitle := false
-	if top := found[0]; rank[top.style] == 1 && top.block.page == blocks[0].page && top.outline == 0 && top.depth == 0 {
-		hasTitle = true
-		for _, c := range found[1:] {
-			if c.style == top.style && c.block.page != top.block.page {
-				hasTitle = false
+	// The largest on the first page is the title, unless sections are set so too.
+	title := -1
+	for i, c := range found {
+		if c.block.page != blocks[0].page {
+			break
+		}
+		if title < 0 || rank[c.style] < rank[found[title].style] {
+			title = i
+		}
+	}
+	if title >= 0 {
+		t := found[title]
+		if t.outline > 0 || t.depth > 0 || !t.large {
+			title = -1
+		}
+		for i, c := range found {
+			if title >= 0 && i != title && c.style == t.style && (c.outline > 0 || c.depth > 0) {
+				title = -1
 			}
 		}
 	}
+	hasTitle := title >= 0
 	// Where sections are numbered, the first depth stands where its style ranks.
 	base := 0
 	var firsts []int
@@ -233,9 +257,11 @@ func setLevels(found []candidate, blocks []block) {
 			base = min(base, 2)
 		}
 	}
-	for _, c := range found {
+	for i, c := range found {
 		n := rank[c.style]
 		switch {
+		case i == title:
+			n = 1
 		case c.outline > 0:
 			n = c.outline
 			if hasTitle {

@@ -2,6 +2,7 @@ package pdf
 
 import (
 	"bytes"
+	"context"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,25 +15,32 @@ import (
 // maxLayoutWords is the most words of one page whose layout is looked into;
 // finding neighbours is quadratic for text without lines. No page that a person
 // can read has as many. Beyond it the words stand as they were drawn.
-const maxLayoutWords = 15_000
+const maxLayoutWords = 10_000
 
 // markdown turns the extracted pages into Markdown.
-func (d *document) markdown() (string, []events.PageMark) {
+func (d *document) markdown(ctx context.Context) (string, []events.PageMark, error) {
 	d.removeFurniture()
 	var regions []region
 	for _, p := range d.pages {
+		if err := ctx.Err(); err != nil {
+			return "", nil, err
+		}
 		regions = append(regions, p.regions()...)
 		p.words, p.asides = nil, nil
 	}
 	t := d.typography(regions)
 	var blocks []block
 	for _, r := range regions {
+		if err := ctx.Err(); err != nil {
+			return "", nil, err
+		}
 		blocks = append(blocks, d.blocks(r, t)...)
 	}
 	d.findHeadings(blocks, t)
 	w := writer{words: vocabulary(blocks)}
 	w.write(blocks)
-	return w.finish(len(d.pages))
+	text, marks := w.finish(len(d.pages))
+	return text, marks, nil
 }
 
 // regions returns the page's text in reading order.
@@ -79,13 +87,17 @@ func drawnRows(words []word) []row {
 // lower case: it knows which hyphens at the ends of lines belong there.
 func vocabulary(blocks []block) map[string]bool {
 	words := map[string]bool{}
+	divided := false
 	for i := range blocks {
 		for _, l := range blocks[i].lines {
 			for j, w := range l.words {
-				if j == len(l.words)-1 && w.broken {
+				if divided {
+					divided = false // this is the rest of a word
 					continue
 				}
-				words[bare(w.text)] = true
+				if divided = j == len(l.words)-1 && endsInHyphen(w.text); !divided {
+					words[bare(w.text)] = true
+				}
 			}
 		}
 	}
@@ -257,25 +269,22 @@ func typewritten(l *line, left float32) string {
 	var width, chars float32
 	for _, w := range l.words {
 		width += w.x1 - w.x0
-		chars += float32(utf8.RuneCountInString(w.text))
+		chars += float32(utf8.RuneCountInString(w.text)) - .25 // boxes are tight
 	}
-	pitch := max(width/chars, .2*l.size)
+	pitch := max(width/max(chars, .1), .2*l.size)
 	const widest = 160
 	var b strings.Builder
-	col := 0
 	for i := range l.words {
 		w := &l.words[i]
-		at := min(int((w.x0-left)/pitch+.5), widest)
-		if i > 0 && !w.glued {
-			at = max(at, col+1)
+		var spaces int
+		switch {
+		case i == 0:
+			spaces = int((w.x0-left)/pitch + .4)
+		case !w.glued:
+			spaces = max(1, int((w.x0-l.words[i-1].x1)/pitch+.2))
 		}
-		if i == 0 || !w.glued {
-			for ; col < at; col++ {
-				b.WriteByte(' ')
-			}
-		}
+		b.WriteString(strings.Repeat(" ", max(0, min(spaces, widest))))
 		b.WriteString(w.text)
-		col += utf8.RuneCountInString(w.text)
 	}
 	return b.String()
 }
@@ -320,7 +329,7 @@ func (b *block) text(words map[string]bool, newline string) string {
 		case b.hard[i]:
 			out.WriteString(newline)
 			start = newline == "\n"
-		case endsInHyphen(before) && startsLower(text):
+		case hyphenated(before, text):
 			if dropHyphen(words, before, text) {
 				out.Truncate(len(bytes.TrimRight(out.Bytes(), "-‐")))
 			}

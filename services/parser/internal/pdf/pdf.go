@@ -178,7 +178,7 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 			if errors.Is(err, errGivenUp) || ctx.Err() != nil {
 				return nil, stopped(errors.Join(err, ctx.Err()), in.Name, i, pages)
 			}
-			d.warnings = append(d.warnings, fmt.Sprintf("page %d cannot be read: %v", i+1, err))
+			d.warnings = append(d.warnings, fmt.Sprintf("page %d cannot be read: %s", i+1, brief(err)))
 			p = &page{number: i + 1}
 		}
 		d.pages = append(d.pages, p)
@@ -206,7 +206,10 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 		}
 	}
 
-	markdown, marks := d.markdown()
+	markdown, marks, err := d.markdown(ctx)
+	if err != nil {
+		return nil, stopped(err, in.Name, pages, pages)
+	}
 	if in.Limits.Output > 0 && int64(len(markdown)) > in.Limits.Output {
 		return nil, fault.Invalid("too-large", "%s: gives %d bytes of Markdown, the limit is %d", in.Name, len(markdown), in.Limits.Output)
 	}
@@ -353,6 +356,15 @@ func meaningful(s string) string {
 func trapped(err error) bool {
 	s := err.Error()
 	return strings.Contains(s, "wasm error") || strings.Contains(s, "panic occurred") || strings.Contains(s, "module closed")
+}
+
+// brief returns err without the stack of a trap. pdfium traps on purpose when it
+// gets no more memory.
+func brief(err error) string {
+	if trapped(err) {
+		return "pdfium crashed on it, or needs more memory than allowed"
+	}
+	return err.Error()
 }
 
 func (f *file) facts() events.Facts {

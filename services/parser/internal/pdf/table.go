@@ -16,6 +16,8 @@ type table struct {
 const (
 	maxRules   = 600
 	maxColumns = 40
+	// columnsOf looks at all rows again for each new one.
+	maxTableRows = 120
 )
 
 // ruledTables finds the grids among the page's rules and takes their words from
@@ -244,7 +246,7 @@ func joinLines(lines []string) string {
 	var b strings.Builder
 	for i, l := range lines {
 		if i > 0 {
-			if before := b.String(); endsInHyphen(before) && startsLower(l) {
+			if before := b.String(); hyphenated(before, l) {
 				s := strings.TrimSuffix(before, "-")
 				b.Reset()
 				b.WriteString(s)
@@ -263,57 +265,61 @@ func alignedTable(rs []row, from int) (*table, int) {
 	if len(rs[from].segs) < 2 || rs[from].segs[0].table != nil {
 		return nil, 0
 	}
-	// As far as rows with several segments go, with few others between.
-	to, multi := from, 0
-	for last := from; to < len(rs); to++ {
-		r := &rs[to]
-		if r.segs[0].table != nil || to > from && r.top-rs[to-1].bottom > 2.6*max(r.size, rs[to-1].size) {
-			break
-		}
-		if len(r.segs) > 1 {
-			multi++
-			last = to
-		} else if to-last > 2 {
-			break
-		}
-	}
-	cols := columnsOf(rs[from:to])
-	if len(cols) < 2 || len(cols) > maxColumns {
-		return nil, 0
-	}
-	// Back to the last row that fits these columns.
-	n := 0
-	multi = 0
-	for i := from; i < to; i++ {
+	// As far as rows with several segments go, with few others between that
+	// belong to what is around them.
+	n, multi := 0, 0
+	var cols []interval
+	for i := from; i < len(rs); i++ {
 		r := &rs[i]
+		if r.segs[0].table != nil || i > from && r.top-rs[i-1].bottom > 2.6*max(r.size, rs[i-1].size) || i-from > n+2 {
+			break
+		}
 		if len(r.segs) == 1 {
-			c, ok := place(cols, r.segs[0])
-			if !ok || (c == 0 && len(cols) == 2) || startsBlock(r) {
+			next := i + 1
+			for next < len(rs) && next < i+2 && len(rs[next].segs) == 1 {
+				next++
+			}
+			if multi < 2 && len(r.segs[0].words) > 0 && place(cols, r.segs[0]) < 0 && !hangs(cols, r) ||
+				r.size > 1.1*rs[i-1].size || startsBlock(r) ||
+				next == len(rs) || rs[next].segs[0].table != nil || !inLine(cols, &rs[next]) {
 				break
 			}
-			// It must belong to what is around it.
-			if i+1 < to && len(rs[i+1].segs) > 1 || r.top-rs[i-1].bottom < .8*r.size {
-				continue
+			if place(cols, r.segs[0]) < 0 && !hangs(cols, r) {
+				break
 			}
-			break
+			continue
 		}
-		fits := 0
-		for _, s := range r.segs {
-			if _, ok := place(cols, s); ok {
-				fits++
+		if multi > 0 {
+			apart := i > from && (len(rs[i-1].segs) == 1 || r.top-rs[i-1].bottom > r.size)
+			if apart && !inLine(cols, r) {
+				break
 			}
-		}
-		if fits < len(r.segs)-1 {
-			break
+			if grown := columnsOf(rs[from : i+1]); len(grown) >= min(len(cols), len(r.segs)) {
+				if !fits(grown, r) {
+					break
+				}
+				cols = grown
+			} else {
+				break
+			}
+		} else {
+			cols = columnsOf(rs[from : i+1])
 		}
 		multi++
 		n = i - from + 1
+		if multi > maxTableRows {
+			break
+		}
 	}
+	if len(cols) < 2 || len(cols) > maxColumns {
+		return nil, 0
+	}
+	to := len(rs)
 	// A continuation line of the last row's cells.
 	for from+n < to {
 		r := &rs[from+n]
-		c, ok := place(cols, r.segs[0])
-		if len(r.segs) > 1 || !ok || c == 0 || r.top-rs[from+n-1].bottom > .5*r.size || startsBlock(r) {
+		if len(r.segs) > 1 || r.segs[0].table != nil || place(cols, r.segs[0]) <= 0 && !hangs(cols, r) ||
+			r.top-rs[from+n-1].bottom > .5*r.size || startsBlock(r) {
 			break
 		}
 		n++
@@ -370,16 +376,51 @@ func columnsOf(rs []row) []interval {
 	return out
 }
 
-// place returns the only column that s touches, or false.
-func place(cols []interval, s segment) (int, bool) {
-	hit, hits := 0, 0
+// place returns the only column that s touches, or -1.
+func place(cols []interval, s segment) int {
+	hit := -1
 	for i, c := range cols {
 		if s.x0 < c.x1 && s.x1 > c.x0 {
+			if hit >= 0 {
+				return -1
+			}
 			hit = i
-			hits++
 		}
 	}
-	return hit, hits == 1
+	return hit
+}
+
+// fits reports whether the segments of r stand in columns, one at most across
+// several of them.
+func fits(cols []interval, r *row) bool {
+	in := 0
+	for _, s := range r.segs {
+		if place(cols, s) >= 0 {
+			in++
+		}
+	}
+	return in >= len(r.segs)-1
+}
+
+// inLine reports whether most segments of r share an edge or the middle with
+// their column.
+func inLine(cols []interval, r *row) bool {
+	in := 0
+	for _, s := range r.segs {
+		if i := place(cols, s); i >= 0 {
+			c, d := cols[i], .4*s.size
+			if abs(s.x0-c.x0) < d || abs(s.x1-c.x1) < d || abs(s.x0+s.x1-c.x0-c.x1) < 2*d {
+				in++
+			}
+		}
+	}
+	return 2*in >= len(r.segs)
+}
+
+// hangs reports whether r is a note under a cell: it begins where a column
+// other than the first does, right below the row above.
+func hangs(cols []interval, r *row) bool {
+	return len(cols) > 1 && slices.ContainsFunc(cols[1:], func(c interval) bool { return abs(c.x0-r.segs[0].x0) < .4*r.size })
 }
 
 // aligned reports whether most columns have a common left edge, right edge or
@@ -391,7 +432,7 @@ func aligned(rs []row, cols []interval) bool {
 		var size float32
 		for _, r := range rs {
 			for _, s := range r.segs {
-				if c, ok := place(cols, s); ok && c == i {
+				if place(cols, s) == i {
 					lefts, rights, middles = append(lefts, s.x0), append(rights, s.x1), append(middles, (s.x0+s.x1)/2)
 					size = max(size, s.size)
 				}
@@ -439,7 +480,7 @@ func fillAligned(rs []row, cols []interval) *table {
 		}
 		// Closer than rows are, and nothing in the first column: the rest of
 		// the row above.
-		if i > 0 && line[0] == "" && (r.y-rs[i-1].y < .8*usual || len(r.segs) == 1 && r.y-rs[i-1].y < 1.35*r.size && r.y-rs[i-1].y <= usual) {
+		if i > 0 && line[0] == "" && (r.y-rs[i-1].y < .8*usual || len(r.segs) == 1 && r.y-rs[i-1].y <= usual && r.top-rs[i-1].bottom < .6*r.size) {
 			above := t.cells[len(t.cells)-1]
 			for c, s := range line {
 				switch {

@@ -1,0 +1,132 @@
+package pdf
+
+import (
+	"bytes"
+	"compress/zlib"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// sheet is a page being written, US Letter, with y growing upwards as in PDF.
+type sheet struct {
+	content strings.Builder
+	extra   string // further entries of the page's dictionary
+	image   bool   // draws the image /Im
+}
+
+// Fonts of every sheet.
+const (
+	roman   = "F1" // Helvetica
+	bold    = "F2" // Helvetica-Bold
+	courier = "F3"
+	ligated = "F4" // Helvetica whose characters 1 and 2 are the ligatures fi and fl
+)
+
+func (s *sheet) text(font string, size, x, y float64, text string) *sheet {
+	r := strings.NewReplacer(`\`, `\\`, "(", `\(`, ")", `\)`)
+	fmt.Fprintf(&s.content, "BT /%s %g Tf 1 0 0 1 %g %g Tm (%s) Tj ET\n", font, size, x, y, r.Replace(text))
+	return s
+}
+
+// lines writes lines of 10 points, 12 apart, and returns the y after them.
+func (s *sheet) lines(x, y float64, lines ...string) float64 {
+	for _, l := range lines {
+		s.text(roman, 10, x, y, l)
+		y -= 12
+	}
+	return y
+}
+
+func (s *sheet) rule(x0, y0, x1, y1 float64) *sheet {
+	fmt.Fprintf(&s.content, "%g %g m %g %g l S\n", x0, y0, x1, y1)
+	return s
+}
+
+// made is a PDF file being written.
+type made struct {
+	sheets  []*sheet
+	info    string // entries of the information dictionary
+	encrypt bool   // say that there is a password
+	outline []string
+}
+
+func (m *made) sheet() *sheet {
+	s := &sheet{}
+	m.sheets = append(m.sheets, s)
+	return s
+}
+
+// bytes returns the file: objects, cross-reference table, trailer.
+func (m *made) bytes(t testing.TB) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	var offsets []int
+	object := func(format string, args ...any) int {
+		offsets = append(offsets, b.Len())
+		fmt.Fprintf(&b, "%d 0 obj\n", len(offsets))
+		fmt.Fprintf(&b, format, args...)
+		b.WriteString("\nendobj\n")
+		return len(offsets)
+	}
+	b.WriteString("%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
+	var fonts []string
+	for _, f := range []struct{ name, base, encoding string }{
+		{roman, "Helvetica", "/WinAnsiEncoding"},
+		{bold, "Helvetica-Bold", "/WinAnsiEncoding"},
+		{courier, "Courier", "/WinAnsiEncoding"},
+		{ligated, "Helvetica", "<< /BaseEncoding /WinAnsiEncoding /Differences [1 /fi /fl] >>"},
+	} {
+		n := object("<< /Type /Font /Subtype /Type1 /BaseFont /%s /Encoding %s >>", f.base, f.encoding)
+		fonts = append(fonts, fmt.Sprintf("/%s %d 0 R", f.name, n))
+	}
+	image := object("<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 1 >>\nstream\nx\nendstream")
+	pages := len(offsets) + 1 + 2*len(m.sheets)
+	var kids []string
+	for _, s := range m.sheets {
+		var z bytes.Buffer
+		w := zlib.NewWriter(&z)
+		if _, err := w.Write([]byte(s.content.String())); err != nil {
+			t.Fatal(err)
+		}
+		if s.image {
+			if _, err := w.Write([]byte("q 500 0 0 700 50 50 cm /Im Do Q\n")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n := object("<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream", z.Len(), z.String())
+		kid := object("<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << %s >> /XObject << /Im %d 0 R >> >> %s >>",
+			pages, n, strings.Join(fonts, " "), image, s.extra)
+		kids = append(kids, fmt.Sprintf("%d 0 R", kid))
+	}
+	object("<< /Type /Pages /Count %d /Kids [%s] >>", len(kids), strings.Join(kids, " "))
+	outlines := ""
+	if len(m.outline) > 0 {
+		root := len(offsets) + 1
+		object("<< /Type /Outlines /First %d 0 R /Last %d 0 R /Count %d >>", root+1, root+len(m.outline), len(m.outline))
+		for i, title := range m.outline {
+			next := ""
+			if i+1 < len(m.outline) {
+				next = fmt.Sprintf("/Next %d 0 R", root+i+2)
+			}
+			object("<< /Title (%s) /Parent %d 0 R /Dest [%s /Fit] %s >>", title, root, kids[0], next)
+		}
+		outlines = fmt.Sprintf("/Outlines %d 0 R", root)
+	}
+	catalog := object("<< /Type /Catalog /Pages %d 0 R /Lang (en-GB) %s >>", pages, outlines)
+	trailer := fmt.Sprintf("/Root %d 0 R /Info %d 0 R", catalog, object("<< %s >>", m.info))
+	if m.encrypt {
+		lock := object("<< /Filter /Standard /V 2 /R 3 /Length 128 /P -44 /O <%064d> /U <%064d> >>", 1, 2)
+		trailer += fmt.Sprintf(" /Encrypt %d 0 R /ID [<00112233445566778899aabbccddeeff> <00112233445566778899aabbccddeeff>]", lock)
+	}
+	xref := b.Len()
+	fmt.Fprintf(&b, "xref\n0 %d\n0000000000 65535 f \n", len(offsets)+1)
+	for _, o := range offsets {
+		fmt.Fprintf(&b, "%010d 00000 n \n", o)
+	}
+	fmt.Fprintf(&b, "trailer\n<< /Size %d %s >>\nstartxref\n%d\n%%%%EOF\n", len(offsets)+1, trailer, xref)
+	return b.Bytes()
+}
