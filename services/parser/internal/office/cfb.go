@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/richardlehane/mscfb"
 )
@@ -36,7 +38,8 @@ func openCompound(j *job) (*compound, error) {
 			return j.tooLarge("files", "holds more than %d streams", limit)
 		}
 		for _, f := range r.File {
-			name := strings.Join(append(f.Path[:len(f.Path):len(f.Path)], f.Name), "/")
+			path := append(slices.Clone(f.Path), strings.TrimPrefix(f.Name, "\x05")) // property sets
+			name := strings.Join(path, "/")
 			key := strings.ToLower(name)
 			if _, dup := c.files[key]; !dup {
 				c.files[key] = f
@@ -91,4 +94,77 @@ func (j *job) notZIP() error {
 		return j.unsupported("is an Excel 97-2003 workbook under another name", "name it .xls")
 	}
 	return j.unsupported("is a compound file of an unknown program", "save it in a current format")
+}
+
+// summary reads title, author and dates from the property set that office
+// programs keep in compound files (MS-OLEPS 2.21).
+func (c *compound) summary() error {
+	const title, author, created, saved, page = 2, 4, 12, 13, 1
+	d, err := c.read("SummaryInformation")
+	if err := c.optional(err, "the properties of the document"); err != nil {
+		return err
+	}
+	if len(d) < 48 {
+		return nil
+	}
+	start := int(le.Uint32(d[44:]))
+	if start < 0 || start+8 > len(d) {
+		return nil
+	}
+	d = d[start:]
+	count := int(min(le.Uint32(d[4:]), 64))
+	codepage := 1252
+	for range 2 { // the code page may come after the strings that need it
+		for i := range count {
+			if 8+8*i+8 > len(d) {
+				break
+			}
+			id, off := le.Uint32(d[8+8*i:]), int(le.Uint32(d[12+8*i:]))
+			if off < 0 || off+8 > len(d) {
+				continue
+			}
+			switch v := d[off:]; id {
+			case page:
+				codepage = int(le.Uint16(v[4:]))
+			case title:
+				c.facts.Title = propertyText(v, codepage)
+			case author:
+				c.facts.Author = propertyText(v, codepage)
+			case created:
+				c.facts.Created = propertyTime(v)
+			case saved:
+				c.facts.Modified = propertyTime(v)
+			}
+		}
+	}
+	return nil
+}
+
+func propertyText(v []byte, codepage int) string {
+	const ansi, wide = 30, 31
+	n := int(min(le.Uint32(v[4:]), 1<<16))
+	switch le.Uint32(v) {
+	case wide:
+		return strings.Trim(utf16LE(v[8:min(8+2*n, len(v))]), "\x00 ")
+	case ansi:
+		return strings.Trim(decode(codePage(codepage), v[8:min(8+n, len(v))]), "\x00 ")
+	}
+	return ""
+}
+
+func propertyTime(v []byte) string {
+	const filetime = 64
+	if le.Uint32(v) != filetime || len(v) < 12 {
+		return ""
+	}
+	return fromFiletime(le.Uint64(v[4:]))
+}
+
+// fromFiletime returns 100 ns since 1601 as RFC 3339.
+func fromFiletime(t uint64) string {
+	const to1970 = 11644473600 // seconds
+	if t == 0 || t > 1<<62 {
+		return ""
+	}
+	return timestamp(time.Unix(int64(t/1e7)-to1970, 0).UTC().Format(time.RFC3339))
 }

@@ -371,7 +371,7 @@ func (d *docx) runElement(x *xmlReader, se xml.StartElement, p *wordPara, href s
 			return err
 		}
 		s = fromSymbolFont(s, props.font)
-		if props.super && isExponent(s) && endsInDigit(p.spans) {
+		if props.super && isExponent(s) && takesExponent(p.spans) {
 			s = "^" + s // 10^6 must not read as 106
 		}
 		return put(s, 0)
@@ -688,10 +688,26 @@ func isExponent(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-func endsInDigit(spans []span) bool {
+// takesExponent reports whether a raised number after spans is a power and not
+// the number of a note: after digits, a bracket, or a word as short as a unit.
+func takesExponent(spans []span) bool {
+	const unit = 2 // letters
 	if len(spans) == 0 {
 		return false
 	}
-	r, _ := utf8.DecodeLastRuneInString(spans[len(spans)-1].text)
-	return unicode.IsDigit(r)
+	text := spans[len(spans)-1].text
+	r, _ := utf8.DecodeLastRuneInString(text)
+	if unicode.IsDigit(r) || r == ')' {
+		return true
+	}
+	letters := 0
+	for text != "" && letters <= unit {
+		r, size := utf8.DecodeLastRuneInString(text)
+		if !unicode.IsLetter(r) {
+			break
+		}
+		letters++
+		text = text[:len(text)-size]
+	}
+	return letters > 0 && letters <= unit
 }

@@ -201,3 +201,9 @@ func base(name string) string {
 	}
 	return path.Base(strings.ReplaceAll(name, `\`, "/"))
 }
+
+// isLimit reports whether err says that a limit of the whole was met.
+func isLimit(err error) bool {
+	var f *fault.Error
+	return errors.As(err, &f) && (f.Reason == "too-large" || f.Reason == "timeout")
+}

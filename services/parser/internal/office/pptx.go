@@ -614,7 +614,7 @@ func (p *pptx) textElement(x *xmlReader, se xml.StartElement, t *drawnPara) erro
 			case "t":
 				text, err := x.text()
 				text = strings.ReplaceAll(text, "\v", "\n")
-				if super && isExponent(text) && endsInDigit(t.spans) {
+				if super && isExponent(text) && takesExponent(t.spans) {
 					text = "^" + text
 				}
 				s.text = text
