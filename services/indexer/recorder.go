@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,7 +21,19 @@ import (
 type recorder struct {
 	kv   jetstream.KeyValue
 	conn *nats.Conn
+
+	mu    sync.Mutex
+	known map[string]entry // what was written last, to save reading it back
 }
+
+// entry is a document's state with its revision in the bucket.
+type entry struct {
+	document events.Document
+	revision uint64
+}
+
+// maxKnown bounds the memory for entries: documents in progress, not all.
+const maxKnown = 4096
 
 // RecorderStage returns the stage that keeps the state of every document.
 func RecorderStage(ctx context.Context, env *stage.Env) (stage.Stage, error) {
@@ -28,7 +41,7 @@ func RecorderStage(ctx context.Context, env *stage.Env) (stage.Stage, error) {
 	if err != nil {
 		return stage.Stage{}, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
 	}
-	r := &recorder{kv: kv, conn: env.Conn}
+	r := &recorder{kv: kv, conn: env.Conn, known: map[string]entry{}}
 	return stage.Stage{
 		Name: "recorder", In: stage.Route{Stream: events.StreamEvents},
 		// One call at a time: the order of events is kept where it costs nothing,
@@ -98,6 +111,12 @@ func (r *recorder) record(ctx context.Context, batch []*stage.Message) {
 }
 
 func (r *recorder) load(ctx context.Context, id string) (*events.Document, uint64, error) {
+	r.mu.Lock()
+	known, ok := r.known[id]
+	r.mu.Unlock()
+	if ok {
+		return &known.document, known.revision, nil
+	}
 	e, err := r.kv.Get(ctx, id)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return &events.Document{V: events.Version, Document: id}, 0, nil
@@ -119,13 +138,20 @@ func (r *recorder) store(ctx context.Context, d *events.Document, revision uint6
 		return fmt.Errorf("encode the state of document %s: %w", d.Document, err)
 	}
 	if revision == 0 {
-		_, err = r.kv.Create(ctx, d.Document, body)
+		revision, err = r.kv.Create(ctx, d.Document, body)
 	} else {
-		_, err = r.kv.Update(ctx, d.Document, body, revision)
+		revision, err = r.kv.Update(ctx, d.Document, body, revision)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if err != nil {
+		delete(r.known, d.Document) // another replica may have written it
 		return fmt.Errorf("write the state of document %s: %w", d.Document, err)
 	}
+	if len(r.known) >= maxKnown {
+		clear(r.known)
+	}
+	r.known[d.Document] = entry{*d, revision}
 	return nil
 }
 
