@@ -155,3 +155,28 @@ func FuzzEncode(f *testing.F) {
 		}
 	})
 }
+
+// Text that is one long piece, which the reference would take quadratic time
+// for: neighbours that are all compatible are its proof of being right.
+func TestLongPieces(t *testing.T) {
+	units := []string{"a", "ab", "A\u0301", "-", "=-", "的", "的一是不了", "\xff", "\u3000", "aaaaaaaaB", "ACGT", "xyzzy", "0123456789abcdef"}
+	each(t, func(t *testing.T, e *Encoding) {
+		w := new(workspace)
+		for _, unit := range units {
+			piece := strings.Repeat(unit, 64<<10/len(unit))
+			tokens := e.vocab.split(w, piece)
+			if e.decode(tokens) != piece {
+				t.Errorf("%q, repeated, decodes to something else", unit)
+			}
+			for i := range len(tokens) - 1 {
+				if !e.vocab.compatible(tokens[i], tokens[i+1]) {
+					t.Fatalf("%q, repeated: tokens %d and %d would merge differently", unit, i, i+1)
+				}
+			}
+			// The window only grows while tokens before it turn out different.
+			if n := cap(w.offers); n > 16*window {
+				t.Errorf("%q, repeated, took a window of %d bytes", unit, n)
+			}
+		}
+	})
+}

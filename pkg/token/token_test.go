@@ -82,9 +82,9 @@ type vectorFile struct {
 		O200  []uint32 `json:"o200k_base"`
 	}
 	Sweep []struct {
-		First, Count int
-		CL100        uint32 `json:"cl100k_base"`
-		O200         uint32 `json:"o200k_base"`
+		First, Step int
+		CL100       uint32 `json:"cl100k_base"`
+		O200        uint32 `json:"o200k_base"`
 	}
 }
 
@@ -144,18 +144,18 @@ func TestEveryCharacter(t *testing.T) {
 				want = block.O200
 			}
 			sum := uint32(0x811c9dc5)
-			for r := rune(block.First); r < rune(block.First+block.Count); r++ {
+			for r := rune(block.First); r < rune(block.First+0x1000); r += rune(block.Step) {
 				if !utf8.ValidRune(r) {
 					continue
 				}
 				c := string(r)
-				tokens = e.Encode(tokens[:0], "a"+c+"b B"+c+"'s "+c+"1 "+c+c+"A!"+c+"\n")
+				tokens = e.Encode(tokens[:0], "a"+c+"b B"+c+"'s "+c+"1"+c+"A!"+c+"\n")
 				for _, rank := range tokens {
 					sum = (sum ^ rank) * 0x01000193
 				}
 			}
 			if sum != want {
-				t.Errorf("tokens differ between %U and %U", block.First, block.First+block.Count)
+				t.Errorf("tokens differ between %U and %U", block.First, block.First+0xfff)
 			}
 		}
 	})
