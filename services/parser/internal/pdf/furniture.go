@@ -21,8 +21,8 @@ type edge struct {
 
 const (
 	band      = .13 // of the page's height, at the top and at the bottom
-	edgeLines = 4  // on each side
-	edgeDrift = 6  // points by which a repeated line may move
+	edgeLines = 4   // on each side
+	edgeDrift = 6   // points by which a repeated line may move
 )
 
 // removeFurniture takes the running headers and footers from the pages: lines

@@ -17,7 +17,9 @@ type segment struct {
 	y      float32 // baseline
 	top    float32
 	bottom float32
-	size   float32 // of most of it
+	size   float32 // of its longest word
+	// Of that word, in bytes. Superscripts and drop caps must not decide.
+	longest int
 }
 
 // Gaps in ems. A justified line stretches its spaces up to about one em; a
@@ -32,14 +34,13 @@ const (
 
 func newSegment(words []word) segment {
 	s := segment{words: words, x0: words[0].x0, x1: words[0].x1, top: words[0].top(), bottom: words[0].bottom()}
-	// Most of it: superscripts and a drop cap must not decide.
-	best := -1
+	s.longest = -1
 	for i := range words {
 		w := &words[i]
 		s.x0, s.x1 = min(s.x0, w.x0), max(s.x1, w.x1)
 		s.top, s.bottom = min(s.top, w.top()), max(s.bottom, w.bottom())
-		if n := len(w.text); n > best {
-			best, s.size, s.y = n, w.size, w.y
+		if n := len(w.text); n > s.longest {
+			s.longest, s.size, s.y = n, w.size, w.y
 		}
 	}
 	return s
@@ -56,33 +57,55 @@ func segments(words []word) []segment {
 		runs = append(runs, newSegment(words[:n:n]))
 		words = words[n:]
 	}
-	// Pieces of one line that were drawn apart, say a bold word in it.
-	slices.SortStableFunc(runs, func(a, b segment) int { return cmp.Compare(a.y, b.y) })
-	gone := make([]bool, len(runs))
-	for i := range runs {
-		if gone[i] {
-			continue
-		}
-		for again := true; again; {
-			again = false
-			for _, step := range []int{1, -1} {
-				for j := i + step; j >= 0 && j < len(runs) && abs(runs[j].y-runs[i].y) <= runs[i].size; j += step {
-					if !gone[j] && j != i && adjacent(&runs[i], &runs[j]) {
-						runs[i] = joinSegments(runs[i], runs[j])
-						gone[j] = true
-						again = true
+	return joinRuns(runs)
+}
+
+// joinRuns joins the pieces of lines that were drawn apart, say a bold word in
+// one: from left to right, each to what ends just before it. It takes time
+// linear in the number of runs, whatever the page looks like.
+func joinRuns(runs []segment) []segment {
+	const (
+		reach  = 60 // points up and down, for the largest letters
+		recent = 4  // segments that ended last at one height
+	)
+	slices.SortStableFunc(runs, func(a, b segment) int { return cmp.Compare(a.x0, b.x0) })
+	var out []segment
+	at := map[int][]int{} // baseline in whole points; indexes into out
+	for _, r := range runs {
+		best, distance := -1, float32(0)
+		d := min(r.size, reach)
+		for y := int(r.y - d); y <= int(r.y+d); y++ {
+			for _, i := range at[y] {
+				if s := &out[i]; adjacent(s, &r) {
+					if k := abs(s.y-r.y) + max(0, r.x0-s.x1); best < 0 || k < distance {
+						best, distance = i, k
 					}
 				}
 			}
 		}
-	}
-	out := runs[:0]
-	for i, s := range runs {
-		if !gone[i] {
-			out = append(out, s)
+		if best >= 0 {
+			out[best].extend(r)
+			continue
 		}
+		y := int(r.y)
+		ended := append(at[y], len(out))
+		at[y] = ended[max(0, len(ended)-recent):]
+		out = append(out, r)
 	}
 	return out
+}
+
+// extend appends b, which begins after s does.
+func (s *segment) extend(b segment) {
+	from := len(s.words)
+	glued := b.x0-s.x1 < gapSpace*min(s.size, b.size)
+	s.words = append(s.words, b.words...)
+	s.words[from].glued = glued
+	if b.longest > s.longest {
+		s.longest, s.size, s.y = b.longest, b.size, b.y
+	}
+	s.x1 = max(s.x1, b.x1)
+	s.top, s.bottom = min(s.top, b.top), max(s.bottom, b.bottom)
 }
 
 // follows reports whether b, drawn right after a, continues its line.
@@ -105,18 +128,6 @@ func adjacent(a, b *segment) bool {
 	}
 	gap := max(b.x0-a.x1, a.x0-b.x1)
 	return gap > -.3*size && gap < gapJoined*size
-}
-
-func joinSegments(a, b segment) segment {
-	if b.x0 < a.x0 {
-		a, b = b, a
-	}
-	words := make([]word, 0, len(a.words)+len(b.words))
-	words = append(words, a.words...)
-	from := len(words)
-	words = append(words, b.words...)
-	words[from].glued = b.x0-a.x1 < gapSpace*min(a.size, b.size)
-	return newSegment(words)
 }
 
 // columns returns the segments of a page in reading order, as regions in each
@@ -302,8 +313,9 @@ func joinMarkers(segs []segment) []segment {
 	}
 	join := func() []segment {
 		s := segs[0]
+		s.words = slices.Clone(s.words)
 		for _, t := range segs[1:] {
-			s = joinSegments(s, t)
+			s.extend(t)
 		}
 		return []segment{s}
 	}
