@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"sluice/pkg/events"
+)
+
+// Whatever is killed, and whenever, every document becomes complete and the
+// index is the one of an undisturbed run.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	const documents = 500
+	files := corpus(t, documents)
+	dumps := map[string]map[string]string{}
+	for _, run := range []struct {
+		name    string
+		disturb func(t *testing.T, w *world, r *rand.Rand, submit func(n int))
+	}{
+		{"undisturbed", func(_ *testing.T, _ *world, _ *rand.Rand, submit func(int)) { submit(documents) }},
+		{"stages", killStages},
+		{"server", killServer},
+	} {
+		t.Run(run.name, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed(t), 0))
+			w := newWorld(t, setup{})
+			began := time.Now()
+			var subs []submission
+			submit := func(n int) {
+				for range min(n, len(files)-len(subs)) {
+					f := files[len(subs)]
+					subs = append(subs, w.submit(f.name, f.data))
+				}
+			}
+			run.disturb(t, w, r, submit)
+			submit(documents)
+			docs := w.settle(2*time.Minute, subs...)
+			if len(docs) != documents {
+				t.Fatalf("%d documents, want %d", len(docs), documents)
+			}
+			for _, d := range docs {
+				if d.State != events.StateComplete {
+					t.Errorf("%s is %s: %+v", d.Name, d.State, d.Failure)
+				}
+			}
+			w.drained(time.Minute)
+			if dead := w.deadLetters(); len(dead) > 0 {
+				t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
+			}
+			w.stop()
+			for _, p := range w.processes() {
+				w.eventually(10*time.Second, "children of the "+p.name+" are gone", func() error {
+					if pids := running(p.path); len(pids) > 0 {
+						return fmt.Errorf("processes %v run", pids)
+					}
+					return nil
+				})
+			}
+			dumps[run.name] = w.dump()
+			t.Logf("%d chunks of %d documents in %v", len(dumps[run.name]), documents, time.Since(began).Round(100*time.Millisecond))
+		})
+	}
+	want := dumps["undisturbed"]
+	for _, name := range []string{"stages", "server"} {
+		if t.Failed() {
+			return
+		}
+		diff(t, name, dumps[name], want)
+	}
+}
+
+// killStages kills each stage in turn, five times each, while documents come in.
+func killStages(t *testing.T, w *world, r *rand.Rand, submit func(int)) {
+	for kill := range 20 {
+		submit(25)
+		name := stages[(kill+3)%len(stages)]
+		pause(r, 400*time.Millisecond)
+		w.stage[name][0].crash(t)
+		t.Logf("kill %d: %s", kill+1, name)
+	}
+}
+
+// killServer kills the nats-server while documents come in, and once at the
+// same time as a stage.
+func killServer(t *testing.T, w *world, r *rand.Rand, submit func(int)) {
+	for kill := range 5 {
+		submit(100)
+		pause(r, 700*time.Millisecond)
+		w.server.crash(t)
+		if kill == 2 {
+			w.stage[stages[r.IntN(len(stages))]][0].crash(t)
+		}
+		t.Logf("kill %d", kill+1)
+	}
+}
+
+// pause lets the pipeline work for a random time: the moment of the next kill.
+func pause(r *rand.Rand, most time.Duration) { time.Sleep(time.Duration(r.Int64N(int64(most)))) }
+
+// diff reports how two dumps differ.
+func diff(t *testing.T, name string, got, want map[string]string) {
+	t.Helper()
+	if len(want) == 0 {
+		t.Fatal("the index to compare with is empty")
+	}
+	shown := 0
+	show := func(format string, args ...any) {
+		if shown++; shown <= 5 {
+			t.Errorf("%s: %s", name, fmt.Sprintf(format, args...))
+		}
+	}
+	for k, v := range want {
+		if got[k] != v {
+			show("chunk %s is %q, want %q", k, got[k], v)
+		}
+	}
+	for k, v := range got {
+		if _, ok := want[k]; !ok {
+			show("chunk %s (%q) should not be there", k, v)
+		}
+	}
+	if shown > 5 {
+		t.Errorf("%s: %d chunks differ of %d", name, shown, len(want))
+	}
+}
