@@ -1,0 +1,338 @@
+// Package allinone runs every stage of Sluice in one process, with a
+// nats-server inside it or on one that runs already. The stages are the same
+// functions that the separate binaries run.
+package allinone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/broker/embedded"
+	"sluice/pkg/fault"
+	"sluice/pkg/stage"
+	"sluice/services/chunker"
+	"sluice/services/embedder"
+	"sluice/services/indexer"
+	"sluice/services/parser"
+	"sluice/services/parser/local"
+)
+
+// Stages are the options of all stages. The tags are read by kong.
+type Stages struct {
+	Runtime  stage.Settings  `embed:"" group:"Runtime:"`
+	Parser   parser.Config   `embed:"" group:"Parser:"`
+	Local    local.Config    `embed:"" group:"Parser:"`
+	Chunker  chunker.Config  `embed:"" group:"Chunker:"`
+	Routing  chunker.Routing `embed:"" group:"Chunker:"`
+	Embedder embedder.Config `embed:"" group:"Embedder:"`
+	// Not embedded by kong: the index has another default place here.
+	Indexer indexer.Config `kong:"-"`
+}
+
+// Config places a node. Data is required.
+type Config struct {
+	Data     string        // directory of the broker's files, the index and the lock
+	Listen   string        // HOST:PORT of the embedded nats-server; port 0 = any free one
+	Join     broker.Config // with a URL, no nats-server is started
+	HTTP     string        // HOST:PORT of health, metrics and the status page; "" = none
+	Replicas int           // of streams that do not exist yet
+	MaxBytes int64         // of each hand-off stream that does not exist yet
+	Stages   Stages
+	Log      zerolog.Logger
+	Version  string // a semantic version, for NATS micro
+}
+
+// Node is a running pipeline.
+type Node struct {
+	URL  string // for NATS clients, without credentials
+	HTTP string // HOST:PORT, or ""
+	Conn *nats.Conn
+	Env  *stage.Env
+
+	cancel context.CancelFunc
+	failed chan error // the first error of a stage
+	done   chan error // everything has ended
+}
+
+// Start runs all stages and returns when they take work up. The pipeline runs
+// until Stop, whatever becomes of ctx, which bounds the start only.
+func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if err := cfg.Stages.Runtime.Validate(); err != nil {
+		return nil, fault.Wrap(err, fault.Halt, "configuration", "the configuration cannot work").WithHint("see 'sluice up --help'")
+	}
+	var closers closers
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closers.close())
+		}
+	}()
+	unlock, err := lock(cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	closers.add(unlock)
+
+	n := &Node{failed: make(chan error, 2), done: make(chan error, 1)}
+	if cfg.Join.URL == "" {
+		if cfg.Join.URL, err = serve(cfg, &closers); err != nil {
+			return nil, err
+		}
+	}
+	if n.Conn, err = broker.Connect(ctx, cfg.Join, "sluice"); err != nil {
+		return nil, err
+	}
+	closers.add(func() error { n.Conn.Close(); return nil })
+	n.URL = n.Conn.ConnectedUrlRedacted()
+	if n.Env, err = stage.NewEnv(n.Conn, cfg.Log, cfg.Stages.Runtime); err != nil {
+		return nil, err
+	}
+	if cfg.Version != "" {
+		n.Env.Version = cfg.Version
+	}
+	topology := broker.DefaultTopology()
+	if cfg.Replicas > 0 {
+		topology.Replicas = cfg.Replicas
+	}
+	if cfg.MaxBytes > 0 {
+		topology.MaxBytes = cfg.MaxBytes
+	}
+	if err := broker.Ensure(ctx, n.Env.JS, topology); err != nil {
+		return nil, err
+	}
+	if err := n.run(ctx, cfg, &closers); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// run starts the stages, the last one first: the parser has to know what the
+// others are before it can tell a duplicate.
+func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
+	if cfg.Stages.Indexer.Path == "" {
+		cfg.Stages.Indexer.Path = filepath.Join(cfg.Data, "index.db")
+	}
+	parse, err := local.New(cfg.Stages.Local)
+	if err != nil {
+		return err
+	}
+	closers.add(parse.Close)
+
+	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	n.cancel = cancel
+	var groups sync.WaitGroup
+	begin := func(stages ...stage.Stage) {
+		groups.Go(func() {
+			if err := stage.Run(working, n.Env, stages...); err != nil {
+				n.failed <- err
+			}
+		})
+	}
+	// stop ends what has begun; after it, nothing uses the index any more.
+	stop := func() error {
+		cancel()
+		groups.Wait()
+		return nil
+	}
+
+	behind, closeIndex, err := indexer.Stages(working, n.Env, cfg.Stages.Indexer)
+	if err != nil {
+		cancel()
+		return err
+	}
+	closers.add(closeIndex)
+	closers.add(stop)
+	embeds, err := embedder.New(cfg.Stages.Embedder)
+	if err != nil {
+		return err
+	}
+	embed, err := embedder.Stage(working, n.Env, cfg.Stages.Embedder, embeds)
+	if err != nil {
+		return err
+	}
+	chunk, err := chunker.Stage(cfg.Stages.Chunker, cfg.Stages.Routing)
+	if err != nil {
+		return err
+	}
+	behind = append(behind, embed, chunk)
+	begin(behind...)
+	if err := n.ready(ctx, behind); err != nil {
+		return err
+	}
+	front, err := parser.Stages(working, n.Env, cfg.Stages.Parser, parse)
+	if err != nil {
+		return err
+	}
+	begin(front...)
+	if err := n.ready(ctx, front); err != nil {
+		return err
+	}
+	if cfg.HTTP != "" {
+		stopHTTP, err := n.listen(cfg)
+		if err != nil {
+			return err
+		}
+		closers.add(stopHTTP)
+	}
+	go func() {
+		<-working.Done()
+		n.done <- closers.close()
+	}()
+	return nil
+}
+
+// ready waits until stages run: their consumers exist and their fingerprints
+// are published.
+func (n *Node) ready(ctx context.Context, stages []stage.Stage) error {
+	for {
+		running := map[string]bool{}
+		for _, s := range n.Env.Health.Stages() {
+			running[s.Stage] = s.Running
+		}
+		missing := ""
+		for _, s := range stages {
+			if !running[s.Name] {
+				missing = s.Name
+			}
+		}
+		if missing == "" {
+			return nil
+		}
+		select {
+		case err := <-n.failed:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("the stage %s does not start: %w", missing, context.Cause(ctx))
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// Failed delivers the error of a stage that cannot go on.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Stop drains the stages, within their grace period, and closes everything. It
+// returns what went wrong on the way, the errors that nobody took from Failed
+// included.
+func (n *Node) Stop() error {
+	n.cancel()
+	err := <-n.done
+	for {
+		select {
+		case failed := <-n.failed:
+			err = errors.Join(err, failed)
+		default:
+			return err
+		}
+	}
+}
+
+// listen serves health, metrics and the status page.
+func (n *Node) listen(cfg Config) (stop func() error, err error) {
+	l, err := net.Listen("tcp", cfg.HTTP)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Halt, "http-address", "cannot listen on %q", cfg.HTTP).
+			WithHint("set --http to a free address; port 0 takes any")
+	}
+	mux := n.Env.Handler()
+	mux.Handle("GET /{$}", page{n.Env})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	n.HTTP = l.Addr().String()
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close() // a client that does not let go
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve health and metrics: %w", err)
+		}
+		return nil
+	}, nil
+}
+
+// serve starts the embedded nats-server.
+func serve(cfg Config, closers *closers) (url string, err error) {
+	host, port, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return "", fault.Wrap(err, fault.Halt, "nats-address", "%q is not an address for NATS", cfg.Listen).WithHint("use HOST:PORT, such as 127.0.0.1:4222")
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", fault.Wrap(err, fault.Halt, "nats-address", "%q is not a port for NATS", port).WithHint("use HOST:PORT, such as 127.0.0.1:4222")
+	}
+	if number != 0 {
+		// The server would only say that it is not ready, after a while.
+		l, err := net.Listen("tcp", cfg.Listen)
+		if err != nil {
+			return "", fault.Wrap(err, fault.Halt, "nats-address", "cannot listen on %s for NATS", cfg.Listen).
+				WithHint("if a NATS server runs there, join it with --nats-url nats://%s; or choose another --nats", cfg.Listen)
+		}
+		if err := l.Close(); err != nil {
+			return "", fmt.Errorf("try the address %s: %w", cfg.Listen, err)
+		}
+	}
+	server, err := embedded.Start(embedded.Config{
+		Dir: filepath.Join(cfg.Data, "nats"), Host: host, Port: int(number), Log: cfg.Log.With().Str("stage", "nats").Logger(),
+	})
+	if err != nil {
+		return "", err
+	}
+	closers.add(func() error { server.Stop(); return nil })
+	return server.URL(), nil
+}
+
+// lock makes the directory and keeps other processes out of it: two brokers on
+// one store would destroy it.
+func lock(dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fault.Wrap(err, fault.Halt, "data-directory", "cannot make the data directory").WithHint("set --data to a directory of your own")
+	}
+	path := filepath.Join(dir, "lock")
+	l := flock.New(path)
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Halt, "data-directory", "cannot lock the data directory %s", dir).WithHint("set --data to a directory of your own")
+	}
+	if !ok {
+		who := "another process"
+		if pid, err := os.ReadFile(path); err == nil && len(pid) > 0 {
+			who = "another sluice (pid " + strings.TrimSpace(string(pid)) + ")"
+		}
+		return nil, fault.New(fault.Halt, "data-locked", "%s uses the directory %s", who, dir).
+			WithHint("it accepts documents already: 'sluice ingest'; or set --data to another directory")
+	}
+	// The lock is on the file, not on what is in it: that is for people.
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		return nil, errors.Join(fmt.Errorf("write the lock file: %w", err), l.Close())
+	}
+	return l.Close, nil
+}
+
+// closers closes what was opened, the last first.
+type closers []func() error
+
+func (c *closers) add(f func() error) { *c = append(*c, f) }
+
+func (c *closers) close() (err error) {
+	for i := len(*c) - 1; i >= 0; i-- {
+		err = errors.Join(err, (*c)[i]())
+	}
+	*c = nil
+	return err
+}

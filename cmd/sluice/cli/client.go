@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/cmd/sluice/submit"
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+)
+
+// Online are the options of commands that talk to a running pipeline.
+type Online struct {
+	NATS broker.Config `embed:"" group:"Connection:"`
+}
+
+// client is a connection to a running pipeline.
+type client struct {
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	documents jetstream.KeyValue
+}
+
+// dialPatience bounds the attempts to connect: a person waits for the answer.
+const dialPatience = time.Second
+
+// connect dials NATS and checks nothing else.
+func (n Online) connect(ctx context.Context) (*client, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialPatience)
+	defer cancel()
+	nc, err := broker.Connect(ctx, n.NATS, "sluice-cli", nats.Timeout(2*time.Second))
+	if err != nil {
+		var f *fault.Error
+		if errors.As(err, &f) && f.Reason == "nats-unreachable" {
+			return nil, failf("nats-unreachable", "start Sluice with 'sluice up', or name your server with --nats-url or NATS_URL",
+				"nothing answers at %s", redacted(n.NATS.URL))
+		}
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return &client{nc: nc, js: js}, nil
+}
+
+// open connects to a pipeline and fails if NATS has never seen one.
+func (n Online) open(ctx context.Context) (*client, error) {
+	c, err := n.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.documents, err = c.js.KeyValue(ctx, events.BucketDocuments); err != nil {
+		c.close()
+		switch {
+		case errors.Is(err, jetstream.ErrBucketNotFound):
+			return nil, failf("not-set-up", "start the stages there: 'sluice up --nats-url "+redacted(n.NATS.URL)+"'",
+				"there is no Sluice on the NATS server at %s", redacted(n.NATS.URL))
+		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
+			return nil, failf("no-jetstream", "start it with 'nats-server -js'",
+				"the NATS server at %s has no JetStream", redacted(n.NATS.URL))
+		}
+		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
+	}
+	return c, nil
+}
+
+func (c *client) close() { c.nc.Close() }
+
+// redacted hides passwords and tokens in the URLs of servers.
+func redacted(urls string) string {
+	parts := strings.Split(urls, ",")
+	for i, p := range parts {
+		if u, err := url.Parse(strings.TrimSpace(p)); err == nil && u.User != nil {
+			u.User = url.User("xxxxx")
+			parts[i] = u.String()
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// get returns the entry of a document, or nil if there is none.
+func (c *client) get(ctx context.Context, id string) (*events.Document, error) {
+	e, err := c.documents.Get(ctx, id)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look the document up: %w", err)
+	}
+	return events.DecodeDocument(e.Value())
+}
+
+// find returns the document that somebody calls doc: its name as submitted, the
+// path of its file, or its ID.
+func (c *client) find(ctx context.Context, tenant, doc string) (*events.Document, error) {
+	if tenant == "" {
+		tenant = events.DefaultTenant
+	}
+	names := []string{doc}
+	if wd, err := os.Getwd(); err == nil && !strings.Contains(doc, "://") {
+		names = append(names, submit.DocumentName(wd, doc))
+	}
+	for _, name := range names {
+		if d, err := c.get(ctx, events.DocumentID(tenant, name)); d != nil || err != nil {
+			return d, err
+		}
+	}
+	if isID(doc) {
+		if d, err := c.get(ctx, doc); d != nil || err != nil {
+			return d, err
+		}
+	}
+	where := ""
+	if tenant != events.DefaultTenant {
+		where = " of tenant " + tenant
+	}
+	return nil, failf("not-found", "'sluice ls' shows all; --tenant chooses another tenant", "no document%s is called %q", where, doc)
+}
+
+func isID(s string) bool {
+	if len(s) != 32 {
+		return false
+	}
+	for _, r := range s {
+		if !strings.ContainsRune("0123456789abcdef", r) {
+			return false
+		}
+	}
+	return true
+}
+
+// each calls f with the entry of every document, in no order.
+func (c *client) each(ctx context.Context, f func(*events.Document)) error {
+	w, err := c.documents.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("list the documents: %w", err)
+	}
+	defer func() { _ = w.Stop() }() // the connection closes next
+	for {
+		select {
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("list the documents: the connection was lost")
+			}
+			if e == nil { // all that were there have been delivered
+				return nil
+			}
+			// Entries of other releases are skipped here and seen by doctor.
+			if d, err := events.DecodeDocument(e.Value()); err == nil {
+				f(d)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// label is what people call a document.
+func label(d *events.Document) string {
+	if d.Name != "" {
+		return d.Name
+	}
+	return d.Document
+}
+
+// ask makes a request to a stage's endpoint. Nobody there is an error that
+// says which stage is missing.
+func (c *client) ask(ctx context.Context, stage, subject string, request []byte, wait time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, subject, request)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil, failf("no-"+stage, "start it, or all stages with 'sluice up'; 'sluice doctor' shows what runs", "no %s is running", stage)
+	}
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "no-answer", "the %s does not answer", stage).WithHint("see 'sluice doctor'")
+	}
+	if text := msg.Header.Get("Nats-Service-Error"); text != "" {
+		class, err := fault.ParseClass(msg.Header.Get("Nats-Service-Error-Code"))
+		if err != nil {
+			class = fault.Execution
+		}
+		return nil, fault.New(class, "refused", "the %s answers: %s", stage, text)
+	}
+	return msg.Data, nil
+}

@@ -1,0 +1,340 @@
+package submit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+)
+
+// Options say how documents are submitted.
+type Options struct {
+	Tenant        string            // "" = the default tenant
+	Meta          map[string]string // kept with the documents, returned by search
+	CorrelationID string            // "" = a new one for this run
+	ContentType   string            // overrides what the name says of the type
+	Charset       string            // overrides detection for text formats
+	Name          string            // of a single document, instead of its own
+	Workers       int               // submissions at once; 0 = 16
+}
+
+// maxHeaders is what is left of a payload for headers. Larger files travel
+// through the object store.
+const maxHeaders = 16 << 10
+
+// MaxStdin bounds standard input, which is held in memory, in bytes.
+const MaxStdin = 256 << 20
+
+// Submitter publishes sources and follows them. Open makes one; Close ends it.
+type Submitter struct {
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	inbox     jetstream.ObjectStore
+	documents jetstream.KeyValue
+	opts      Options
+	limit     int64 // bytes of a body that is published; larger files go to the inbox
+	run       string
+	*follower
+}
+
+// Open prepares a run. It listens for events before anything is submitted, so
+// that none is missed.
+func Open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, opts Options) (*Submitter, error) {
+	s := &Submitter{nc: nc, js: js, opts: opts, limit: nc.MaxPayload() - maxHeaders}
+	if s.opts.Tenant == "" {
+		s.opts.Tenant = events.DefaultTenant
+	}
+	if s.opts.Workers < 1 {
+		s.opts.Workers = 16
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make an ID for the run: %w", err)
+	}
+	s.run = id.String()
+	if s.opts.CorrelationID == "" {
+		s.opts.CorrelationID = s.run
+	}
+	s.opts.CorrelationID = events.CleanHeader(s.opts.CorrelationID, 128)
+	for k := range opts.Meta {
+		if !token(k) {
+			return nil, fault.Invalid("bad-meta", "%q is not a name for metadata", k).WithHint("use letters, digits, '-' and '_'")
+		}
+	}
+	if s.inbox, err = js.ObjectStore(ctx, events.StoreInbox); err != nil {
+		return nil, fmt.Errorf("open the object store %s: %w", events.StoreInbox, err)
+	}
+	if s.documents, err = js.KeyValue(ctx, events.BucketDocuments); err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
+	}
+	s.follower, err = follow(nc, js, s.documents, s.opts.CorrelationID)
+	return s, err
+}
+
+// CorrelationID returns the ID that all messages of this run carry.
+func (s *Submitter) CorrelationID() string { return s.opts.CorrelationID }
+
+func token(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 128
+}
+
+// Submit publishes all sources, several at once, and returns when each is
+// stored by the broker or refused. What became of each is in the results; a
+// full stream is waited for. Only the end of ctx cuts it short.
+func (s *Submitter) Submit(ctx context.Context, sources []Source, stdin io.Reader) {
+	base := s.expect(len(sources))
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(s.opts.Workers, len(sources)) {
+		wg.Go(func() {
+			for i := range next {
+				s.one(ctx, base+i, sources[i], stdin)
+			}
+		})
+	}
+	for i := range sources {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+}
+
+func (s *Submitter) one(ctx context.Context, i int, src Source, stdin io.Reader) {
+	if s.opts.Name != "" {
+		src.Name = s.opts.Name
+	}
+	err := src.Err
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		switch {
+		case src.URL != "":
+			err = s.reference(ctx, i, src)
+		case src.Stdin:
+			err = s.stdin(ctx, i, src, stdin)
+		default:
+			err = s.file(ctx, i, src)
+		}
+	}
+	if err != nil {
+		s.refused(i, src, err)
+	}
+}
+
+func (s *Submitter) header() nats.Header {
+	h := nats.Header{}
+	set := func(k, v string) {
+		if v != "" {
+			h.Set(k, v)
+		}
+	}
+	set(events.HeaderTenant, events.CleanHeader(s.opts.Tenant, 64))
+	set(events.HeaderCorrelationID, s.opts.CorrelationID)
+	set(events.HeaderContentType, events.CleanHeader(s.opts.ContentType, 256))
+	set(events.HeaderCharset, events.CleanHeader(s.opts.Charset, 64))
+	for k, v := range s.opts.Meta {
+		set(events.HeaderMetaPrefix+k, events.CleanHeader(v, 8<<10))
+	}
+	return h
+}
+
+// cleanName is the name as the parser will read it from a header.
+func cleanName(name string) string { return events.CleanHeader(name, 1024) }
+
+func (s *Submitter) reference(ctx context.Context, i int, src Source) error {
+	ref := events.Reference{
+		URI: src.URL, Tenant: s.opts.Tenant, ContentType: s.opts.ContentType, Charset: s.opts.Charset, Meta: s.opts.Meta,
+	}
+	if src.Name != src.URL {
+		ref.Name = src.Name
+	}
+	msg := nats.NewMsg(events.SubjectURI)
+	msg.Header.Set(events.HeaderCorrelationID, s.opts.CorrelationID)
+	msg.Data = events.Encode(ref)
+	name := cleanName(src.Name)
+	return s.publish(ctx, i, src, events.DocumentID(s.opts.Tenant, name), msg)
+}
+
+func (s *Submitter) stdin(ctx context.Context, i int, src Source, stdin io.Reader) error {
+	data, err := io.ReadAll(io.LimitReader(stdin, MaxStdin+1))
+	if err != nil {
+		return fault.Wrap(err, fault.Validation, "unreadable", "read standard input")
+	}
+	if len(data) > MaxStdin {
+		return fault.Invalid("too-large", "standard input has more than %d bytes", MaxStdin).WithHint("write it to a file and ingest that")
+	}
+	src.Size = int64(len(data))
+	return s.body(ctx, i, src, data)
+}
+
+func (s *Submitter) file(ctx context.Context, i int, src Source) error {
+	if src.Size > s.limit {
+		f, err := os.Open(src.Path)
+		if err != nil {
+			return unreadable(err)
+		}
+		defer func() { _ = f.Close() }() // read only
+		return s.object(ctx, i, src, f)
+	}
+	data, err := os.ReadFile(src.Path)
+	if err != nil {
+		return unreadable(err)
+	}
+	return s.body(ctx, i, src, data)
+}
+
+func unreadable(err error) error {
+	e := fault.Wrap(err, fault.Validation, "unreadable", "cannot read the file")
+	if errors.Is(err, os.ErrPermission) {
+		return e.WithHint("check the permissions")
+	}
+	return e
+}
+
+// body publishes bytes that are in memory. A file may have grown since it was
+// listed, so the way it goes is decided here.
+func (s *Submitter) body(ctx context.Context, i int, src Source, data []byte) error {
+	src.Size = int64(len(data))
+	msg := nats.NewMsg(events.SubjectSubmit)
+	msg.Header = s.header()
+	if src.Name != "" {
+		msg.Header.Set(events.HeaderFilename, cleanName(src.Name))
+	}
+	msg.Data = data
+	if int64(len(data)) > s.limit || headerSize(msg.Header) > maxHeaders-1024 {
+		return s.object(ctx, i, src, bytes.NewReader(data))
+	}
+	document := events.DocumentID(s.opts.Tenant, cleanName(src.Name))
+	if src.Name == "" {
+		document = events.ContentDocumentID(s.opts.Tenant, events.ContentHash(data))
+	}
+	return s.publish(ctx, i, src, document, msg)
+}
+
+func headerSize(h nats.Header) (n int) {
+	for k, v := range h {
+		n += len(k) + len(v[0]) + 4
+	}
+	return n
+}
+
+// publish stores msg in DOCUMENTS. It keeps trying while the stream is full,
+// and while the broker is away; the message ID makes a repeat harmless.
+func (s *Submitter) publish(ctx context.Context, i int, src Source, document string, msg *nats.Msg) error {
+	msg.Header.Set(events.HeaderMsgID, "ingest:"+s.run+":"+strconv.Itoa(i))
+	s.submitting(i, src, document, s.opts.Tenant, 0)
+	ack, err := s.persist(ctx, msg)
+	if err != nil {
+		return err
+	}
+	s.submitted(i, events.Revision(ack.Sequence))
+	return nil
+}
+
+// patience bounds how long a broker that is away is waited for. A full stream
+// is waited for as long as ctx lives: it drains as documents are processed.
+const patience = time.Minute
+
+func (s *Submitter) persist(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+	var away time.Time
+	for attempt := 0; ; attempt++ {
+		ack, err := s.js.PublishMsg(ctx, msg)
+		if err == nil {
+			return ack, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fault.Wrap(err, fault.Unavailable, "not-submitted", "stopped before the document was stored")
+		}
+		if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) {
+			return nil, fault.Wrap(err, fault.Execution, "unpublishable", "NATS does not take the document")
+		}
+		full := Full(err)
+		s.setFull(full)
+		if full {
+			away = time.Time{}
+		} else if away.IsZero() {
+			away = time.Now()
+		} else if time.Since(away) > patience {
+			return nil, fault.Wrap(err, fault.Unavailable, "not-submitted", "the document could not be stored for %v", patience).
+				WithHint("see 'sluice doctor'")
+		}
+		d := min(50*time.Millisecond<<min(attempt, 5), time.Second)
+		select {
+		case <-time.After(d/2 + rand.N(d/2)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Full reports whether err says that a stream takes no more messages now.
+func Full(err error) bool {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode {
+	case 10077, 10023, 10028, 10047, 10122: // store failed (limits reached), no resources, no memory, no storage, subject limit
+		return true
+	}
+	return false
+}
+
+// object puts a file that is too large for a message into the inbox, from
+// where the parser submits it. The object is removed by the parser.
+func (s *Submitter) object(ctx context.Context, i int, src Source, r io.Reader) error {
+	h := s.header()
+	name := cleanName(src.Name)
+	if name == "" {
+		name = "stdin-" + s.run
+	}
+	h.Set(events.HeaderFilename, name)
+	document := events.DocumentID(s.opts.Tenant, name)
+	// The revision is given when the parser takes the object up. Until then,
+	// whatever was there before is not the answer.
+	before, err := s.current(ctx, document)
+	if err != nil {
+		return err
+	}
+	s.submitting(i, src, document, s.opts.Tenant, before)
+	_, err = s.inbox.Put(ctx, jetstream.ObjectMeta{Name: s.run + "-" + strconv.Itoa(i), Headers: h}, r)
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "not-submitted", "the object store does not take the document").
+			WithHint("see 'sluice doctor' for room on the server")
+	}
+	s.submitted(i, 0)
+	return nil
+}
+
+func (s *Submitter) current(ctx context.Context, document string) (events.Revision, error) {
+	e, err := s.documents.Get(ctx, document)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look the document up: %w", err)
+	}
+	d, err := events.DecodeDocument(e.Value())
+	if err != nil {
+		return 0, nil // another release's entry says nothing about revisions
+	}
+	return d.Revision, nil
+}
