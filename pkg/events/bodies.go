@@ -181,7 +181,7 @@ func Decode[T any, P body[T]](data []byte) (*T, error) {
 // field of this object shows when the mark comes back in it.
 func (v *Vector) decode(data []byte) error {
 	start := bytes.Index(data, embeddingKey) + len(embeddingKey)
-	if start >= len(embeddingKey) && bytes.LastIndex(data, embeddingKey)+len(embeddingKey) == start {
+	if start >= len(embeddingKey) && !bytes.Contains(data[start:], embeddingKey) {
 		// The base64 decoder skips line breaks, which JSON strings cannot hold.
 		if n := bytes.IndexByte(data[start:], '"'); n > 0 && bytes.IndexByte(data[start:start+n], '\n') < 0 && bytes.IndexByte(data[start:start+n], '\r') < 0 {
 			embedding := make([]byte, base64.StdEncoding.DecodedLen(n))
