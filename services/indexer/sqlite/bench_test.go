@@ -2,13 +2,13 @@ package sqlite
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,7 +135,7 @@ func chunkOp(doc, ordinal, of int, text string, vector []float32, model string) 
 
 // fill applies n chunks, three a document, in batches of 256, and calls each
 // with every one.
-func fill(b testing.TB, s index.Store, n int, model string, vector func(text string) []float32, each func(row int64, v []float32)) (took time.Duration) {
+func fill(b testing.TB, s index.Store, n int, model string, vector func(text string) []float32, each func(row int64, v []float32)) (took, cpu time.Duration) {
 	c := newCorpus(uint64(n))
 	const perDoc = 3
 	var ops []index.Op
@@ -147,9 +147,10 @@ func fill(b testing.TB, s index.Store, n int, model string, vector func(text str
 		}
 		ops = append(ops, chunkOp(i/perDoc, i%perDoc, min(perDoc, n-i/perDoc*perDoc), text, v, model))
 		if len(ops) == 256 || i == n-1 {
-			start := time.Now()
+			start, used := time.Now(), cpuTime(b)
 			out, err := s.Apply(context.Background(), ops)
 			took += time.Since(start)
+			cpu += cpuTime(b) - used
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -161,7 +162,17 @@ func fill(b testing.TB, s index.Store, n int, model string, vector func(text str
 			ops = ops[:0]
 		}
 	}
-	return took
+	return took, cpu
+}
+
+// cpuTime is what this process has used of all processors: unlike the time on
+// the wall it does not depend on what else the machine does.
+func cpuTime(b testing.TB) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func openBench(b testing.TB) *Store {
@@ -186,10 +197,12 @@ func BenchmarkApply(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			const chunks = 5120
-			var took time.Duration
+			var took, cpu time.Duration
 			for range b.N {
-				took += fill(b, openBench(b), chunks, "m", vector, nil)
+				t, c := fill(b, openBench(b), chunks, "m", vector, nil)
+				took, cpu = took+t, cpu+c
 			}
+			b.ReportMetric(float64(cpu.Microseconds())/float64(chunks*b.N), "cpu-us/chunk")
 			b.ReportMetric(float64(chunks*b.N)/took.Seconds(), "chunks/s")
 		})
 	}
@@ -213,6 +226,7 @@ func benchmarkSearch(b *testing.B, kind string, n int) {
 	fill(b, s, n, model, vector, nil)
 	c := newCorpus(99)
 	var times []time.Duration
+	cpu := cpuTime(b)
 	for b.Loop() {
 		text := c.text(40)
 		q := index.Query{Text: text, Model: model, Vector: vector(text)}
@@ -223,6 +237,7 @@ func benchmarkSearch(b *testing.B, kind string, n int) {
 			b.Fatal(err, hits)
 		}
 	}
+	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(1000*len(times)), "cpu-ms/op")
 	slices.Sort(times)
 	b.ReportMetric(float64(times[len(times)*95/100].Microseconds())/1000, "p95-ms")
 	stats, err := s.Stats(context.Background())
@@ -243,5 +258,3 @@ func benchmarkSearch(b *testing.B, kind string, n int) {
 		b.Fatal(err)
 	}
 }
-
-var _ = binary.LittleEndian

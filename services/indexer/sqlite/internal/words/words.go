@@ -47,7 +47,7 @@ const (
 	// stemmedBytes bounds what is stemmed and remembered; no English word is longer.
 	stemmedBytes = 32
 	// rememberedTokens bounds the memory of an Analyzer to a few megabytes.
-	rememberedTokens = 1 << 15
+	rememberedTokens = 1 << 16
 )
 
 // Analyzer finds the terms of texts. It is not safe for concurrent use.
