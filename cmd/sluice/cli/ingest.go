@@ -336,23 +336,36 @@ func printResults(o *output, results []submit.Result, took time.Duration) error 
 		{title: "COST", right: true},
 		{title: "SECONDS", right: true},
 	}, rows)
+	explained := 0
 	for _, r := range results {
-		explain(o, label(&r.Document), &r.Document)
+		if explained == explainMost {
+			o.printf("\n… and more; 'sluice ls --state failed' and 'sluice status DOC' tell the rest\n")
+			break
+		}
+		if explain(o, label(&r.Document), &r.Document) {
+			explained++
+		}
 	}
-	o.printf("\n%s: %s; %s chunks, %s tokens, %s in %s s\n", plural(len(results), "document"), tally(states),
-		grouped(int64(sum.chunks)), grouped(int64(sum.tokens)), dollars(sum.nano), seconds(took))
+	o.printf("\n%s: %s; %s, %s, %s in %s s\n", plural(len(results), "document"), tally(states),
+		plural(sum.chunks, "chunk"), plural(sum.tokens, "token"), dollars(sum.nano), seconds(took))
 	return nil
 }
 
+// explainMost bounds the documents that are explained under a table.
+const explainMost = 50
+
 // explain prints why a document failed or waits, and what was left out of it.
-func explain(o *output, name string, d *events.Document) {
-	if f := d.Failure; f != nil && d.State == events.StateFailed {
+// It reports whether there was anything to say.
+func explain(o *output, name string, d *events.Document) bool {
+	failed := d.Failure != nil && d.State == events.StateFailed
+	held := d.Held != "" && !d.State.Final()
+	if f := d.Failure; failed {
 		o.printf("\n%s: %s: %s\n", o.paint(bad, safe(name)), safe(f.Reason), oneLine(f.Message))
 		if f.Hint != "" {
 			o.printf("  hint: %s\n", oneLine(f.Hint))
 		}
 	}
-	if d.Held != "" && !d.State.Final() {
+	if held {
 		o.printf("\n%s is held: %s\n", o.paint(wary, safe(name)), oneLine(d.Held))
 	}
 	for i, w := range d.Warnings {
@@ -365,6 +378,7 @@ func explain(o *output, name string, d *events.Document) {
 		}
 		o.printf("%s: warning: %s\n", o.paint(wary, safe(name)), oneLine(w))
 	}
+	return failed || held || len(d.Warnings) > 0
 }
 
 func plural(n int, what string) string {

@@ -54,8 +54,18 @@ func (cmd RmCmd) Run(ctx context.Context, o *output) error {
 	}
 	waiting, cancel := context.WithTimeout(ctx, cmd.Timeout)
 	defer cancel()
-	for _, d := range docs {
-		r, err := c.remove(waiting, d, !cmd.NoWait)
+	removals := make([]removal, len(docs))
+	for i, d := range docs {
+		if removals[i], err = c.remove(waiting, d); err != nil {
+			return err
+		}
+	}
+	for i, d := range docs {
+		r := removals[i]
+		var err error
+		if !cmd.NoWait {
+			r, err = c.removed(waiting, d, r)
+		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			return failf("timeout", "'sluice status' shows whether an indexer runs", "%q is not deleted after %v", label(d), cmd.Timeout)
 		}
@@ -73,10 +83,15 @@ func (cmd RmCmd) Run(ctx context.Context, o *output) error {
 	return nil
 }
 
-// remove submits a deletion and waits until the bucket says it is done.
-func (c *client) remove(ctx context.Context, d *events.Document, wait bool) (removal, error) {
+// remove submits a deletion.
+func (c *client) remove(ctx context.Context, d *events.Document) (removal, error) {
 	msg := nats.NewMsg(events.SubjectDelete)
-	msg.Data = events.Encode(events.Deletion{Document: d.Document, Tenant: d.Tenant})
+	deletion := events.Deletion{Document: d.Document, Tenant: d.Tenant}
+	if d.Name != "" && events.DocumentID(d.Tenant, d.Name) == d.Document {
+		// The story of the document then keeps its name.
+		deletion.Document, deletion.Name = "", d.Name
+	}
+	msg.Data = events.Encode(deletion)
 	msg.Header.Set(events.HeaderCorrelationID, newID())
 	msg.Header.Set(events.HeaderMsgID, "rm:"+newID())
 	ack, err := c.js.PublishMsg(ctx, msg)
@@ -84,10 +99,11 @@ func (c *client) remove(ctx context.Context, d *events.Document, wait bool) (rem
 		return removal{}, fault.Wrap(err, fault.Unavailable, "not-submitted", "the deletion of %q could not be stored", label(d)).
 			WithHint("see 'sluice doctor'")
 	}
-	r := removal{Name: d.Name, Document: d.Document, Revision: events.Revision(ack.Sequence), State: "submitted"}
-	if !wait {
-		return r, nil
-	}
+	return removal{Name: d.Name, Document: d.Document, Revision: events.Revision(ack.Sequence), State: "submitted"}, nil
+}
+
+// removed waits until the bucket says that a deletion is done.
+func (c *client) removed(ctx context.Context, d *events.Document, r removal) (removal, error) {
 	for {
 		now, err := c.get(ctx, d.Document)
 		switch {

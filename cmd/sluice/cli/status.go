@@ -482,7 +482,7 @@ func details(e *events.Event) string {
 		add("%s", plural(len(e.Warnings), "warning"))
 	}
 	if e.Seconds > 0 {
-		add("%s s", seconds(time.Duration(e.Seconds*float64(time.Second))))
+		add("%v", time.Duration(e.Seconds*float64(time.Second)).Round(100*time.Microsecond))
 	}
 	return strings.Join(parts, ", ")
 }

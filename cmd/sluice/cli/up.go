@@ -120,7 +120,7 @@ func (cmd UpCmd) Run(ctx context.Context, o *output) (err error) {
 type RunCmd struct {
 	Paths []string `arg:"" name:"path" help:"Files, directories, patterns, http(s) URLs, or - for standard input."`
 	Query string   `short:"q" help:"Then search for this." placeholder:"TEXT"`
-	K     int      `short:"k" default:"3" help:"How many results to show." placeholder:"N"`
+	K     int      `short:"k" default:"3" help:"How many results to show; default ${default}." placeholder:"N"`
 	NATS  string   `name:"nats" env:"SLUICE_NATS" default:"127.0.0.1:0" help:"Address of the NATS server while this runs; port 0 takes any." placeholder:"HOST:PORT" group:"Place:"`
 	SubmitOptions
 	NodeOptions

@@ -48,11 +48,22 @@ func Expand(args []string) ([]Source, error) {
 			return nil, err
 		}
 		if len(e.sources)+e.repeats == before {
-			return nil, fault.Invalid("no-match", "no file matches %q", arg).
-				WithHint("hidden files and links inside directories are left out; name them to have them")
+			return nil, noMatch(arg)
 		}
 	}
 	return e.sources, nil
+}
+
+func noMatch(arg string) error {
+	e := fault.Invalid("no-match", "no file matches %q", arg)
+	info, err := os.Stat(arg)
+	switch {
+	case err == nil && info.IsDir():
+		return e.WithHint("hidden files and links inside directories are left out; name them to have them")
+	case strings.ContainsAny(arg, "*?[{"):
+		return e.WithHint("quote patterns with ** so that the shell leaves them alone; hidden files do not match")
+	}
+	return e.WithHint("check the path")
 }
 
 type expander struct {

@@ -122,8 +122,8 @@ func (s *Submitter) one(ctx context.Context, i int, src Source, stdin io.Reader)
 		src.Name = s.opts.Name
 	}
 	err := src.Err
-	if err == nil {
-		err = ctx.Err()
+	if err == nil && ctx.Err() != nil {
+		err = fault.Wrap(context.Cause(ctx), fault.Unavailable, "not-submitted", "stopped before its turn").WithHint("ingest it again")
 	}
 	if err == nil {
 		switch {
@@ -262,7 +262,7 @@ func (s *Submitter) persist(ctx context.Context, msg *nats.Msg) (*jetstream.PubA
 			return ack, nil
 		}
 		if ctx.Err() != nil {
-			return nil, fault.Wrap(err, fault.Unavailable, "not-submitted", "stopped before the document was stored")
+			return nil, fault.Wrap(err, fault.Unavailable, "not-submitted", "stopped before the document was stored").WithHint("ingest it again")
 		}
 		if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) {
 			return nil, fault.Wrap(err, fault.Execution, "unpublishable", "NATS does not take the document")
