@@ -231,7 +231,7 @@ func (b *builder) flush() {
 			put()
 			cur = block{left: l.x0}
 			switch {
-			case l.mono && !b.mono:
+			case l.mono && !b.mono && b.marker(l) == "":
 				cur.kind = codeBlock
 			case b.marker(l) != "":
 				cur.kind = listItem
@@ -304,14 +304,18 @@ func (b *builder) continues(cur *block, l *line, right float32) continuation {
 		// Leading of display sizes has little to do with the body's.
 		limit = max(limit, 1.45)
 	}
-	if gap > limit || gap < -.2 || l.mono && !b.mono && !prev.mono ||
+	text := prev.text()
+	first := firstWordWidth(l)
+	meant := prev.x1+.3*prev.size+first < right-.8*prev.size
+	if l.mono && !b.mono && !prev.mono && (meant || endsSentence(text)) {
+		return newBlock // and not an address or a command that starts a line by chance
+	}
+	if gap > limit || gap < -.2 ||
 		abs(prev.size-l.size) > .1*size || prev.bold != l.bold && (len(cur.lines) == 1 || l.bold) {
 		return newBlock
 	}
 	rtl := len(l.words) > 0 && isRTL(l.words[0].text)
-	first := firstWordWidth(l)
-	meant := !rtl && prev.x1+.3*prev.size+first < right-.8*prev.size
-	text := prev.text()
+	meant = meant && !rtl
 	switch m := b.marker(l); {
 	case isBullet(m):
 		return newBlock

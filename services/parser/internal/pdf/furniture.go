@@ -82,17 +82,21 @@ func (d *document) removeFurniture() {
 	}
 	for i := range edges {
 		e := &edges[i]
-		again := map[int]bool{}
+		again, exactly := map[int]bool{}, map[int]bool{}
 		for _, o := range same[place{e.bottom, e.text}] {
 			if abs(o.y-e.y) <= edgeDrift {
 				again[o.page] = true
+			}
+			if abs(o.y-e.y) < .5 && o.outer && e.outer {
+				exactly[o.page] = true
 			}
 			if len(again) >= needed {
 				break
 			}
 		}
 		switch {
-		case len(again) >= needed:
+		// Left and right pages of a short paper have few lines to compare.
+		case len(again) >= needed, len(exactly) >= 2 && len(d.pages) <= 10:
 			// Words of a letterhead are worth keeping once, where they first
 			// stand; a page number is not.
 			if e.page > 0 || strings.Contains(e.text, "#") || !hasLetter(e.text) {

@@ -175,6 +175,9 @@ func findGutter(segs []segment) (gutter, bool) {
 	if len(segs) < 2*minimum {
 		return gutter{}, false
 	}
+	// The more there is on a page, the more must share an edge: 400 candidates
+	// at most.
+	shared := max(minimum, len(segs)/400)
 	lefts := make([]float32, len(segs))
 	for i, s := range segs {
 		lefts[i] = s.x0
@@ -190,7 +193,7 @@ func findGutter(segs []segment) (gutter, bool) {
 		for j < len(lefts) && lefts[j]-lefts[i] <= 3 {
 			j++
 		}
-		if x := lefts[i] - 1; i > 0 && j-i >= minimum {
+		if x := lefts[i] - 1; i > 0 && j-i >= shared {
 			for _, g := range gutterRuns(byTop, x) {
 				if !found || g.bottom-g.top > best.bottom-best.top {
 					best, found = g, true
@@ -208,26 +211,19 @@ func gutterRuns(segs []segment, x float32) []gutter {
 	var runs []gutter
 	var left, right []segment
 	flush := func() {
+		left, right = trimTables(left, right)
 		if isColumn(left) && isColumn(right) {
-			edge := float32(math.Inf(-1))
-			for _, s := range left {
-				edge = max(edge, s.x1)
-			}
-			// Only where both sides have text: a short column's end is no
-			// reason to take what is next to the void for a column.
-			if x+1-edge >= .5*left[0].size {
-				runs = append(runs, gutter{
-					x:      x,
-					top:    min(left[0].top, right[0].top) - .1,
-					bottom: max(lowest(left), lowest(right)) + .1,
-				})
-			}
+			runs = append(runs, gutter{
+				x:      x,
+				top:    min(left[0].top, right[0].top) - .1,
+				bottom: max(lowest(left), lowest(right)) + .1,
+			})
 		}
 		left, right = nil, nil
 	}
 	barrier := float32(math.Inf(-1)) // how far down the latest crossing reaches
 	for _, s := range segs {
-		if s.x0 < x && s.x1 > x {
+		if s.x0 < x && s.x1 > x+1-.5*s.size {
 			if s.top >= barrier-1 || len(left)+len(right) > 0 {
 				flush()
 			}
@@ -245,6 +241,42 @@ func gutterRuns(segs []segment, x float32) []gutter {
 	}
 	flush()
 	return runs
+}
+
+// trimTables takes away rows of three and more segments at the top and the
+// bottom: a table over both columns whose cells happen to keep clear of the
+// gutter. Both sides are sorted by their top.
+func trimTables(left, right []segment) ([]segment, []segment) {
+	const most = 40 // rows at either end
+	for _, top := range []bool{true, false} {
+		// nth counts from that end.
+		nth := func(side []segment, n int) *segment {
+			if top {
+				return &side[n]
+			}
+			return &side[len(side)-1-n]
+		}
+		for range most {
+			if len(left) == 0 || len(right) == 0 {
+				break
+			}
+			y, size := nth(left, 0).y, nth(left, 0).size
+			same := func(s segment) bool { return abs(s.y-y) <= .3*size }
+			cells := [2]int{}
+			for i, side := range [][]segment{left, right} {
+				for n := 0; n < len(side) && same(*nth(side, n)); n++ {
+					if !isSectionNumber(nth(side, n).text()) {
+						cells[i]++
+					}
+				}
+			}
+			if cells[0]+cells[1] < 3 || cells[1] == 0 {
+				break
+			}
+			left, right = slices.DeleteFunc(left, same), slices.DeleteFunc(right, same)
+		}
+	}
+	return left, right
 }
 
 func lowest(segs []segment) float32 {

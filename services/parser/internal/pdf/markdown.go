@@ -400,7 +400,7 @@ func worthLinking(text, target string) bool {
 		}
 		return s
 	}
-	t := strings.TrimRight(text, ".,;:)")
-	return hasLetter(t) && !strings.ContainsAny(t, "[]") &&
-		!strings.Contains(plain(target), plain(strings.ReplaceAll(t, " ", ""))) && len(t) < 300
+	t := strings.ToLower(strings.ReplaceAll(strings.TrimRight(text, ".,;:)"), " ", ""))
+	return hasLetter(t) && !strings.ContainsAny(t, "[]") && len(t) < 300 &&
+		!strings.Contains(strings.ToLower(target), t) && !strings.Contains(plain(target), plain(t))
 }
