@@ -20,7 +20,7 @@ help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: bin/sluice ## Ingest examples/ with all stages in one process, and search.
-	./bin/sluice run --data $(DATA) --query "when may a vessel enter the lock at night" examples
+	./bin/sluice run --data $(DATA) --query "how many turns of the crank to wind the gate down by hand" examples/documents
 
 build: bin/sluice $(STAGES:%=bin/%) ## Build every binary into bin/.
 
