@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -414,4 +415,84 @@ func TestLargeBodiesTravelByReference(t *testing.T) {
 		_, err = store.List(t.Context())
 		return errors.Is(err, jetstream.ErrNoObjectsFound)
 	})
+}
+
+// One tenant out of money must not hold up another: hundreds of parked
+// messages leave the way free.
+func TestParkedMessagesDoNotBlockFreshOnes(t *testing.T) {
+	s := quick()
+	s.RetryDelay, s.RetryCap = time.Hour, time.Hour
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), s)
+	var parked, fresh atomic.Int64
+	natstest.Run(t, env, stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+		Handle: func(_ context.Context, m *stage.Message) error {
+			if string(m.Data) == "poor" {
+				parked.Add(1)
+				return &fault.Error{Class: fault.CostLimit, Reason: "budget", Message: "budget tenant.poor/day", Park: true}
+			}
+			fresh.Add(1)
+			return nil
+		},
+	})
+	for i := range 500 {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint("poor", i), "poor")
+	}
+	natstest.Eventually(t, 20*time.Second, "all parked", func() bool { return parked.Load() == 500 })
+	for i := range 100 {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint("rich", i), "rich")
+	}
+	natstest.Eventually(t, 10*time.Second, "the fresh ones pass", func() bool { return fresh.Load() == 100 })
+	if n := parked.Load(); n != 500 {
+		t.Errorf("%d attempts of parked messages, want 500: their delay has not passed", n)
+	}
+}
+
+// What the runtime says of itself is there before any trouble.
+func TestWhatIsSeen(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+	release := make(chan struct{})
+	natstest.Run(t, env, stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Fingerprint: "settings/1",
+		Handle: func(context.Context, *stage.Message) error {
+			select {
+			case <-release:
+				return nil
+			default:
+				return fault.New(fault.Halt, "invalid_api_key", "the key is refused")
+			}
+		},
+	})
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		env.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		return w.Code, w.Body.String()
+	}
+	natstest.Eventually(t, 5*time.Second, "ready", func() bool { code, _ := get("/readyz"); return code == 200 })
+	publish(t, env.JS, events.SubjectParsed, "1", "x")
+	natstest.Eventually(t, 5*time.Second, "unready and loud", func() bool {
+		code, body := get("/readyz")
+		_, metrics := get("/metrics")
+		return code == 503 && strings.Contains(body, "the key is refused") && strings.Contains(metrics, `sluice_stage_halted{stage="worker"} 1`)
+	})
+	if code, _ := get("/healthz"); code != 200 {
+		t.Errorf("/healthz is %d: a restart would not mend a key", code)
+	}
+	reply, err := env.Conn.Request("$SRV.STATS.worker", nil, 5*time.Second)
+	if err != nil || !strings.Contains(string(reply.Data), `"worker"`) {
+		t.Errorf("micro: %v %s", err, reply.Data)
+	}
+	kv, err := env.JS.KeyValue(t.Context(), events.BucketPipeline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := kv.Get(t.Context(), "worker"); err != nil || string(e.Value()) != "settings/1" {
+		t.Errorf("fingerprint: %v", err)
+	}
+	close(release)
+	empty(t, env.JS, events.StreamParsed)
+	natstest.Eventually(t, 5*time.Second, "ready again", func() bool { code, _ := get("/readyz"); return code == 200 })
+	if _, metrics := get("/metrics"); !strings.Contains(metrics, `sluice_stage_messages_total{outcome="done",stage="worker"} 1`) {
+		t.Error("the message done is not counted")
+	}
 }
