@@ -304,7 +304,7 @@ func formatDigits(v float64, tokens []formatToken) string {
 				most++
 			}
 		}
-		digits = strconv.FormatFloat(v, 'f', min(most, 30), 64)
+		digits = strconv.FormatFloat(halfUp(v, most), 'f', min(most, 30), 64)
 		if most > decimals {
 			cut := len(digits) - most + decimals
 			kept := strings.TrimRight(digits[cut:], "0")
@@ -322,6 +322,10 @@ func formatDigits(v float64, tokens []formatToken) string {
 		}
 	}
 	var b strings.Builder
+	if rest, negative := strings.CutPrefix(digits, "-"); negative {
+		b.WriteByte('-') // before the currency
+		digits = rest
+	}
 	for i, k := range tokens {
 		if i == first {
 			b.WriteString(digits)
@@ -337,6 +341,16 @@ func formatDigits(v float64, tokens []formatToken) string {
 		return s
 	}
 	return general(v)
+}
+
+// halfUp rounds as spreadsheets do, away from zero where it is even, and not
+// as strconv does, to the even digit.
+func halfUp(v float64, decimals int) float64 {
+	scale := math.Pow10(min(decimals, 15))
+	if s := v * scale; math.Abs(s) < 1e15 {
+		return math.Round(s) / scale
+	}
+	return v
 }
 
 func afterPoint(tokens []formatToken, i int) bool {
@@ -380,7 +394,7 @@ func general(v float64) string {
 	if a := math.Abs(v); a >= 1e-5 && a < 1e15 {
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
-	return strconv.FormatFloat(v, 'g', -1, 64)
+	return strconv.FormatFloat(v, 'G', -1, 64)
 }
 
 // formatCached formats a number that a chart caches, if it is one.

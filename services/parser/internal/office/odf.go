@@ -256,7 +256,10 @@ func (d *odf) style(name string, f func(odfStyle) bool) {
 	const longest = 32 // also ends cycles
 	for range longest {
 		st, ok := d.styles[name]
-		if !ok || !f(st) {
+		if !ok { // a program may leave out its built-in styles
+			st.name = strings.ToLower(strings.ReplaceAll(name, "_20_", " "))
+		}
+		if name == "" || !f(st) {
 			return
 		}
 		name = st.parent

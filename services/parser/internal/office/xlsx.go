@@ -249,10 +249,12 @@ func (w *xlsx) rows(x *xmlReader, g *grid) error {
 func (w *xlsx) cell(x *xmlReader, se xml.StartElement) (string, error) {
 	kind, style := attr(se, "t"), number(attr(se, "s"), 0)
 	var value, formula string
+	computed := false
 	err := x.each(func(se xml.StartElement) (err error) {
 		switch se.Name.Local {
 		case "v":
 			value, err = x.text()
+			computed = true
 		case "f":
 			formula, err = x.text()
 		case "is":
@@ -263,7 +265,7 @@ func (w *xlsx) cell(x *xmlReader, se xml.StartElement) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if value == "" && formula != "" && kind != "str" {
+	if !computed && formula != "" {
 		w.uncached = true
 		return "=" + formula, nil
 	}
