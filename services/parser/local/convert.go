@@ -5,15 +5,51 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"sluice/pkg/fault"
 	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/office"
+	"sluice/services/parser/internal/pdf"
 	"sluice/services/parser/internal/sniff"
 	"sluice/services/parser/internal/text"
 )
 
 // converter turns documents into Markdown within its own process.
-type converter struct{}
+type converter struct {
+	cacheDir string
+
+	mu     sync.Mutex
+	reader *pdf.Reader // nil before the first PDF
+}
+
+func newConverter(cacheDir string) *converter { return &converter{cacheDir: cacheDir} }
+
+func (c *converter) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reader == nil {
+		return nil
+	}
+	err := c.reader.Close()
+	c.reader = nil
+	return err
+}
+
+func (c *converter) pdf(ctx context.Context, in format.Input) (*format.Output, error) {
+	c.mu.Lock()
+	if c.reader == nil {
+		r, err := pdf.New(pdf.Config{CacheDir: c.cacheDir})
+		if err != nil {
+			c.mu.Unlock()
+			return nil, err
+		}
+		c.reader = r
+	}
+	r := c.reader
+	c.mu.Unlock()
+	return r.Read(ctx, in)
+}
 
 // convert converts one submitted document and everything in it.
 func (c *converter) convert(ctx context.Context, in format.Input) (*format.Output, error) {
@@ -108,8 +144,31 @@ func (c *converter) readerOf(kind sniff.Kind) format.Reader {
 		return text.EML
 	case sniff.ZIP:
 		return text.ZIP
+	case sniff.PDF:
+		return c.pdf
+	case sniff.DOCX:
+		return office.DOCX
+	case sniff.PPTX:
+		return office.PPTX
+	case sniff.XLSX:
+		return office.XLSX
+	case sniff.ODT, sniff.ODS, sniff.ODP: // one reader for OpenDocument
+		return office.ODT
+	case sniff.EPUB:
+		return office.EPUB(htmlToMarkdown)
+	case sniff.RTF:
+		return office.RTF
+	case sniff.XLS:
+		return office.XLS
+	case sniff.MSG:
+		return office.MSG(htmlToMarkdown)
 	}
 	return nil
+}
+
+// htmlToMarkdown is how formats that hold HTML have it converted.
+func htmlToMarkdown(ctx context.Context, html []byte) (string, error) {
+	return text.HTMLToMarkdown(ctx, html, text.HTMLOptions{})
 }
 
 // classify makes sure that an error of a reader says what happens next.

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"time"
 
@@ -86,11 +87,16 @@ func (c Config) limits() format.Limits {
 	}
 }
 
+// cacheDirEnv tells a child process where compiled code is kept.
+const cacheDirEnv = "SLUICE_PARSER_CHILD_CACHE_DIR"
+
 // Init makes this process convert documents and never return, if a Parser
 // started it for that. It must be the first call of every main, and of every
 // TestMain, of a program that parses.
 func Init() {
-	isolate.Init((&converter{}).convert)
+	// The converter is never closed: the process ends with it.
+	c := newConverter(os.Getenv(cacheDirEnv))
+	isolate.Init(c.convert)
 }
 
 // Parser converts documents. It is safe for concurrent use.
@@ -107,7 +113,7 @@ func New(cfg Config) (*Parser, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Parser{cfg: cfg, here: &converter{}}
+	p := &Parser{cfg: cfg, here: newConverter(cfg.CacheDir)}
 	if !cfg.Isolate {
 		return p, nil
 	}
@@ -116,6 +122,9 @@ func New(cfg Config) (*Parser, error) {
 		workers = runtime.NumCPU()
 	}
 	ic := isolate.Config{Workers: workers, Memory: cfg.IsolateMemory, Time: cfg.Timeout}
+	if cfg.CacheDir != "" {
+		ic.Env = []string{cacheDirEnv + "=" + cfg.CacheDir}
+	}
 	var err error
 	if p.pool, err = isolate.NewPool(ic); err != nil {
 		return nil, fault.Wrap(err, fault.Halt, "configuration", "cannot start the parser's child processes").
@@ -126,10 +135,11 @@ func New(cfg Config) (*Parser, error) {
 
 // Close ends the child processes. Parses in progress fail as Unavailable.
 func (p *Parser) Close() error {
+	err := p.here.close()
 	if p.pool != nil {
-		return p.pool.Close()
+		err = errors.Join(err, p.pool.Close())
 	}
-	return nil
+	return err
 }
 
 // Describe names the parser.

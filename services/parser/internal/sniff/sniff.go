@@ -412,7 +412,7 @@ func headOf(data []byte) string {
 	const size = 8 << 10
 	head := data[:min(len(data), size)]
 	if charset.IsWide(data) {
-		if t, err := charset.Decode(head[:len(head)&^3], "", ""); err == nil {
+		if t, err := charset.Decode(head, "", ""); err == nil {
 			head = []byte(t.UTF8)
 		}
 	}

@@ -103,6 +103,9 @@ func readHTML(ctx context.Context, src string, opts HTMLOptions) (*page, error) 
 	if w.err != nil {
 		return nil, w.err
 	}
+	if int64(len(w.out)) > opts.Limit {
+		return nil, tooLarge(opts.Name, opts.Limit)
+	}
 	p.markdown = string(w.out)
 	return p, nil
 }
@@ -301,7 +304,7 @@ func prune(doc *html.Node, keepHidden bool) *html.Node {
 var clutterClasses = map[string]bool{
 	"noprint": true, "navbox": true, "mw-editsection": true, "mw-jump-link": true, "mw-portlet": true,
 	"vector-pinnable-header": true, "vector-dropdown": true, "skip-link": true, "skip-to-content": true,
-	"linenos": true, "lineno": true, "gutter": true, "line-numbers-rows": true, "headerlink": true, "anchor-link": true,
+	"mw-hidden-catlinks": true, "linenos": true, "lineno": true, "gutter": true, "line-numbers-rows": true, "headerlink": true, "anchor-link": true,
 }
 
 // isClutter reports whether an element is not part of the page's content.

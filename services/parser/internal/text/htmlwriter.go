@@ -195,6 +195,9 @@ func (w *htmlWriter) block(gap int) {
 		w.closeMark(i)
 	}
 	w.space = false
+	if n := len(w.stack); n > 0 && !w.stack[n-1].used {
+		gap = 1 // the distance to what stands before a list item or quote is its own
+	}
 	w.gap = max(w.gap, gap, 1)
 }
 

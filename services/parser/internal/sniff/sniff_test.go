@@ -1,0 +1,160 @@
+package sniff_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/binary"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"go.uber.org/goleak"
+
+	"sluice/pkg/fault"
+	"sluice/services/parser/internal/sniff"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func archive(t *testing.T, members ...string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for _, m := range members {
+		name, content, _ := strings.Cut(m, "=")
+		f, err := w.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// compound returns the outline of a compound file with these streams.
+func compound(class uint32, streams ...string) string {
+	b := make([]byte, 512)
+	copy(b, "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+	entry := func(name string, kind byte, class uint32) {
+		e := make([]byte, 128)
+		for i, u := range utf16.Encode([]rune(name)) {
+			binary.LittleEndian.PutUint16(e[2*i:], u)
+		}
+		binary.LittleEndian.PutUint16(e[64:], uint16(2*len(name)+2))
+		e[66] = kind
+		binary.LittleEndian.PutUint32(e[80:], class)
+		b = append(b, e...)
+	}
+	entry("Root Entry", 5, class)
+	for _, s := range streams {
+		entry(s, 2, 0)
+	}
+	return string(b)
+}
+
+func TestDetect(t *testing.T) {
+	png := "\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR\x00\x00\x00\x01"
+	mail := "Received: from x\nFrom: a@b.c\nSubject: s\n\nbody"
+	for _, c := range []struct {
+		name, hint, data string
+		want             sniff.Kind
+		media            string
+	}{
+		// Content decides for binary formats.
+		{"a.txt", "text/plain", "%PDF-1.7\n", sniff.PDF, "application/pdf"},
+		{"a.pdf", "", "\r\n@PJL\n%PDF-1.4\n", sniff.PDF, "application/pdf"},
+		{"a.txt", "", "the header %PDF-1.4 in prose", sniff.Plain, "text/plain"},
+		{"a.doc", "", `{\rtf1 x}`, sniff.RTF, "application/rtf"},
+		{"a.pdf", "", png, sniff.Unsupported, "image/png"},
+		{"a.bin", "", archive(t, "[Content_Types].xml=", "word/document.xml="), sniff.DOCX, ""},
+		{"a.docx", "", archive(t, "[Content_Types].xml=", "xl/workbook.xml="), sniff.XLSX, ""},
+		{"a", "", archive(t, "[Content_Types].xml=", "ppt/presentation.xml="), sniff.PPTX, ""},
+		{"a", "", archive(t, "[Content_Types].xml=", "xl/workbook.bin="), sniff.Unsupported, ""},
+		{"a", "", archive(t, "mimetype=application/vnd.oasis.opendocument.text"), sniff.ODT, ""},
+		{"a", "", archive(t, "mimetype=application/epub+zip"), sniff.EPUB, "application/epub+zip"},
+		{"a", "", archive(t, "META-INF/container.xml="), sniff.EPUB, ""},
+		{"a.docx", "", archive(t, "word/letter.txt=x"), sniff.ZIP, "application/zip"},
+		{"a.docx", "", archive(t, "word/letter.txt=x")[:40], sniff.DOCX, ""},
+		{"a", "", compound(0x00020820), sniff.XLS, ""},
+		{"a", "", compound(0, "Workbook"), sniff.XLS, ""},
+		{"a", "", compound(0x00020906, "Workbook"), sniff.Unsupported, "application/msword"},
+		{"a", "", compound(0, "PowerPoint Document"), sniff.Unsupported, "application/vnd.ms-powerpoint"},
+		{"a", "", compound(0, "__properties_version1.0"), sniff.MSG, ""},
+		{"a.docx", "", compound(0, "EncryptionInfo", "EncryptedPackage"), sniff.Encrypted, ""},
+		// The name decides for text formats, then the hint.
+		{"a.md", "text/plain", "x", sniff.Markdown, "text/markdown"},
+		{"a.csv", "application/octet-stream", "x", sniff.CSV, "text/csv"},
+		{"a.tsv", "", "x\ty", sniff.CSV, "text/tab-separated-values"},
+		{"", "text/csv; charset=utf-8", "x", sniff.CSV, "text/csv"},
+		{"a.txt", "", "# heading", sniff.Plain, "text/plain"},
+		{"a.yaml", "", "# comment", sniff.Plain, ""},
+		{"a.txt", "", "BM is how a bitmap begins", sniff.Plain, ""},
+		{"a.unknown", "", "MZ, and nothing more", sniff.Plain, ""},
+		{"a.json", "", `{"cells": [{"cell_type": "code"}], "nbformat": 4}`, sniff.Notebook, ""},
+		{"a.ipynb", "", "{}", sniff.Notebook, ""},
+		// Content overrules where it leaves no doubt.
+		{"a.xls", "", "<html><table>", sniff.HTML, "text/html"},
+		{"a.csv", "", "<!DOCTYPE html><p>", sniff.HTML, ""},
+		{"a.xml", "", "<?xml version='1.0'?><rss version='2.0'>", sniff.Feed, "application/rss+xml"},
+		{"a.xml", "", "<?xml version='1.0'?><!-- x --><feed xmlns='x'>", sniff.Feed, "application/atom+xml"},
+		{"a.xml", "", "<?xml version='1.0'?><html xmlns='x'>", sniff.HTML, ""},
+		{"a.xml", "", "<data/>", sniff.XML, "application/xml"},
+		{"a.svg", "", "<svg/>", sniff.Unsupported, "image/svg+xml"},
+		// Nothing is known but the content.
+		{"", "", "some text", sniff.Plain, ""},
+		{"", "", "# Title\n\ntext", sniff.Markdown, ""},
+		{"", "", "\n <!doctype HTML>", sniff.HTML, ""},
+		{"", "", "<p>fragment", sniff.HTML, ""},
+		{"", "", `[{"a": 1}]`, sniff.JSON, ""},
+		{"", "", "[link]: not JSON", sniff.Plain, ""},
+		{"", "", mail, sniff.EML, "message/rfc822"},
+		{"", "", "To: the reader\nI write this.", sniff.Plain, ""},
+		{"", "", "a,b,c\n1,2,3\n4,5,6\n", sniff.CSV, ""},
+		{"", "", "One, two, three.\nFour, five, six.\nSeven, eight, nine.\n", sniff.Plain, ""},
+		{"", "", "", sniff.Plain, ""},
+		{"", "", "\xff\xfe<\x00h\x00t\x00m\x00l\x00>\x00", sniff.HTML, ""},
+	} {
+		kind, media := sniff.Detect(c.name, c.hint, []byte(c.data))
+		if kind != c.want || c.media != "" && media != c.media {
+			t.Errorf("Detect(%q, %q, %.40q) = %d %s, want %d %s", c.name, c.hint, c.data, kind, media, c.want, c.media)
+		}
+		if media == "" {
+			t.Errorf("Detect(%q, %q, %.40q) has no media type", c.name, c.hint, c.data)
+		}
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	for media, says := range map[string]string{
+		"image/png":          "an image",
+		"audio/mpeg":         "an audio file",
+		"video/mp4":          "a video file",
+		"application/msword": "Word 97",
+		"application/x-foo":  "not supported",
+	} {
+		err := sniff.Refuse(sniff.Unsupported, media, "a.bin")
+		if err.Class != fault.Validation || err.Reason != "unsupported" || !strings.Contains(err.Message, says) ||
+			!strings.Contains(err.Message, "a.bin") || err.Hint == "" {
+			t.Errorf("Refuse(%s) = %+v, want one that says %q", media, err, says)
+		}
+	}
+	if err := sniff.Refuse(sniff.Encrypted, "", ""); err.Reason != "encrypted" {
+		t.Errorf("Refuse of an encrypted document = %+v", err)
+	}
+}
+
+func FuzzDetect(f *testing.F) {
+	f.Add("a.txt", "text/plain", []byte("PK\x05\x06"))
+	f.Add("a.xls", "", []byte(compound(0, "Workbook")))
+	f.Add("", "a/b;c", []byte("<a"))
+	f.Fuzz(func(t *testing.T, name, hint string, data []byte) {
+		if _, media := sniff.Detect(name, hint, data); media == "" {
+			t.Errorf("Detect(%q, %q, %q) has no media type", name, hint, data)
+		}
+	})
+}
