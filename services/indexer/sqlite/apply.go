@@ -264,10 +264,6 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 	if r.err != nil {
 		return index.Outcome{}, r.err
 	}
-	sp, err := t.space(v.Model, r.dimensions)
-	if err != nil {
-		return index.Outcome{}, err
-	}
 	d, err := t.document(cmp.Or(v.Tenant, events.DefaultTenant), v.Document)
 	if err != nil {
 		return index.Outcome{}, err
@@ -277,6 +273,10 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 	}
 	if d.visible != nil && v.Revision == d.visible.revision {
 		return index.Outcome{Kind: index.Repeated, Have: d.visible.have, Of: d.visible.chunks}, nil
+	}
+	sp, err := t.space(v.Model, r.dimensions)
+	if err != nil {
+		return index.Outcome{}, err
 	}
 	e := t.edition(d, v.Revision, v.Of)
 	old, err := t.chunk(e, v.Ordinal)

@@ -118,6 +118,9 @@ func (d *dense) vector() []float32 {
 	return d.near(d.topics[d.r.IntN(len(d.topics))], 0.8)
 }
 
+// fixed gives the same vectors whatever the texts.
+func (d *dense) fixed() func(string) []float32 { return func(string) []float32 { return d.vector() } }
+
 func chunkOp(doc, ordinal, of int, text string, vector []float32, model string) index.Op {
 	v := &events.Vector{Model: model, Embedding: events.EncodeVector(vector)}
 	v.V = events.Version

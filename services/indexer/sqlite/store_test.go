@@ -11,7 +11,7 @@ import (
 	"sluice/services/indexer/index"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func verify(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	conformance.Run(t, func(t *testing.T) index.Store {

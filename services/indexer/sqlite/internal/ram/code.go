@@ -67,7 +67,7 @@ func encodeDense(v []float32) Code {
 
 // Valid reports whether c is a code of a vector with dims dimensions.
 func (c Code) Valid(dims int) bool {
-	if len(c) < codeHead {
+	if dims < 1 || len(c) < codeHead {
 		return false
 	}
 	switch c[0] {
