@@ -146,8 +146,8 @@ func (p *process) lastWords() string {
 			kept = append(kept, line)
 		}
 	}
-	if len(kept) > 25 {
-		kept = kept[len(kept)-25:]
+	if len(kept) > 12 {
+		kept = kept[len(kept)-12:]
 	}
 	return strings.TrimRight(string(bytes.Join(kept, nil)), "\n")
 }

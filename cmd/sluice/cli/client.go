@@ -30,12 +30,13 @@ type client struct {
 	documents jetstream.KeyValue
 }
 
-// dialPatience bounds the attempts to connect: a person waits for the answer.
-const dialPatience = time.Second
+// patience bounds the attempts to connect: a person waits for the answer, and
+// 'sluice up' may have been started in the background just before.
+const patience = 2 * time.Second
 
 // connect dials NATS and checks nothing else.
 func (n Online) connect(ctx context.Context) (*client, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	nc, err := broker.Connect(ctx, n.NATS, "sluice-cli", nats.Timeout(2*time.Second))
 	if err != nil {
@@ -60,7 +61,16 @@ func (n Online) open(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.documents, err = c.js.KeyValue(ctx, events.BucketDocuments); err != nil {
+	for deadline := time.Now().Add(patience); ; {
+		if c.documents, err = c.js.KeyValue(ctx, events.BucketDocuments); !errors.Is(err, jetstream.ErrBucketNotFound) || time.Now().After(deadline) {
+			break
+		}
+		select {
+		case <-time.After(50 * time.Millisecond): // the stages make it when they start
+		case <-ctx.Done():
+		}
+	}
+	if err != nil {
 		c.close()
 		switch {
 		case errors.Is(err, jetstream.ErrBucketNotFound):

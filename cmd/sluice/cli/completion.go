@@ -93,6 +93,7 @@ func candidates(node *kong.Node, words []string) []string {
 	positionals, onlyArgs := 0, false
 	for _, w := range done {
 		switch {
+		case pending != nil && w == "=": // bash makes three words of --flag=value
 		case pending != nil:
 			pending = nil
 		case onlyArgs:
@@ -129,6 +130,9 @@ func candidates(node *kong.Node, words []string) []string {
 	}
 	switch {
 	case pending != nil:
+		if typed == "=" {
+			typed = ""
+		}
 		all := values(pending.Value)
 		for _, v := range all {
 			offer(v, pending.Help)

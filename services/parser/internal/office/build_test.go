@@ -89,11 +89,11 @@ func compoundFile(streams []part) []byte {
 	const sector, mini, cutoff = 512, 64, 4096
 	const free, end, fatSect = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 	type entry struct {
-		name                     string
-		kind                     byte
-		parent                   int
-		left, right, child       uint32
-		start, size, last, first uint32
+		name               string
+		kind               byte
+		parent             int
+		left, right, child uint32
+		start, size        uint32
 	}
 	none := uint32(0xFFFFFFFF)
 	entries := []entry{{name: "Root Entry", kind: 5, left: none, right: none, child: none, start: end, parent: -1}}

@@ -313,12 +313,11 @@ func formatDigits(v float64, tokens []formatToken) string {
 		if thousands {
 			digits = grouped(digits)
 		}
-		for sign := strings.TrimLeft(digits, "-"); whole > 1 && len(sign) > 0; {
-			integer, _, _ := strings.Cut(sign, ".")
+		if unsigned := strings.TrimLeft(digits, "-"); unsigned != "" {
+			integer, _, _ := strings.Cut(unsigned, ".")
 			if missing := min(whole, 32) - len(integer); missing > 0 {
-				digits = digits[:len(digits)-len(sign)] + strings.Repeat("0", missing) + sign
+				digits = digits[:len(digits)-len(unsigned)] + strings.Repeat("0", missing) + unsigned
 			}
-			break
 		}
 	}
 	var b strings.Builder

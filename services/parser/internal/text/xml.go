@@ -56,11 +56,10 @@ var proseXML = regexp.MustCompile(`<(?:[A-Za-z][\w.-]*:)?(?:para|p|simpara|sec|s
 
 // xmlElement is an element that has been opened and not closed.
 type xmlElement struct {
-	name     string
-	attrs    string
-	text     strings.Builder
-	children int
-	written  bool // data: the line of the element is out
+	name    string
+	attrs   string
+	text    strings.Builder
+	written bool // data: the line of the element is out
 }
 
 // writeData writes each element as a list item under that of its parent:
