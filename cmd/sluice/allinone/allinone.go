@@ -64,8 +64,9 @@ type Node struct {
 	Env  *stage.Env
 
 	cancel context.CancelFunc
-	failed chan error // the first error of a stage
-	done   chan error // everything has ended
+	failed chan error    // the first error of a stage
+	done   chan struct{} // closed when everything has ended, after closed was set
+	closed error
 }
 
 // Start runs all stages and returns when they take work up. The pipeline runs
@@ -86,7 +87,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	closers.add(unlock)
 
-	n := &Node{failed: make(chan error, 2), done: make(chan error, 1)}
+	n := &Node{failed: make(chan error, 2), done: make(chan struct{})}
 	if cfg.Join.URL == "" {
 		if cfg.Join.URL, err = serve(cfg, &closers); err != nil {
 			return nil, err
@@ -189,7 +190,8 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 	}
 	go func() {
 		<-working.Done()
-		n.done <- closers.close()
+		n.closed = closers.close()
+		close(n.done)
 	}()
 	return nil
 }
@@ -226,10 +228,11 @@ func (n *Node) Failed() <-chan error { return n.failed }
 
 // Stop drains the stages, within their grace period, and closes everything. It
 // returns what went wrong on the way, the errors that nobody took from Failed
-// included.
+// included. Stopping twice is harmless.
 func (n *Node) Stop() error {
 	n.cancel()
-	err := <-n.done
+	<-n.done
+	err := n.closed
 	for {
 		select {
 		case failed := <-n.failed:
