@@ -69,6 +69,7 @@ const (
 	HeaderFailureAttempts = "Failure-Attempts"
 	HeaderFailureStage    = "Failure-Stage"
 	HeaderFailureTime     = "Failure-Time"
+	HeaderFailureTrimmed  = "Failure-Trimmed" // headers that did not fit into the dead letter, by name
 	HeaderOriginStream    = "Origin-Stream"
 	HeaderOriginSeq       = "Origin-Seq"
 	HeaderOriginSubject   = "Origin-Subject"

@@ -1,10 +1,13 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -237,6 +240,46 @@ func (r *runner) tell(m *Message, what events.What, f *fault.Error, attempts int
 	}
 }
 
+// maxDeadHeader bounds the headers of a dead letter, in bytes. The server
+// refuses more than 64 KiB, and a replay adds some of its own.
+const maxDeadHeader = 48 << 10
+
+// trim takes the largest of the submitter's headers away from a dead letter
+// until the server can store it, and names them in HeaderFailureTrimmed. What
+// Sluice reads is far below the limit: only headers that no stage reads, or
+// for which the message was refused, can be that large.
+func trim(dead, submitted nats.Header) {
+	size := func(k string) int {
+		n := 0
+		for _, v := range dead[k] {
+			n += len(k) + len(v) + len(": \r\n")
+		}
+		return n
+	}
+	total := 0
+	for k := range dead {
+		total += size(k)
+	}
+	if total <= maxDeadHeader {
+		return
+	}
+	keys := slices.SortedFunc(maps.Keys(submitted), func(a, b string) int {
+		return cmp.Or(cmp.Compare(size(b), size(a)), strings.Compare(a, b))
+	})
+	trimmed := make([]string, 0, len(keys))
+	for _, k := range keys {
+		if total <= maxDeadHeader {
+			break
+		}
+		if n := size(k); n > 0 && !strings.HasPrefix(k, "Failure-") {
+			total -= n
+			delete(dead, k)
+			trimmed = append(trimmed, k)
+		}
+	}
+	dead.Set(events.HeaderFailureTrimmed, events.CleanHeader(strings.Join(trimmed, " "), 1024))
+}
+
 // bury moves a message to the dead letters, whole, and only then ends it.
 func (r *runner) bury(m *Message, f *fault.Error) {
 	attempts := max(m.Attempt, 1)
@@ -269,6 +312,7 @@ func (r *runner) bury(m *Message, f *fault.Error) {
 	} {
 		dead.Header.Set(k, v)
 	}
+	trim(dead.Header, m.Header)
 	if m.blob == "" { // a claim-checked body stays where it is
 		dead.Data = m.Data
 	}

@@ -499,6 +499,10 @@ func (r *runner) load(m *Message) error {
 		return nil
 	}
 	data, err := r.blobs.GetBytes(r.working, ref)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return fault.Invalid("missing-body", "the body %s is not in the object store %s", events.CleanHeader(ref, 64), events.StoreBlobs).
+			WithHint("submit the document again: it was purged, or the message was not published by Sluice")
+	}
 	if err != nil {
 		return fmt.Errorf("fetch the body %s of the object store %s: %w", events.CleanHeader(ref, 64), events.StoreBlobs, err)
 	}

@@ -202,6 +202,54 @@ func TestFaultClasses(t *testing.T) {
 	}
 }
 
+// The server stores no message with more than 64 KiB of headers: what a
+// submitter filled to the brim must still fit into a dead letter.
+func TestHeadersAtTheLimitReachTheDeadLetters(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+	dead := collect(t, env.Conn, events.SubjectDeadPrefix+"worker")
+	natstest.Run(t, env, stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+		Handle: func(context.Context, *stage.Message) error { return fault.Invalid("odd", "%s", strings.Repeat("odd ", 2000)) },
+	})
+	msg := nats.NewMsg(events.SubjectParsed)
+	msg.Data = []byte("body")
+	msg.Header.Set(events.HeaderCorrelationID, "corr-1")
+	msg.Header.Set("Small", "kept")
+	msg.Header.Set("Large", strings.Repeat("x", 40<<10))
+	msg.Header.Set("Middle", strings.Repeat("y", 22<<10))
+	if _, err := env.JS.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, 10*time.Second, "dead letter", func() bool { return len(dead()) == 1 })
+	h := dead()[0].Header
+	if h.Get(events.HeaderFailureReason) != "odd" || h.Get(events.HeaderCorrelationID) != "corr-1" || h.Get("Small") != "kept" ||
+		h.Get("Large") != "" || len(h.Get("Middle")) != 22<<10 || h.Get(events.HeaderFailureTrimmed) != "Large" {
+		h.Del("Middle")
+		t.Errorf("the dead letter has headers %v", h)
+	}
+	empty(t, env.JS, events.StreamParsed)
+}
+
+// A body that is gone stays gone: trying again changes nothing.
+func TestAMissingBodyIsADeadLetter(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+	dead := collect(t, env.Conn, events.SubjectDeadPrefix+"worker")
+	natstest.Run(t, env, stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+		Handle: func(context.Context, *stage.Message) error { return nil },
+	})
+	msg := nats.NewMsg(events.SubjectParsed)
+	msg.Header.Set(events.HeaderBlob, "gone")
+	if _, err := env.JS.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, 10*time.Second, "dead letter", func() bool { return len(dead()) == 1 })
+	if h := dead()[0].Header; h.Get(events.HeaderFailureReason) != "missing-body" || h.Get(events.HeaderFailureAttempts) != "1" {
+		t.Errorf("the dead letter has headers %v", h)
+	}
+	empty(t, env.JS, events.StreamParsed)
+}
+
 func TestABatchLosesOnlyItsBadItem(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
 	dead := collect(t, env.Conn, events.SubjectDeadPrefix+">")
