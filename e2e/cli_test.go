@@ -33,12 +33,12 @@ func TestStockCLI(t *testing.T) {
 		}
 		return string(out)
 	}
-	// found waits until the first hit of a query is in the named document.
-	found := func(query, name string) events.Hit {
+	// found waits until the first hit of a tenant's query is in the named document.
+	found := func(tenant, query, name string) events.Hit {
 		t.Helper()
 		var hit events.Hit
 		w.eventually(30*time.Second, fmt.Sprintf("%q finds %q", query, name), func() error {
-			reply := w.search(events.SearchRequest{Query: query, K: 1})
+			reply := w.search(events.SearchRequest{Query: query, K: 1, Tenant: tenant})
 			if len(reply.Hits) == 0 || reply.Hits[0].Name != name {
 				return fmt.Errorf("hits %+v", reply.Hits)
 			}
@@ -53,7 +53,7 @@ func TestStockCLI(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(pdf, "pub", "-J", "--no-templates", "--force-stdin", "docs.submit.report.pdf")
-	hit := found("crack in the lower hinge pin", "report.pdf")
+	hit := found(events.DefaultTenant, "crack in the lower hinge pin", "report.pdf")
 	if doc, err := w.document(events.DocumentID(events.DefaultTenant, "report.pdf")); err != nil || doc.Type != "application/pdf" || doc.Pages != 2 {
 		t.Errorf("report.pdf is %+v, %v", doc, err)
 	}
@@ -115,7 +115,7 @@ func TestStockCLI(t *testing.T) {
 		}))
 		defer site.Close()
 		run(nil, "pub", "-J", "docs.uri", `{"uri":"`+site.URL+`/a.html","tenant":"acme"}`)
-		hit := found("samphire scones in the tearoom", site.URL+"/a.html")
+		hit := found("acme", "samphire scones in the tearoom", site.URL+"/a.html")
 		if hit.Tenant != "acme" {
 			t.Errorf("the tenant is %q", hit.Tenant)
 		}
@@ -139,7 +139,7 @@ func TestStockCLI(t *testing.T) {
 				t.Errorf("voyage.md is %+v", d)
 			}
 		}
-		found("Voyage of the Halcyon", "voyage.md")
+		found(events.DefaultTenant, "Voyage of the Halcyon", "voyage.md")
 		w.eventually(20*time.Second, "the inbox is empty again", func() error {
 			if out := run(nil, "object", "ls", "inbox"); strings.Contains(out, "voyage.md") {
 				return fmt.Errorf("%s", out)

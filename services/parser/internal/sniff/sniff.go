@@ -137,21 +137,8 @@ func insideZIP(ext string, data []byte) (Kind, string) {
 	r, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		// Truncated: its own reader says so best.
-		switch ext {
-		case ".docx", ".docm", ".dotx":
-			return DOCX, ""
-		case ".pptx", ".pptm", ".ppsx":
-			return PPTX, ""
-		case ".xlsx", ".xlsm", ".xltx":
-			return XLSX, ""
-		case ".odt":
-			return ODT, ""
-		case ".ods":
-			return ODS, ""
-		case ".odp":
-			return ODP, ""
-		case ".epub":
-			return EPUB, ""
+		if kind, ok := officeExtension(ext); ok {
+			return kind, ""
 		}
 		return ZIP, ""
 	}
@@ -191,12 +178,37 @@ func insideZIP(ext string, data []byte) (Kind, string) {
 		return XLSX, ""
 	case ooxml && visio:
 		return Unsupported, "application/vnd.ms-visio.drawing.main+xml"
+	case ooxml: // its main part is missing: the reader of what it claims to be says so
+		if kind, ok := officeExtension(ext); ok {
+			return kind, ""
+		}
 	case container:
 		return EPUB, ""
 	case iwork:
 		return Unsupported, "application/vnd.apple.iwork"
 	}
 	return ZIP, ""
+}
+
+// officeExtension returns what an archive claims to be by its name.
+func officeExtension(ext string) (Kind, bool) {
+	switch ext {
+	case ".docx", ".docm", ".dotx":
+		return DOCX, true
+	case ".pptx", ".pptm", ".ppsx":
+		return PPTX, true
+	case ".xlsx", ".xlsm", ".xltx":
+		return XLSX, true
+	case ".odt":
+		return ODT, true
+	case ".ods":
+		return ODS, true
+	case ".odp":
+		return ODP, true
+	case ".epub":
+		return EPUB, true
+	}
+	return 0, false
 }
 
 // openDocument reads the member by which OpenDocument and EPUB say what they are.
