@@ -122,6 +122,9 @@ func identify(m *stage.Message) {
 	case m.Document != "":
 	case m.Name != "":
 		m.Document = events.DocumentID(m.Tenant, m.Name)
+	case m.Subject == events.SubjectURI, m.Subject == events.SubjectDelete:
+		// Unreadable: its failure must not be told of the document that has these bytes as its content.
+		m.Document = events.ContentDocumentID(m.Tenant, events.ContentHash([]byte(m.Subject+"\n"+string(m.Data))))
 	default:
 		m.Document = events.ContentDocumentID(m.Tenant, events.ContentHash(m.Data))
 	}
