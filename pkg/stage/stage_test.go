@@ -209,7 +209,9 @@ func TestHeadersAtTheLimitReachTheDeadLetters(t *testing.T) {
 	dead := collect(t, env.Conn, events.SubjectDeadPrefix+"worker")
 	natstest.Run(t, env, stage.Stage{
 		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
-		Handle: func(context.Context, *stage.Message) error { return fault.Invalid("odd", "%s", strings.Repeat("odd ", 2000)) },
+		Handle: func(context.Context, *stage.Message) error {
+			return fault.Invalid("odd", "%s", strings.Repeat("odd ", 2000))
+		},
 	})
 	msg := nats.NewMsg(events.SubjectParsed)
 	msg.Data = []byte("body")
