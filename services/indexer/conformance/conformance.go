@@ -273,6 +273,11 @@ func testStaging(t *testing.T, s index.Store) {
 		r.Nano != 21 || r.Tokens != len("apple piebanana splitcherry cake")+3 || r.Model != model {
 		t.Fatalf("completed as %+v", r)
 	}
+	for i, o := range append(out[1:], apply(t, s, ops[2])...) {
+		if o.Kind != index.Repeated || o.Revision == nil || o.Revision.About.Revision != 5 {
+			t.Fatalf("repetition %d of a visible chunk: %+v, want it to name the visible revision", i, o)
+		}
+	}
 	wantVisible(t, s, d, 5, d.texts...)
 	stats, err := s.Stats(context.Background())
 	if err != nil || stats.Staged != 0 || stats.Documents != 1 ||

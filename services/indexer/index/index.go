@@ -101,7 +101,8 @@ type Outcome struct {
 	// index and those that make it whole. Both are 0 for tombstones.
 	Have, Of int
 	// Revision is the visible revision that Completed, Confirmed, or stands in
-	// the way of what is Stale or mismatched; 0 if none is visible.
+	// the way of what is Stale or mismatched; nil if none is visible. With
+	// Repeated it says that the chunk's own revision is the visible one.
 	Revision *Revision
 	// Err is the fault of a Refused operation.
 	Err error

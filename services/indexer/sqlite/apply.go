@@ -272,7 +272,7 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 		return index.Outcome{Kind: index.Stale, Of: v.Of, Revision: d.describe()}, nil
 	}
 	if d.visible != nil && v.Revision == d.visible.revision {
-		return index.Outcome{Kind: index.Repeated, Have: d.visible.have, Of: d.visible.chunks}, nil
+		return index.Outcome{Kind: index.Repeated, Have: d.visible.have, Of: d.visible.chunks, Revision: d.describe()}, nil
 	}
 	sp, err := t.space(v.Model, r.dimensions)
 	if err != nil {
