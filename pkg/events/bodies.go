@@ -232,6 +232,8 @@ func kind(v any) string {
 		return TypeTombstone
 	case *Event:
 		return TypeEvent
+	case *Usage:
+		return TypeUsage
 	case *Document:
 		return "document"
 	}

@@ -6,6 +6,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 
 	"sluice/pkg/events"
 )
@@ -21,10 +22,19 @@ type Embedder interface {
 	Embed(ctx context.Context, inputs []Input) (Embeddings, error)
 }
 
-// Input is one text with its exact token count.
+// Owner says for whom a call is made: it is what costs are booked on.
+type Owner struct {
+	Tenant        string
+	Document      string // events.DocumentID
+	CorrelationID string
+}
+
+// Input is one text with its exact token count. The inputs of one paid call
+// belong to one tenant.
 type Input struct {
 	Text   string
 	Tokens int
+	Owner  Owner
 }
 
 // Embeddings is the outcome of one call.
@@ -34,6 +44,9 @@ type Embeddings struct {
 	Tokens  int         // billed tokens
 	Nano    int64       // cost in nano-dollars
 	Reused  []bool      // nil, or len(inputs): came from a cache, cost nothing
+	// Model is set where a fallback made the vectors: its own model, never the
+	// one of Describe. They belong into the fallback's vector space.
+	Model string
 }
 
 // EmbedderInfo is what a stage has to know to use an embedder.
@@ -41,10 +54,11 @@ type EmbedderInfo struct {
 	Service      string // "mock", "local", "openai": metric label and budget scope
 	Model        string // names the vector space, dimensions included: "lex-v1-1536"
 	Dimensions   int
-	MaxInputs    int   // inputs a call, 0 = no limit
-	MaxTokens    int   // tokens a call over all inputs, 0 = no limit
-	NanoPerToken int64 // 0 = free
-	Cacheable    bool  // looking a vector up is cheaper than making it again
+	MaxInputs    int    // inputs a call, 0 = no limit
+	MaxTokens    int    // tokens a call over all inputs, 0 = no limit
+	NanoPerToken int64  // 0 = free: never asks the budget
+	Priced       string // date of the price, "2026-11-01"
+	Cacheable    bool   // looking a vector up is cheaper than making it again
 }
 
 // Source is a document as submitted.
@@ -53,6 +67,7 @@ type Source struct {
 	ContentType string // a hint to the type
 	Charset     string // overrides detection for text formats
 	Data        []byte
+	Owner       Owner
 }
 
 // Parse is a document as Markdown.
@@ -62,6 +77,7 @@ type Parse struct {
 	Facts    events.Facts
 	Warnings []string // what could not be read
 	Nano     int64    // cost in nano-dollars
+	Version  string   // set where a fallback made it: its own version
 }
 
 // Parser turns a document into Markdown. One call is one attempt. Refusals are
@@ -77,3 +93,49 @@ type ParserInfo struct {
 	Service string // "local", "llamaparse"
 	Version string // changes whenever the same bytes would give other Markdown
 }
+
+// Jobs is a paid service that parses in the background. The guard of package
+// budget makes a Parser of it: only Create costs money, and only the guard
+// calls it, with the money reserved. All methods classify their errors.
+type Jobs interface {
+	Describe() ParserInfo
+	// Bound returns the most that parsing src can cost. It asks nobody.
+	Bound(src Source) (Bound, error)
+	// Find returns the job that an earlier Create of the same content and
+	// options has started, "" if the service knows none. It costs nothing.
+	Find(ctx context.Context, src Source) (job string, err error)
+	// Create starts a job. It is one attempt: where its outcome is unknown, Find
+	// has to be asked before it is called again.
+	Create(ctx context.Context, src Source) (job string, err error)
+	// Await returns the result of a job once it has ended. It may be called
+	// again, by any process.
+	Await(ctx context.Context, job string, src Source) (Parse, error)
+	// Cost returns what a job did cost, false while the service does not know.
+	Cost(ctx context.Context, job string) (nano int64, known bool, err error)
+}
+
+// Bound is the most that a call may cost.
+type Bound struct {
+	Nano  int64 // nano-dollars
+	Pages int
+}
+
+// Unbilled marks the error of an attempt for which the service has surely not
+// charged: it was refused, or never reached it. The money of an attempt whose
+// error is not marked counts as spent.
+func Unbilled(err error) error {
+	if err == nil {
+		return nil
+	}
+	return unbilled{err}
+}
+
+// IsUnbilled tells whether err or what it wraps was marked by Unbilled.
+func IsUnbilled(err error) bool {
+	var u unbilled
+	return errors.As(err, &u)
+}
+
+type unbilled struct{ error }
+
+func (u unbilled) Unwrap() error { return u.error }
