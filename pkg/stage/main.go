@@ -124,6 +124,11 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 		return err
 	}
 	handler.Store(env.Handler())
+	flush, err := Trace(ctx, env, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, flush()) }()
 
 	if err := retryUntil(ctx, log, func() error {
 		t := broker.DefaultTopology()

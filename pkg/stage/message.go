@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"sluice/pkg/events"
 )
@@ -44,6 +45,7 @@ type Message struct {
 	held      bool
 	after     []func(context.Context) error
 	reply     string
+	span      trace.Span // of this attempt; nil if not traced
 }
 
 type published struct {
@@ -134,7 +136,7 @@ func (m *Message) stamp(h nats.Header) {
 	set(events.HeaderTenant, m.Tenant)
 	set(events.HeaderFilename, events.CleanHeader(m.Name, maxName))
 	set(events.HeaderReplySubject, m.reply)
-	set(events.HeaderTraceparent, events.CleanHeader(m.Header.Get(events.HeaderTraceparent), 64))
+	set(events.HeaderTraceparent, m.traceparent())
 	if m.Document != "" {
 		h.Set(events.HeaderDocumentID, m.Document)
 		h.Set(events.HeaderRevision, m.Revision.String())

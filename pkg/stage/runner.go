@@ -449,6 +449,7 @@ func (r *runner) call(batch []*Message) {
 	loaded := batch[:0:0]
 	for _, m := range batch {
 		m.out, m.after, m.began = nil, nil, began
+		r.startSpan(m, len(batch))
 		if m.err = r.load(m); m.err == nil {
 			loaded = append(loaded, m)
 		}
@@ -524,6 +525,7 @@ func (r *runner) finish(batch []*Message) (failed []*Message) {
 		if err := r.flush(m); m.err == nil {
 			m.err = err
 		}
+		m.endSpan()
 		if m.err != nil {
 			failed = append(failed, m)
 			continue

@@ -29,6 +29,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"sluice/pkg/fault"
 )
@@ -127,7 +128,8 @@ type Env struct {
 	Metrics  *Metrics
 	Health   *Health
 	Settings Settings
-	Version  string // of the build, for micro; a semantic version
+	Tracer   trace.Tracer // nil: not traced; set by Trace
+	Version  string       // of the build, for micro; a semantic version
 }
 
 // NewEnv returns an Env on a connection, with its own metrics and health.

@@ -104,6 +104,11 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Version != "" {
 		n.Env.Version = cfg.Version
 	}
+	flush, err := stage.Trace(ctx, n.Env, "up")
+	if err != nil {
+		return nil, err
+	}
+	closers.add(flush)
 	topology := broker.DefaultTopology()
 	if cfg.Replicas > 0 {
 		topology.Replicas = cfg.Replicas
