@@ -1,0 +1,235 @@
+package openai
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/provider"
+)
+
+// Reasons that tell the caller to try other inputs, not the same ones again.
+const (
+	ReasonBatch = "batch-too-large" // fewer inputs might do
+	ReasonInput = "input-refused"   // at least one of the inputs is at fault
+)
+
+// maxError bounds how much of an error's body is read.
+const maxError = 64 << 10
+
+// answer is what an error's body said, whichever server wrote it.
+type answer struct{ message, kind, code string }
+
+// parseError understands OpenAI's {"error":{…}}, {"error":"…"}, the top-level
+// objects of TEI and vLLM, and what is not JSON at all.
+func parseError(body []byte) answer {
+	type object struct {
+		Message string          `json:"message"`
+		Type    string          `json:"type"`
+		Code    json.RawMessage `json:"code"` // string, number or null
+		Error   json.RawMessage `json:"error"`
+	}
+	read := func(raw []byte) (object, answer, bool) {
+		var o object
+		if json.Unmarshal(raw, &o) != nil {
+			return o, answer{}, false
+		}
+		code := strings.Trim(string(o.Code), `"`)
+		if code == "null" {
+			code = ""
+		}
+		return o, answer{o.Message, o.Type, code}, true
+	}
+	top, a, ok := read(body)
+	if !ok {
+		return answer{message: string(body)}
+	}
+	if len(top.Error) == 0 || string(top.Error) == "null" {
+		return a
+	}
+	var text string
+	if json.Unmarshal(top.Error, &text) == nil {
+		a.message = text
+		return a
+	}
+	if _, inner, ok := read(top.Error); ok {
+		return inner
+	}
+	return answer{message: string(body)}
+}
+
+// refusal turns an answer that is not 200 into a fault.
+func (c *Client) refusal(resp *http.Response, body []byte) error {
+	a := parseError(body)
+	f := classify(resp.StatusCode, a)
+	message := fmt.Sprintf("%s answered %d: %s%s", c.cfg.Service, resp.StatusCode, c.clean(a.message), requestID(resp))
+	if wait := retryAfter(resp.Header, time.Now()); wait > 0 {
+		f.RetryAfter = wait
+	}
+	f.Message = message
+	if c.mayHaveCharged(resp.StatusCode) {
+		return f
+	}
+	return provider.Unbilled(f)
+}
+
+// mayHaveCharged: a refusal is free; a server that broke may have done the work.
+func (c *Client) mayHaveCharged(status int) bool { return status < 300 || status >= 500 }
+
+// clean makes the words of a server fit for a log line, without the key, which
+// some proxies repeat.
+func (c *Client) clean(s string) string {
+	if c.cfg.Key != "" {
+		s = strings.ReplaceAll(s, c.cfg.Key, "(the key)")
+	}
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
+	if len(s) > 300 {
+		cut := 300
+		for !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut] + "…"
+	}
+	if s == "" {
+		return "(no text)"
+	}
+	return s
+}
+
+// The codes with which OpenAI says that money is missing. They come as 429 and
+// are not about the rate: trying again makes nothing better.
+var money = map[string]bool{
+	"insufficient_quota": true, "credit_balance_exhausted": true, "organization_spend_limit_exceeded": true,
+	"project_spend_limit_exceeded": true, "organization_usage_limit_exceeded": true, "billing_hard_limit_reached": true,
+}
+
+// classify decides by code, then by type, then by status.
+func classify(status int, a answer) *fault.Error {
+	quota := func() *fault.Error {
+		return fault.New(fault.CostLimit, "provider-quota", "").WithHint("the provider's own account is out of money or at its spend limit: raise it there; the work waits")
+	}
+	rate := func() *fault.Error { return fault.New(fault.RateLimited, "rate-limited", "") }
+	batch := func() *fault.Error { return fault.New(fault.Execution, ReasonBatch, "") }
+	input := func() *fault.Error {
+		return fault.New(fault.Execution, ReasonInput, "").WithHint("look at the chunk's text; the document's other chunks are not concerned")
+	}
+	model := func() *fault.Error {
+		return fault.New(fault.Halt, "unknown-model", "").WithHint("check --embedding-model and what the key may use")
+	}
+	key := func() *fault.Error {
+		return fault.New(fault.Halt, "invalid-key", "").WithHint("mend the key (OPENAI_API_KEY); the work waits and goes on by itself")
+	}
+	text := strings.ToLower(a.message)
+	switch {
+	case money[a.code]:
+		return quota()
+	case a.code == "max_tokens_per_request":
+		return batch()
+	case a.code == "rate_limit_exceeded", a.code == "slow_down":
+		return rate()
+	case a.code == "invalid_api_key":
+		return key()
+	case a.code == "model_not_found":
+		return model()
+	case a.code == "server_is_overloaded":
+		return fault.New(fault.Unavailable, "overloaded", "")
+	}
+	switch a.kind {
+	case "insufficient_quota":
+		return quota()
+	case "max_tokens_per_request":
+		return batch()
+	case "rate_limit_error":
+		return rate()
+	case "not_found_error":
+		return model()
+	}
+	switch status {
+	case http.StatusUnauthorized:
+		return key()
+	case http.StatusPaymentRequired:
+		return quota()
+	case http.StatusForbidden:
+		return fault.New(fault.Halt, "forbidden", "").WithHint("the account may not use this model, or not from here")
+	case http.StatusNotFound:
+		return model()
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return fault.New(fault.Halt, "redirected", "").WithHint("set --embedding-base-url to where the server really is")
+	case http.StatusTooManyRequests:
+		return rate()
+	case http.StatusRequestEntityTooLarge:
+		return batch()
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusFailedDependency:
+		return fault.New(fault.Unavailable, "unavailable", "")
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		switch {
+		case strings.Contains(text, "matryoshka"):
+			return fault.New(fault.Halt, "dimensions-refused", "").WithHint("leave --embedding-dimensions out: this server does not shorten this model's vectors")
+		case strings.Contains(text, "batch size"), strings.Contains(text, "batch_size"), strings.Contains(text, "max_client_batch_size"):
+			return batch()
+		}
+		return input()
+	}
+	switch {
+	case status >= 500 && strings.Contains(text, "too large to process"):
+		return input() // llama.cpp's way to say that an input is too long
+	case status >= 500:
+		return fault.New(fault.Unavailable, "unavailable", "")
+	default:
+		return fault.New(fault.Halt, "unexpected-status", "").WithHint("check that --embedding-base-url is an embeddings server")
+	}
+}
+
+// retryAfter reads the three ways of saying when to come again.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	const most = 10 * time.Minute // what is longer is a mistake, or can be asked again
+	bound := func(d time.Duration) time.Duration { return max(0, min(d, most)) }
+	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms >= 0 && ms < 1e12 {
+		return bound(time.Duration(ms * float64(time.Millisecond)))
+	}
+	v := h.Get("Retry-After")
+	if s, err := strconv.ParseFloat(v, 64); err == nil && s >= 0 && s < 1e9 {
+		return bound(time.Duration(s * float64(time.Second)))
+	}
+	if t, err := http.ParseTime(v); err == nil {
+		return bound(t.Sub(now))
+	}
+	return 0
+}
+
+func (c *Client) observe(resp *http.Response) {
+	if c.cfg.Observe == nil {
+		return
+	}
+	c.cfg.Observe(provider.RateInfo{
+		Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header, time.Now()),
+		Requests: quota(resp.Header, "requests"), Tokens: quota(resp.Header, "tokens"),
+	})
+}
+
+// quota reads one window. Half a window is no use to anyone.
+func quota(h http.Header, what string) provider.Quota {
+	limit, err1 := strconv.Atoi(h.Get("X-Ratelimit-Limit-" + what))
+	left, err2 := strconv.Atoi(h.Get("X-Ratelimit-Remaining-" + what))
+	if err1 != nil || err2 != nil || limit <= 0 || left < 0 {
+		return provider.Quota{}
+	}
+	reset, err := time.ParseDuration(h.Get("X-Ratelimit-Reset-" + what))
+	if err != nil || reset < 0 {
+		reset = 0
+	}
+	return provider.Quota{Known: true, Limit: limit, Remaining: left, Reset: reset}
+}
+
+func requestID(resp *http.Response) string {
+	if id := resp.Header.Get("X-Request-Id"); id != "" {
+		return " (request " + events.CleanHeader(id, 64) + ")"
+	}
+	return ""
+}

@@ -1,0 +1,287 @@
+package openai
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+)
+
+// decode reads the answer to n inputs: their vectors in the order of the
+// inputs, and the billed tokens, 0 if it does not say.
+//
+// Nearly all of an answer is base64 in long strings. encoding/json would look
+// at every byte of it three times; here a string is found by its end and
+// decoded as it stands.
+func decode(body []byte, n, width int) (vectors [][]float32, tokens int, err error) {
+	s := scanner{b: body}
+	vectors = make([][]float32, n)
+	err = s.object(func(key string) error {
+		switch key {
+		case "data":
+			return s.array(func() error { return s.item(vectors, width) })
+		case "usage":
+			return s.object(func(key string) error {
+				if key != "prompt_tokens" && key != "total_tokens" {
+					return s.skip()
+				}
+				v, err := s.number()
+				// The two are equal; whichever server gives only one is read too.
+				if err == nil && v > 0 && v < 1<<40 {
+					tokens = max(tokens, int(v))
+				}
+				return err
+			})
+		}
+		return s.skip()
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("at byte %d: %w", s.i, err)
+	}
+	if s.space(); s.i != len(s.b) {
+		return nil, 0, fmt.Errorf("at byte %d: more after the end", s.i)
+	}
+	for i, v := range vectors {
+		if v == nil {
+			return nil, 0, fmt.Errorf("no vector for input %d of %d", i, n)
+		}
+	}
+	return vectors, tokens, nil
+}
+
+// item reads one element of "data".
+func (s *scanner) item(vectors [][]float32, width int) error {
+	index, vector := -1, []float32(nil)
+	err := s.object(func(key string) (err error) {
+		switch key {
+		case "index":
+			var v float64
+			if v, err = s.number(); err == nil && (v != math.Trunc(v) || v < 0 || v >= float64(len(vectors))) {
+				return fmt.Errorf("index %v of %d inputs", v, len(vectors))
+			}
+			index = int(v)
+		case "embedding":
+			vector, err = s.vector(width)
+		default:
+			err = s.skip()
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case index < 0:
+		return errors.New("a vector without an index")
+	case vector == nil:
+		return fmt.Errorf("index %d without a vector", index)
+	case vectors[index] != nil:
+		return fmt.Errorf("index %d comes twice", index)
+	}
+	vectors[index] = vector
+	return nil
+}
+
+// vector reads base64 of little-endian float32, or numbers: not every server
+// gives what was asked for. Its width is judged by the caller (package check),
+// and only bounded here.
+func (s *scanner) vector(width int) ([]float32, error) {
+	if s.space(); s.peek() != '"' {
+		v := make([]float32, 0, width)
+		err := s.array(func() error {
+			x, err := s.number()
+			if err == nil && len(v) >= maxWidth {
+				err = errors.New("the vector does not end")
+			}
+			v = append(v, float32(x))
+			return err
+		})
+		return v, err
+	}
+	raw, err := s.raw()
+	if err != nil {
+		return nil, err
+	}
+	if bytes.IndexByte(raw, '\\') >= 0 { // a server that writes / as \/
+		var text string
+		if err := json.Unmarshal(s.b[s.i-len(raw)-2:s.i], &text); err != nil {
+			return nil, err
+		}
+		raw = []byte(text)
+	}
+	if need := base64.StdEncoding.DecodedLen(len(raw)); cap(s.scratch) < need {
+		s.scratch = make([]byte, need)
+	}
+	decoded := s.scratch[:cap(s.scratch)]
+	m, err := base64.StdEncoding.Decode(decoded, raw)
+	if err != nil {
+		return nil, err
+	}
+	if m == 0 || m%4 != 0 || m/4 > maxWidth {
+		return nil, fmt.Errorf("an embedding of %d bytes", m)
+	}
+	v := make([]float32, m/4)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(decoded[4*i:]))
+	}
+	return v, nil
+}
+
+const maxWidth = 1 << 17
+
+// scanner walks JSON. It takes some texts that are not quite JSON, and never a
+// wrong value from one that is.
+type scanner struct {
+	b     []byte
+	i     int
+	depth int
+
+	scratch []byte // one embedding's bytes
+}
+
+var (
+	errEnd    = errors.New("the text ends too early")
+	errSyntax = errors.New("not JSON")
+	errDepth  = errors.New("nested too deeply")
+)
+
+func (s *scanner) space() {
+	for s.i < len(s.b) && (s.b[s.i] == ' ' || s.b[s.i] == '\n' || s.b[s.i] == '\t' || s.b[s.i] == '\r') {
+		s.i++
+	}
+}
+
+func (s *scanner) peek() byte {
+	if s.i < len(s.b) {
+		return s.b[s.i]
+	}
+	return 0
+}
+
+func (s *scanner) expect(c byte) error {
+	s.space()
+	switch {
+	case s.i >= len(s.b):
+		return errEnd
+	case s.b[s.i] != c:
+		return errSyntax
+	}
+	s.i++
+	return nil
+}
+
+// list reads open, elements with commas between them, and end.
+func (s *scanner) list(open, end byte, element func() error) error {
+	if err := s.expect(open); err != nil {
+		return err
+	}
+	if s.depth++; s.depth > 100 {
+		return errDepth
+	}
+	defer func() { s.depth-- }()
+	if s.space(); s.peek() == end {
+		s.i++
+		return nil
+	}
+	for {
+		if err := element(); err != nil {
+			return err
+		}
+		s.space()
+		switch s.peek() {
+		case ',':
+			s.i++
+		case end:
+			s.i++
+			return nil
+		case 0:
+			return errEnd
+		default:
+			return errSyntax
+		}
+	}
+}
+
+func (s *scanner) array(element func() error) error { return s.list('[', ']', element) }
+
+func (s *scanner) object(field func(key string) error) error {
+	return s.list('{', '}', func() error {
+		key, err := s.raw()
+		if err == nil {
+			err = s.expect(':')
+		}
+		if err != nil {
+			return err
+		}
+		return field(string(key))
+	})
+}
+
+// raw reads a string and returns what is between its quotes, escapes as they
+// stand.
+func (s *scanner) raw() ([]byte, error) {
+	if err := s.expect('"'); err != nil {
+		return nil, err
+	}
+	start := s.i
+	for {
+		n := bytes.IndexByte(s.b[s.i:], '"')
+		if n < 0 {
+			return nil, errEnd
+		}
+		s.i += n + 1
+		slashes := 0
+		for j := s.i - 2; j >= start && s.b[j] == '\\'; j-- {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return s.b[start : s.i-1], nil
+		}
+	}
+}
+
+// number reads a number, or null as 0.
+func (s *scanner) number() (float64, error) {
+	s.space()
+	start := s.i
+	for s.i < len(s.b) && bytes.IndexByte([]byte("+-.0123456789Ee"), s.b[s.i]) >= 0 {
+		s.i++
+	}
+	if start == s.i && bytes.HasPrefix(s.b[s.i:], []byte("null")) {
+		s.i += 4
+		return 0, nil
+	}
+	v, err := strconv.ParseFloat(string(s.b[start:s.i]), 64)
+	if err != nil {
+		return 0, errSyntax
+	}
+	return v, nil
+}
+
+// skip passes over any value.
+func (s *scanner) skip() error {
+	s.space()
+	switch c := s.peek(); c {
+	case '{':
+		return s.object(func(string) error { return s.skip() })
+	case '[':
+		return s.array(s.skip)
+	case '"':
+		_, err := s.raw()
+		return err
+	case 't', 'f', 'n':
+		for _, word := range []string{"true", "false", "null"} {
+			if bytes.HasPrefix(s.b[s.i:], []byte(word)) {
+				s.i += len(word)
+				return nil
+			}
+		}
+		return errSyntax
+	default:
+		_, err := s.number()
+		return err
+	}
+}
