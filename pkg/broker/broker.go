@@ -118,6 +118,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
 		{Bucket: events.BucketDocuments},
 		{Bucket: events.BucketPipeline},
 		{Bucket: events.BucketRetries, TTL: 7 * day},
+		{Bucket: events.BucketBudget},
 		{Bucket: events.BucketCache, TTL: 30 * day, MaxBytes: t.MaxBytes, Compression: true},
 	} {
 		cfg.Replicas = t.Replicas
@@ -127,6 +128,9 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
 		if _, err := js.CreateKeyValue(ctx, cfg); err != nil && !exists(err) {
 			return fmt.Errorf("create the bucket %q: %w", cfg.Bucket, err)
 		}
+	}
+	if err := allowAtomic(ctx, js, "KV_"+events.BucketBudget); err != nil {
+		return err
 	}
 	for _, cfg := range []jetstream.ObjectStoreConfig{
 		{Bucket: events.StoreInbox, TTL: 30 * day},
@@ -165,4 +169,22 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, t Topology, want 
 
 func exists(err error) bool {
 	return errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || errors.Is(err, jetstream.ErrBucketExists)
+}
+
+// allowAtomic lets several keys of a bucket change together or not at all: the
+// ledgers of a call's path do.
+func allowAtomic(ctx context.Context, js jetstream.JetStream, stream string) error {
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("look at the stream %s: %w", stream, err)
+	}
+	cfg := s.CachedInfo().Config
+	if cfg.AllowAtomicPublish {
+		return nil
+	}
+	cfg.AllowAtomicPublish = true
+	if _, err := js.UpdateStream(ctx, cfg); err != nil {
+		return fmt.Errorf("allow atomic batches in the stream %s: %w", stream, err)
+	}
+	return nil
 }
