@@ -122,16 +122,16 @@ func (w *world) call(t *budget.Ticket, r *rand.Rand, unknown float64) {
 	t.Settle(cost)
 }
 
-// work spends until the budget refuses.
+// work spends until the budget has refused for a while.
 func (w *world) work(g *budget.Gate, tenant string, seed uint64, unknown float64) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	for refusals := 0; refusals < 3; {
+	for last := time.Now(); time.Since(last) < 700*time.Millisecond; {
 		t, err := g.Admit(w.t.Context(), "openai", tenant, budget.Amount{Nano: 1000, Requests: 1})
 		switch f := fault.From(err); {
 		case err == nil:
 			w.call(t, r, unknown)
+			last = time.Now()
 		case f.Class == fault.CostLimit && f.Reason == "budget":
-			refusals++
 			select {
 			case <-time.After(20 * time.Millisecond): // the stage would wait for the wake-up
 			case <-w.t.Context().Done():
