@@ -14,6 +14,7 @@ import (
 
 	"sluice/pkg/stage"
 	"sluice/services/chunker"
+	"sluice/services/costd"
 	"sluice/services/embedder"
 	"sluice/services/indexer"
 	"sluice/services/parser"
@@ -43,6 +44,7 @@ func TestTheConfigurationReference(t *testing.T) {
 		{"Chunker", "Changing any of these changes the fingerprint: documents submitted again are then processed again.", &chunker.Config{}},
 		{"Chunker: routing", "", &chunker.Routing{}},
 		{"Embedder", "", &embedder.Config{}},
+		{"Costd", "", &costd.Config{}},
 		{"Indexer", "", &indexer.Config{}},
 	} {
 		k, err := kong.New(s.config, kong.NoDefaultHelp())

@@ -7,6 +7,7 @@ require (
 	go.uber.org/goleak v1.3.0
 	sluice/pkg v0.0.0
 	sluice/services/chunker v0.0.0
+	sluice/services/costd v0.0.0
 	sluice/services/embedder v0.0.0
 	sluice/services/indexer v0.0.0
 	sluice/services/parser v0.0.0
@@ -56,6 +57,8 @@ require (
 	github.com/richardlehane/msoleps v1.0.6 // indirect
 	github.com/rs/zerolog v1.35.1 // indirect
 	github.com/ssor/bom v0.0.0-20170718123548-6386211fdfcf // indirect
+	github.com/synadia-io/orbit.go/jetstreamext v0.3.2 // indirect
+	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
 	github.com/tetratelabs/wazero v1.12.0 // indirect
 	github.com/wlynxg/chardet v1.0.5 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
@@ -84,6 +87,7 @@ require (
 replace (
 	sluice/pkg => ../pkg
 	sluice/services/chunker => ../services/chunker
+	sluice/services/costd => ../services/costd
 	sluice/services/embedder => ../services/embedder
 	sluice/services/indexer => ../services/indexer
 	sluice/services/parser => ../services/parser

@@ -18,6 +18,7 @@ require (
 	google.golang.org/protobuf v1.36.12
 	sluice/pkg v0.0.0
 	sluice/services/chunker v0.0.0
+	sluice/services/costd v0.0.0
 	sluice/services/embedder v0.0.0
 	sluice/services/indexer v0.0.0
 	sluice/services/parser v0.0.0
@@ -78,6 +79,8 @@ require (
 	github.com/richardlehane/msoleps v1.0.6 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/ssor/bom v0.0.0-20170718123548-6386211fdfcf // indirect
+	github.com/synadia-io/orbit.go/jetstreamext v0.3.2 // indirect
+	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
 	github.com/tetratelabs/wazero v1.12.0 // indirect
 	github.com/wlynxg/chardet v1.0.5 // indirect
 	github.com/xo/terminfo v0.0.0-20220910002029-abceb7e1c41e // indirect

@@ -205,8 +205,7 @@ func (g *Gate) lease(service, tenant string, now time.Time) *lease {
 // Admit takes a call's estimate out of a lease. It waits for costd if it has to,
 // and fails with a CostLimit fault if the budget refuses, if it cannot be asked,
 // or around the turn of an hour, when nobody can tell which window a call
-// belongs to. With a budget that can never cover the call the class is
-// Execution.
+// belongs to. Reasons: "budget", "budget-unknown", ReasonOverLimit, "draining".
 func (g *Gate) Admit(ctx context.Context, service, tenant string, estimate Amount) (*Ticket, error) {
 	if estimate.Nano < 0 || estimate.Requests < 1 {
 		return nil, fault.New(fault.Execution, "estimate", "an estimate of %d n$ and %d requests", estimate.Nano, estimate.Requests)
@@ -258,9 +257,9 @@ func (g *Gate) Admit(ctx context.Context, service, tenant string, estimate Amoun
 			g.mu.Unlock()
 			return t, nil
 		}
-		if r := l.refusal; r != nil && now.Before(r.Resets.Add(g.cfg.Skew)) {
+		if r := l.refusal; r != nil && now.Before(r.Resets.Add(g.cfg.Skew)) && (!r.Never || r.concerns(estimate)) {
 			g.mu.Unlock()
-			return nil, refused(r, now)
+			return nil, refused(r.of(estimate), now)
 		}
 		if joined == nil {
 			l.waiting[w] = struct{}{}
@@ -304,6 +303,31 @@ func (g *Gate) isFrozen(service, tenant string) (Scope, bool) {
 	return "", false
 }
 
+// ReasonOverLimit is the reason of a refusal that no waiting mends: the call is
+// dearer than the whole limit. A smaller call may do.
+const ReasonOverLimit = "over-limit"
+
+// concerns tells whether a refusal of what can never be granted holds for a.
+func (r *Refusal) concerns(a Amount) bool {
+	if r.What == "requests" {
+		return a.Requests > r.Limit
+	}
+	return a.Nano > r.Limit
+}
+
+// of returns the refusal as it holds for a.
+func (r *Refusal) of(a Amount) *Refusal {
+	if r.What == "frozen" || !r.concerns(a) {
+		return r
+	}
+	c := *r
+	c.Never, c.Needs = true, a.Nano
+	if r.What == "requests" {
+		c.Needs = a.Requests
+	}
+	return &c
+}
+
 // refused says what a person has to know of a refusal.
 func refused(r *Refusal, now time.Time) error {
 	f := fault.New(fault.CostLimit, "budget", "held: budget %s/%s, resumes %s UTC or when raised", r.Scope, r.Window, r.Resets.UTC().Format("15:04"))
@@ -318,8 +342,8 @@ func refused(r *Refusal, now time.Time) error {
 		f = fault.New(fault.CostLimit, "budget", "held: budget %s is frozen, resumes when it is not", r.Scope).
 			WithHint("sluice budget resume %s", r.Scope).After(time.Minute)
 	case r.Never:
-		return fault.New(fault.Execution, "over-limit", "the call costs up to %s, the limit of %s is %s a %s", limit(r.Needs), r.Scope, limit(r.Limit), r.Window).
-			WithHint("sluice budget set %s with at least %s a %s, then replay the dead letter", r.Scope, limit(r.Needs), r.Window)
+		f = fault.New(fault.CostLimit, ReasonOverLimit, "held: the call costs up to %s, the limit of %s is %s a %s", limit(r.Needs), r.Scope, limit(r.Limit), r.Window).
+			WithHint("sluice budget set %s with at least %s a %s; the work waits", r.Scope, limit(r.Needs), r.Window).After(time.Minute)
 	default:
 		f = f.WithHint("sluice budget set %s; the limit is %s a %s", r.Scope, limit(r.Limit), r.Window).After(max(time.Second, r.Resets.Sub(now)))
 	}

@@ -394,6 +394,7 @@ func (r *runner) process(batch []*Message) {
 // handle calls the stage's function until no message waits in hand any more.
 func (r *runner) handle(batch []*Message) {
 	for round := 0; len(batch) > 0; round++ {
+		woken := r.env.wake.next() // before the call: a wake-up during it counts
 		r.call(batch)
 		var again []*Message
 		var wait time.Duration
@@ -419,7 +420,7 @@ func (r *runner) handle(batch []*Message) {
 			}
 		}
 		r.waiting(why)
-		if batch = again; len(batch) > 0 && !sleep(r.pulling, wait) {
+		if batch = again; len(batch) > 0 && !nap(r.pulling, wait, woken) {
 			for _, m := range batch {
 				r.release(m)
 			}

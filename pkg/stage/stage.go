@@ -24,6 +24,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -128,6 +129,7 @@ type Env struct {
 	Metrics  *Metrics
 	Health   *Health
 	Settings Settings
+	wake     *wakeup
 	Tracer   trace.Tracer // nil: not traced; set by Trace
 	Version  string       // of the build, for micro; a semantic version
 }
@@ -145,7 +147,7 @@ func NewEnv(nc *nats.Conn, log zerolog.Logger, s Settings) (*Env, error) {
 	}
 	return &Env{
 		Conn: nc, JS: js, Log: log, Metrics: NewMetrics(), Health: NewHealth(nc),
-		Settings: s, Version: "0.1.0",
+		Settings: s, Version: "0.1.0", wake: newWakeup(),
 	}, nil
 }
 
@@ -179,4 +181,43 @@ func (e Endpoint) answer(ctx context.Context, request []byte) (reply []byte, err
 		return nil, err
 	}
 	return json.Marshal(v)
+}
+
+// Wake has work that is held try again at once instead of at its next turn:
+// what it waits for (money, a mended key) is there.
+func (e *Env) Wake() { e.wake.all() }
+
+// wakeup wakes all who wait, any number of times.
+type wakeup struct {
+	mu sync.Mutex
+	c  chan struct{}
+}
+
+func newWakeup() *wakeup { return &wakeup{c: make(chan struct{})} }
+
+func (w *wakeup) all() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.c)
+	w.c = make(chan struct{})
+}
+
+// next returns a channel that the next wake-up closes.
+func (w *wakeup) next() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.c
+}
+
+// nap sleeps for d or until it is woken; false if ctx ended.
+func nap(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	case <-woken:
+	}
+	return true
 }

@@ -32,12 +32,12 @@ type GrantorConfig struct {
 	Conn   *nats.Conn
 	JS     jetstream.JetStream
 	Log    zerolog.Logger
-	Name   string                                  // tells this process from the other costd's
-	Now    func() time.Time                        // nil = time.Now
-	Terms  ledger.Terms                            // zero = 30 s, 10 s, 2 min
-	Skew   time.Duration                           // stages whose clock is further off get nothing; 0 = 2 s
-	Limits map[budget.Scope]budget.Limits          // until others are set
-	Notify func(State budget.State, before string) // a scope's state has changed; may be nil
+	Name   string                         // tells this process from the other costd's
+	Now    func() time.Time               // nil = time.Now
+	Terms  ledger.Terms                   // zero = 30 s, 10 s, 2 min
+	Skew   time.Duration                  // stages whose clock is further off get nothing; 0 = 2 s
+	Limits map[budget.Scope]budget.Limits // until others are set
+	Shown  func(budget.State)             // a scope's state was shown; may be nil
 }
 
 // Grantor answers lease requests while it leads.
@@ -582,9 +582,9 @@ func (g *Grantor) publish(now bool) {
 		g.shown[s] = shown{state, time.Now()}
 		if before.state.State != state.State {
 			g.cfg.Log.Info().Str("scope", string(s)).Str("before", before.state.State).Str("state", state.State).Msg("budget: " + state.Reason)
-			if g.cfg.Notify != nil {
-				g.cfg.Notify(state, before.state.State)
-			}
+		}
+		if g.cfg.Shown != nil {
+			g.cfg.Shown(state)
 		}
 	}
 }

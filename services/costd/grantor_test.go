@@ -229,7 +229,7 @@ func TestARaiseWakesAndAFreezeStops(t *testing.T) {
 		t.Fatalf("over the limit: %v", err)
 	}
 	_, err = g.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 6000, Requests: 1})
-	if f := fault.From(err); f == nil || f.Class != fault.CostLimit && f.Class != fault.Execution {
+	if f := fault.From(err); f == nil || f.Class != fault.CostLimit || f.Reason != budget.ReasonOverLimit {
 		t.Fatalf("dearer than the whole limit: %v", err)
 	}
 	for len(woken) > 0 {

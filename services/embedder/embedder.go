@@ -9,16 +9,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 	"time"
 
+	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
 	"sluice/pkg/stage"
 	"sluice/services/embedder/check"
-	"sluice/services/embedder/lexical"
-	"sluice/services/embedder/mock"
+	"sluice/services/embedder/openai"
 )
 
 // Name is the stage's name everywhere.
@@ -26,27 +28,21 @@ const Name = "embedder"
 
 // Config configures the stage. The tags are read by kong.
 type Config struct {
-	Provider string        `name:"embedder" env:"SLUICE_EMBEDDER" default:"local" enum:"local,mock" help:"Who embeds: local is the lexical embedder lex-v1-1536, which matches words and not meanings; mock is for tests (${enum})."`
+	Provider string        `name:"embedder" env:"SLUICE_EMBEDDER" default:"local" enum:"local,mock,openai" help:"Who embeds: local is the lexical embedder lex-v1-1536, which matches words and not meanings; openai is OpenAI or any server that speaks its protocol; mock is for tests (${enum})."`
 	Cache    string        `name:"embedding-cache" env:"SLUICE_EMBEDDING_CACHE" default:"auto" enum:"auto,on,off" help:"Reuse vectors of equal texts; auto is on where that is cheaper than making them again (${enum})."`
 	Workers  int           `name:"embedder-workers" env:"SLUICE_EMBEDDER_WORKERS" default:"2" help:"Calls of the provider at once."`
 	Batch    int           `name:"embedder-batch" env:"SLUICE_EMBEDDER_BATCH" default:"256" help:"Most chunks of a call."`
 	Wait     time.Duration `name:"embedder-wait" env:"SLUICE_EMBEDDER_WAIT" default:"10ms" help:"Time for a call to fill."`
-}
-
-// New returns the provider that the configuration names.
-func New(cfg Config) (provider.Embedder, error) {
-	switch cfg.Provider {
-	case "local":
-		return lexical.New()
-	case "mock":
-		return mock.Embedder{}, nil
-	}
-	return nil, fault.New(fault.Halt, "configuration", "no embedder is called %q", cfg.Provider).WithHint("use local or mock")
+	OpenAI   OpenAI        `embed:""`
 }
 
 // Stage returns the stage, which embeds with p.
 func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, error) {
 	info := p.Describe()
+	count, err := cfg.counter(info)
+	if err != nil {
+		return stage.Stage{}, err
+	}
 	if cfg.Cache == "on" || (cfg.Cache != "off" && info.Cacheable) {
 		kv, err := env.JS.KeyValue(ctx, events.BucketCache)
 		if err != nil {
@@ -57,10 +53,10 @@ func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder)
 	return stage.Stage{
 		Name: Name, In: stage.Route{Stream: events.StreamChunks, Subject: events.SubjectChunk},
 		Workers: cfg.Workers, Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
-		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, batch) },
+		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, batch) },
 		Endpoints: []stage.Endpoint{{
 			Name: "embed", Subject: events.SubjectEmbed,
-			Handle: func(ctx context.Context, req []byte) (any, error) { return answer(ctx, p, req) },
+			Handle: func(ctx context.Context, req []byte) (any, error) { return answer(ctx, p, count, req) },
 		}},
 		Fingerprint: info.Model,
 	}, nil
@@ -68,11 +64,13 @@ func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder)
 
 // item is one chunk of a batch that still needs its vector.
 type item struct {
-	m     *stage.Message
-	chunk *events.Chunk
+	m      *stage.Message
+	chunk  *events.Chunk
+	input  string
+	tokens int // as the provider counts them, or more
 }
 
-func embed(ctx context.Context, p provider.Embedder, batch []*stage.Message) {
+func embed(ctx context.Context, p provider.Embedder, count counter, batch []*stage.Message) {
 	items := make([]item, 0, len(batch))
 	for _, m := range batch {
 		c, err := events.Decode[events.Chunk](m.Data)
@@ -83,9 +81,17 @@ func embed(ctx context.Context, p provider.Embedder, batch []*stage.Message) {
 			m.Fail(err)
 			continue
 		}
-		items = append(items, item{m, c})
+		it := item{m, c, c.Input(), c.InputTokens}
+		if count != nil {
+			it.tokens = count(it.input)
+		}
+		items = append(items, it)
 	}
 	info := p.Describe()
+	if info.NanoPerToken > 0 {
+		// A bill names no single input, so a paid call is one tenant's.
+		slices.SortStableFunc(items, func(a, b item) int { return strings.Compare(a.m.Tenant, b.m.Tenant) })
+	}
 	for len(items) > 0 {
 		n := fill(info, items)
 		call(ctx, p, items[:n])
@@ -97,24 +103,34 @@ func embed(ctx context.Context, p provider.Embedder, batch []*stage.Message) {
 func fill(info provider.EmbedderInfo, items []item) int {
 	tokens := 0
 	for i, it := range items {
-		tokens += it.chunk.InputTokens
-		if i > 0 && ((info.MaxInputs > 0 && i >= info.MaxInputs) || (info.MaxTokens > 0 && tokens > info.MaxTokens)) {
+		tokens += it.tokens
+		if i > 0 && ((info.NanoPerToken > 0 && it.m.Tenant != items[0].m.Tenant) || (info.MaxInputs > 0 && i >= info.MaxInputs) || (info.MaxTokens > 0 && tokens > info.MaxTokens)) {
 			return i
 		}
 	}
 	return len(items)
 }
 
-// call makes one call and publishes what it brought.
+// call makes a call and publishes what it brought. If the provider will not
+// have the inputs together, or one of them at all, halves are tried: each is an
+// attempt of its own, and in the end the one at fault is alone.
 func call(ctx context.Context, p provider.Embedder, items []item) {
 	inputs := make([]provider.Input, len(items))
 	for i, it := range items {
-		inputs[i] = provider.Input{Text: it.chunk.Input(), Tokens: it.chunk.InputTokens}
+		inputs[i] = provider.Input{
+			Text: it.input, Tokens: it.tokens,
+			Owner: provider.Owner{Tenant: it.m.Tenant, Document: it.m.Document, CorrelationID: it.m.CorrelationID},
+		}
 	}
 	info := p.Describe()
 	out, err := p.Embed(ctx, inputs)
 	if err == nil {
 		out, err = check.Vectors(info, len(inputs), out)
+	}
+	if f := fault.From(err); f != nil && len(items) > 1 && (f.Reason == openai.ReasonBatch || f.Reason == openai.ReasonInput || f.Reason == budget.ReasonOverLimit) {
+		call(ctx, p, items[:len(items)/2])
+		call(ctx, p, items[len(items)/2:])
+		return
 	}
 	if err != nil {
 		for _, it := range items {
@@ -195,7 +211,7 @@ func shares(out provider.Embeddings, inputs []provider.Input) []int64 {
 }
 
 // answer embeds queries for the indexer.
-func answer(ctx context.Context, p provider.Embedder, req []byte) (any, error) {
+func answer(ctx context.Context, p provider.Embedder, count counter, req []byte) (any, error) {
 	var q events.EmbedRequest
 	if err := json.Unmarshal(req, &q); err != nil {
 		return nil, fault.Wrap(err, fault.Validation, "malformed-request", "the request is not an embed request")
@@ -207,6 +223,9 @@ func answer(ctx context.Context, p provider.Embedder, req []byte) (any, error) {
 	for i, t := range q.Texts {
 		// Bytes bound tokens from above in every byte-level vocabulary.
 		inputs[i] = provider.Input{Text: t, Tokens: len(t)}
+		if count != nil {
+			inputs[i].Tokens = count(t)
+		}
 	}
 	info := p.Describe()
 	out, err := p.Embed(ctx, inputs)

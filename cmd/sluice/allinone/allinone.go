@@ -25,6 +25,7 @@ import (
 	"sluice/pkg/fault"
 	"sluice/pkg/stage"
 	"sluice/services/chunker"
+	"sluice/services/costd"
 	"sluice/services/embedder"
 	"sluice/services/indexer"
 	"sluice/services/parser"
@@ -39,6 +40,7 @@ type Stages struct {
 	Chunker  chunker.Config  `embed:"" group:"Chunker:"`
 	Routing  chunker.Routing `embed:"" group:"Chunker:"`
 	Embedder embedder.Config `embed:"" group:"Embedder:"`
+	Costd    costd.Config    `embed:"" group:"Budget:"`
 	// Not embedded by kong: the index has another default place here.
 	Indexer indexer.Config `kong:"-"`
 }
@@ -160,11 +162,19 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 		return err
 	}
 	closers.add(closeIndex)
-	closers.add(stop)
-	embeds, err := embedder.New(cfg.Stages.Embedder)
+	costs, closeCosts, err := costd.Stages(working, n.Env, cfg.Stages.Costd)
 	if err != nil {
+		cancel()
 		return err
 	}
+	closers.add(closeCosts)
+	embeds, closeEmbedder, err := embedder.New(working, n.Env, cfg.Stages.Embedder)
+	if err != nil {
+		cancel()
+		return err
+	}
+	closers.add(closeEmbedder) // needs costd to give money back
+	closers.add(stop)
 	embed, err := embedder.Stage(working, n.Env, cfg.Stages.Embedder, embeds)
 	if err != nil {
 		return err
@@ -173,7 +183,7 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 	if err != nil {
 		return err
 	}
-	behind = append(behind, embed, chunk)
+	behind = append(append(behind, costs...), embed, chunk)
 	begin(behind...)
 	if err := n.ready(ctx, behind); err != nil {
 		return err

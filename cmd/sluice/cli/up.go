@@ -90,8 +90,8 @@ func (cmd UpCmd) Run(ctx context.Context, o *output) (err error) {
 	}
 	defer func() { err = errors.Join(err, node.Stop()) }()
 	model := ""
-	if e, err := embedder.New(cmd.Embedder); err == nil {
-		model = e.Describe().Model
+	if info, err := embedder.Describe(cmd.Embedder); err == nil {
+		model = info.Model
 	}
 	r := ready{NATS: node.URL, HTTP: "http://" + node.HTTP, Data: cmd.Data, Embedder: model, PID: os.Getpid(), Seconds: time.Since(began).Seconds()}
 	if o.json {

@@ -12,11 +12,11 @@ import (
 func main() {
 	os.Exit(stage.Main("embedder", "Gives every chunk a vector.",
 		func(ctx context.Context, env *stage.Env, cfg *embedder.Config) ([]stage.Stage, func() error, error) {
-			p, err := embedder.New(*cfg)
+			p, stop, err := embedder.New(ctx, env, *cfg)
 			if err != nil {
 				return nil, nil, err
 			}
 			s, err := embedder.Stage(ctx, env, *cfg, p)
-			return []stage.Stage{s}, nil, err
+			return []stage.Stage{s}, stop, err
 		}))
 }

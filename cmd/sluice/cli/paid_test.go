@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"sluice/cmd/sluice/allinone"
+	"sluice/pkg/budget"
+	"sluice/pkg/events"
+	fake "sluice/pkg/fake/openai"
+)
+
+// paid runs a pipeline that buys its embeddings from a fake.
+func paid(t *testing.T, dollars string, requests string) (*fake.Server, *allinone.Node) {
+	t.Helper()
+	s, err := fake.New(fake.Config{Keys: []string{"sk-test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, stop, err := s.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop the fake: %v", err)
+		}
+	})
+	node := start(t, func(c *allinone.Config) {
+		c.Stages.Embedder.Provider = "openai"
+		c.Stages.Embedder.OpenAI.BaseURL, c.Stages.Embedder.OpenAI.Key = url+"/v1", "sk-test"
+		c.Stages.Costd.Day, c.Stages.Costd.HourRequests = dollars, requests
+	})
+	return s, node
+}
+
+// ledger returns what the day's ledger says.
+func shownBudget(t *testing.T, node *allinone.Node) budget.State {
+	t.Helper()
+	kv, err := node.Env.JS.KeyValue(t.Context(), events.BucketBudget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := kv.Get(t.Context(), budget.StateKey(budget.Global))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s budget.State
+	if err := json.Unmarshal(e.Value(), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestPaidEmbeddings(t *testing.T) {
+	server, node := paid(t, "5.00", "none")
+	files := map[string]string{}
+	for i := range 40 {
+		files[fmt.Sprintf("d/%02d.md", i)] = fmt.Sprintf("# Lock %d\n\nThe lock number %d opens its gates at %d o'clock.\n", i, i, i%24)
+	}
+	in(t, files)
+	sluice(t, "ingest", "d").want(t, 0)
+	m := server.Meter()
+	if m.Nano == 0 || m.Inputs != 40 || m.Calls > 8 {
+		t.Errorf("the meter after 40 documents: %+v", m)
+	}
+	sluice(t, "search", "lock number 17", "-k", "1").want(t, 0).has(t, "17.md")
+
+	// The same content under other names: nothing is bought, but what is asked.
+	before := server.Meter()
+	again := map[string]string{}
+	for name, text := range files {
+		again["e"+name[1:]] = text
+	}
+	in(t, again)
+	sluice(t, "ingest", "e").want(t, 0)
+	if m := server.Meter(); m.Inputs != before.Inputs || m.Nano != before.Nano {
+		t.Errorf("the same content was bought again: %+v, before %+v", m.Charge, before.Charge)
+	}
+
+	meter := server.Meter()
+	eventually(t, "the ledger equals the meter", func() bool {
+		day := shownBudget(t, node).Windows[1]
+		return day.Spent.Nano == meter.Nano && day.Spent.Requests == int64(meter.Calls) && day.Reserved.IsZero()
+	})
+	var booked int64
+	calls := 0
+	for _, u := range usage(t, node) {
+		booked += u.Nano
+		calls++
+		var shares int64
+		for _, s := range u.Shares {
+			shares += s.Nano
+		}
+		if u.Outcome != events.OutcomeCharged || u.Service != "openai" || u.Model != "text-embedding-3-small-1536" || (len(u.Shares) > 0 && shares != u.Nano) {
+			t.Errorf("usage %+v", u)
+		}
+	}
+	if booked != meter.Nano || calls != meter.Calls {
+		t.Errorf("usage events: %d n$ in %d calls, the meter %+v", booked, calls, meter.Charge)
+	}
+}
+
+// usage returns all usage events.
+func usage(t *testing.T, node *allinone.Node) (all []*events.Usage) {
+	t.Helper()
+	s, err := node.Env.JS.Stream(t.Context(), events.StreamCosts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := s.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq && seq > 0; seq++ {
+		m, err := s.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := events.Decode[events.Usage](m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, u)
+	}
+	return all
+}
+
+func TestMoneySpentHoldsAndARaiseGoesOn(t *testing.T) {
+	server, node := paid(t, "0.000002", "none") // 100 tokens
+	files := map[string]string{}
+	for i := range 60 {
+		files[fmt.Sprintf("d/%02d.md", i)] = fmt.Sprintf("# Weir %d\n\nThe weir number %d was mended by hand in the spring of %d.\n", i, i, 1900+i)
+	}
+	in(t, files)
+	done := make(chan result, 1)
+	go func() { done <- sluice(t, "ingest", "d") }()
+	eventually(t, "documents are held", func() bool {
+		for _, s := range node.Env.Health.Stages() {
+			if s.Stage == "embedder" && s.Held != "" {
+				return true
+			}
+		}
+		return false
+	})
+	if m := server.Meter(); m.Nano > 2000 {
+		t.Fatalf("the meter says %d n$, the limit is 2000", m.Nano)
+	}
+	five := int64(5e9)
+	change, err := json.Marshal(budget.Change{Scope: budget.Global, DayNano: &five})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.Conn.Request(budget.SubjectSet, change, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case r := <-done:
+		r.want(t, 0)
+	case <-time.After(20 * time.Second):
+		t.Fatal("the raise woke nobody")
+	}
+	if m := server.Meter(); m.Inputs != 60 {
+		t.Errorf("%d inputs bought for 60 chunks", m.Inputs)
+	}
+	dead, err := node.Env.JS.Stream(context.Background(), events.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := dead.CachedInfo().State.Msgs; n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+}

@@ -1,0 +1,153 @@
+package costd
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sluice/pkg/budget"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/stage"
+)
+
+// Name is the daemon's name everywhere.
+const Name = "costd"
+
+// Config configures the daemon. The tags are read by kong. The limits are those
+// that hold until others are set live; what is set live stays.
+type Config struct {
+	Day          string `name:"budget-day" env:"SLUICE_BUDGET_DAY" default:"5.00" help:"Dollars a day (UTC) over everything, until 'sluice budget set' says otherwise; 'none' is no limit."`
+	Hour         string `name:"budget-hour" env:"SLUICE_BUDGET_HOUR" default:"none" help:"Dollars an hour over everything."`
+	DayRequests  string `name:"budget-day-requests" env:"SLUICE_BUDGET_DAY_REQUESTS" default:"none" help:"Paid requests a day over everything."`
+	HourRequests string `name:"budget-hour-requests" env:"SLUICE_BUDGET_HOUR_REQUESTS" default:"100" help:"Paid requests an hour over everything."`
+}
+
+// Limits returns the limits of the configuration.
+func (c Config) Limits() (l budget.Limits, err error) {
+	for _, f := range []struct {
+		text  string
+		scale int64
+		to    **int64
+	}{{c.Day, 1e9, &l.DayNano}, {c.Hour, 1e9, &l.HourNano}, {c.DayRequests, 1, &l.DayRequests}, {c.HourRequests, 1, &l.HourRequests}} {
+		if *f.to, err = Limit(f.text, f.scale); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+// Limit reads "5.00" at a scale, or "none". What is finer than the scale is cut
+// off: a limit is never more than what was said.
+func Limit(text string, scale int64) (*int64, error) {
+	if text == "none" || text == "" {
+		return nil, nil
+	}
+	v, ok := new(big.Rat).SetString(text)
+	if ok {
+		v.Mul(v, big.NewRat(scale, 1))
+	}
+	if !ok || v.Sign() < 0 || v.Cmp(new(big.Rat).SetInt64(1e18)) > 0 {
+		return nil, fault.New(fault.Halt, "configuration", "%q is not a limit", events.CleanHeader(text, 64)).WithHint("write a number that is not negative, or none")
+	}
+	n := new(big.Int).Quo(v.Num(), v.Denom()).Int64()
+	return &n, nil
+}
+
+// Stages starts the grantor and returns the stage that counts what was spent.
+// stop hands the lead over.
+func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Stage, stop func() error, err error) {
+	limits, err := cfg.Limits()
+	if err != nil {
+		return nil, nil, err
+	}
+	m := newMetrics(env.Metrics.Registry)
+	host, err := os.Hostname()
+	if err != nil {
+		host = "costd"
+	}
+	g, err := NewGrantor(ctx, GrantorConfig{
+		Conn: env.Conn, JS: env.JS, Log: env.Log.With().Str("stage", Name).Logger(), Name: fmt.Sprintf("%s-%d", host, os.Getpid()),
+		Limits: map[budget.Scope]budget.Limits{budget.Global: limits}, Shown: m.show,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return []stage.Stage{{
+		Name: Name, In: stage.Route{Stream: events.StreamCosts}, Workers: 1, Observer: true,
+		Handle: func(_ context.Context, msg *stage.Message) error {
+			u, err := events.Decode[events.Usage](msg.Data)
+			if err != nil {
+				return err
+			}
+			m.count(u)
+			return nil
+		},
+	}}, g.Close, nil
+}
+
+// metrics are what Prometheus reads of the budget.
+type metrics struct {
+	calls, tokens, pages, nano *prometheus.CounterVec
+	limit, spent, reserved     *prometheus.GaugeVec
+	paused                     *prometheus.GaugeVec
+}
+
+func newMetrics(r *prometheus.Registry) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		r.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+		r.MustRegister(g)
+		return g
+	}
+	return &metrics{
+		calls:    counter("sluice_cost_calls_total", "Paid attempts, by what is known of their cost.", "service", "operation", "outcome"),
+		tokens:   counter("sluice_cost_tokens_total", "Tokens charged.", "service", "operation"),
+		pages:    counter("sluice_cost_pages_total", "Pages charged.", "service", "operation"),
+		nano:     counter("sluice_cost_nanodollars_total", "Nano-dollars booked.", "service", "operation"),
+		limit:    gauge("sluice_budget_limit", "Limits, in nano-dollars and requests; absent if there is none.", "scope", "window", "unit"),
+		spent:    gauge("sluice_budget_spent", "Spent in the window, in nano-dollars and requests.", "scope", "window", "unit"),
+		reserved: gauge("sluice_budget_reserved", "Out on leases, in nano-dollars and requests.", "scope", "window", "unit"),
+		paused:   gauge("sluice_budget_paused", "1 if the scope's money or requests are spent, or it is frozen.", "scope"),
+	}
+}
+
+func (m *metrics) count(u *events.Usage) {
+	m.calls.WithLabelValues(u.Service, u.Operation, string(u.Outcome)).Inc()
+	m.tokens.WithLabelValues(u.Service, u.Operation).Add(float64(u.Tokens))
+	m.pages.WithLabelValues(u.Service, u.Operation).Add(float64(u.Pages))
+	m.nano.WithLabelValues(u.Service, u.Operation).Add(float64(u.Nano))
+}
+
+func (m *metrics) show(s budget.State) {
+	scope := string(s.Scope)
+	for _, w := range s.Windows {
+		for unit, v := range map[string]struct {
+			limit           *int64
+			spent, reserved int64
+		}{
+			"nanodollars": {w.LimitNano, w.Spent.Nano, w.Reserved.Nano},
+			"requests":    {w.LimitRequests, w.Spent.Requests, w.Reserved.Requests},
+		} {
+			if v.limit != nil {
+				m.limit.WithLabelValues(scope, w.Window, unit).Set(float64(*v.limit))
+			} else {
+				m.limit.DeleteLabelValues(scope, w.Window, unit)
+			}
+			m.spent.WithLabelValues(scope, w.Window, unit).Set(float64(v.spent))
+			m.reserved.WithLabelValues(scope, w.Window, unit).Set(float64(v.reserved))
+		}
+	}
+	paused := 0.0
+	if s.State == "paused" {
+		paused = 1
+	}
+	m.paused.WithLabelValues(scope).Set(paused)
+}

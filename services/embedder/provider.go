@@ -1,0 +1,145 @@
+package embedder
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"time"
+
+	"sluice/pkg/budget"
+	"sluice/pkg/fault"
+	"sluice/pkg/provider"
+	"sluice/pkg/stage"
+	"sluice/pkg/token"
+	"sluice/services/embedder/lexical"
+	"sluice/services/embedder/mock"
+	"sluice/services/embedder/openai"
+)
+
+// OpenAI configures the provider "openai".
+type OpenAI struct {
+	BaseURL    string        `name:"embedding-base-url" env:"SLUICE_EMBEDDING_BASE_URL,OPENAI_BASE_URL" default:"https://api.openai.com/v1" help:"Base URL of the embeddings server, with its version."`
+	Key        string        `name:"embedding-key" env:"SLUICE_EMBEDDING_KEY,OPENAI_API_KEY" help:"Its API key. Set it in the environment: others can read a command line."`
+	Org        string        `name:"embedding-organization" env:"SLUICE_EMBEDDING_ORGANIZATION,OPENAI_ORG_ID" help:"Sent as OpenAI-Organization."`
+	Project    string        `name:"embedding-project" env:"SLUICE_EMBEDDING_PROJECT,OPENAI_PROJECT_ID" help:"Sent as OpenAI-Project."`
+	Model      string        `name:"embedding-model" env:"SLUICE_EMBEDDING_MODEL" default:"text-embedding-3-small" help:"The model to embed with."`
+	Dimensions int           `name:"embedding-dimensions" env:"SLUICE_EMBEDDING_DIMENSIONS" default:"0" help:"Have the server shorten vectors to this many dimensions; 0 is the model's own width."`
+	Width      int           `name:"embedding-width" env:"SLUICE_EMBEDDING_WIDTH" default:"0" help:"The width of the model's vectors; needed for models that are not OpenAI's."`
+	Price      string        `name:"embedding-price" env:"SLUICE_EMBEDDING_PRICE" placeholder:"DOLLARS" help:"Price of a million tokens; needed for models that are not OpenAI's. 0 is free, and then the budget is not asked."`
+	MaxInputs  int           `name:"embedding-max-inputs" env:"SLUICE_EMBEDDING_MAX_INPUTS" default:"2048" help:"Most inputs of a request; TEI takes 32."`
+	MaxTokens  int           `name:"embedding-max-tokens" env:"SLUICE_EMBEDDING_MAX_TOKENS" default:"300000" help:"Most tokens of a request."`
+	MaxInput   int           `name:"embedding-max-input-tokens" env:"SLUICE_EMBEDDING_MAX_INPUT_TOKENS" default:"8191" help:"Most tokens of one input."`
+	Timeout    time.Duration `name:"embedding-timeout" env:"SLUICE_EMBEDDING_TIMEOUT" default:"1m" help:"Time for a request."`
+}
+
+// New returns the provider that the configuration names, with the budget's
+// guard around it if it costs money: there is no other way to a paid one. stop
+// gives unspent money back.
+func New(ctx context.Context, env *stage.Env, cfg Config) (p provider.Embedder, stop func() error, err error) {
+	p, err = unguarded(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop = func() error { return nil }
+	if c, ok := p.(*openai.Client); ok {
+		stop = c.Close
+	}
+	if p.Describe().NanoPerToken == 0 {
+		return p, stop, nil
+	}
+	gate, err := budget.NewGate(ctx, budget.Config{Conn: env.Conn, JS: env.JS, Log: env.Log, Wake: env.Wake, Call: 2 * cfg.OpenAI.Timeout})
+	if err != nil {
+		return nil, nil, err
+	}
+	closeClient := stop
+	return budget.Embedder(gate, Name, p), func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		err := gate.Close(ctx)
+		if cerr := closeClient(); err == nil {
+			err = cerr
+		}
+		return err
+	}, nil
+}
+
+// Describe says what New would return, without making it usable.
+func Describe(cfg Config) (provider.EmbedderInfo, error) {
+	p, err := unguarded(cfg)
+	if err != nil {
+		return provider.EmbedderInfo{}, err
+	}
+	return p.Describe(), nil
+}
+
+func unguarded(cfg Config) (provider.Embedder, error) {
+	switch cfg.Provider {
+	case "local":
+		return lexical.New()
+	case "mock":
+		return mock.Embedder{}, nil
+	case "openai":
+		return cfg.OpenAI.client()
+	}
+	return nil, fault.New(fault.Halt, "configuration", "no embedder is called %q", cfg.Provider).WithHint("use local, openai or mock")
+}
+
+func (c OpenAI) client() (*openai.Client, error) {
+	model, known := openai.Models[c.Model]
+	nano, priced := model.NanoPerToken, openai.Priced
+	switch {
+	case c.Price != "":
+		var err error
+		if nano, err = nanoPerToken(c.Price); err != nil {
+			return nil, err
+		}
+		priced = "configured"
+	case !known:
+		return nil, fault.New(fault.Halt, "configuration", "what %q costs is not known", c.Model).
+			WithHint("set --embedding-price to the dollars a million tokens cost; 0 for a server of your own")
+	}
+	if c.Key == "" && c.BaseURL == openai.DefaultBaseURL {
+		return nil, fault.New(fault.Halt, "configuration", "there is no key for %s", c.BaseURL).
+			WithHint("set OPENAI_API_KEY, or --embedding-base-url for a server of your own")
+	}
+	return openai.New(openai.Config{
+		BaseURL: c.BaseURL, Key: c.Key, Org: c.Org, Project: c.Project, Model: c.Model, Dimensions: c.Dimensions, Width: c.Width,
+		MaxInputs: c.MaxInputs, MaxTokens: c.MaxTokens, MaxInputTokens: c.MaxInput, NanoPerToken: nano, Priced: priced, Timeout: c.Timeout,
+	})
+}
+
+// nanoPerToken turns dollars a million tokens into nano-dollars a token, rounded
+// up: an estimate must not be too low.
+func nanoPerToken(dollars string) (int64, error) {
+	v, ok := new(big.Rat).SetString(dollars)
+	if !ok || v.Sign() < 0 || v.Cmp(big.NewRat(1_000_000, 1)) > 0 {
+		return 0, fault.New(fault.Halt, "configuration", "%q is not a price", dollars).WithHint("write the dollars a million tokens cost: 0.02")
+	}
+	v.Mul(v, big.NewRat(1000, 1))
+	q, r := new(big.Int).QuoRem(v.Num(), v.Denom(), new(big.Int))
+	if r.Sign() > 0 {
+		q.Add(q, big.NewInt(1))
+	}
+	return q.Int64(), nil
+}
+
+// counter counts the tokens that a provider will charge for, or more. Nil where
+// the chunk's own count does.
+type counter func(text string) int
+
+// counter returns how the tokens of a paid provider are counted. The chunker
+// may have been told to count otherwise, and money is decided by this.
+func (c Config) counter(info provider.EmbedderInfo) (counter, error) {
+	if info.NanoPerToken == 0 || c.Provider != "openai" {
+		return nil, nil
+	}
+	if _, known := openai.Models[c.OpenAI.Model]; !known {
+		// Bytes bound the tokens of every byte-level vocabulary.
+		return func(text string) int { return len(text) }, nil
+	}
+	e, err := token.Load("cl100k_base")
+	if err != nil {
+		return nil, fmt.Errorf("load the vocabulary of %s: %w", c.OpenAI.Model, err)
+	}
+	return e.Count, nil
+}
