@@ -4,7 +4,7 @@ GO      ?= go
 TOOLS   := $(CURDIR)/.tools
 DATA    ?= .sluice
 MODULES := $(patsubst ./%/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/internal/*' -not -path './e2e/tools/*' -not -path './.*/*'))
-STAGES  := parser chunker embedder indexer
+STAGES  := parser chunker embedder indexer costd
 
 # The race detector links C. Without a C compiler the tests run all the same,
 # and say so.

@@ -37,6 +37,7 @@ type root struct {
 	Rm     RmCmd     `cmd:"" group:"use" help:"Remove documents."`
 
 	Dead   DeadCmd   `cmd:"" group:"care" help:"Look after what could not be processed."`
+	Budget BudgetCmd `cmd:"" group:"care" help:"Show and set what may be spent."`
 	Doctor DoctorCmd `cmd:"" group:"care" help:"Check everything that has to work."`
 
 	Parse ParseCmd `cmd:"" group:"try" help:"Print a document as Markdown."`

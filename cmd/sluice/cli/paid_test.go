@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,14 +150,8 @@ func TestMoneySpentHoldsAndARaiseGoesOn(t *testing.T) {
 	if m := server.Meter(); m.Nano > 2000 {
 		t.Fatalf("the meter says %d n$, the limit is 2000", m.Nano)
 	}
-	five := int64(5e9)
-	change, err := json.Marshal(budget.Change{Scope: budget.Global, DayNano: &five})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := node.Conn.Request(budget.SubjectSet, change, 5*time.Second); err != nil {
-		t.Fatal(err)
-	}
+	sluice(t, "budget").want(t, 0).has(t, "global", "$0.000002")
+	sluice(t, "budget", "set", "global", "--day", "5.00", "--hour-requests", "200").want(t, 0).has(t, "global: $5.00 a day, no limit an hour", "200 an hour")
 	select {
 	case r := <-done:
 		r.want(t, 0)
@@ -173,4 +168,31 @@ func TestMoneySpentHoldsAndARaiseGoesOn(t *testing.T) {
 	if n := dead.CachedInfo().State.Msgs; n != 0 {
 		t.Errorf("%d dead letters", n)
 	}
+}
+
+func TestFreezeAndResume(t *testing.T) {
+	server, _ := paid(t, "5.00", "none")
+	in(t, map[string]string{"a.md": "# A\n\nThe sluice is frozen."})
+	sluice(t, "budget", "freeze").want(t, 0).has(t, "global is frozen")
+	eventually(t, "the freeze is shown", func() bool { return one[budgetRow](t, sluice(t, "budget", "--json").want(t, 0)).State == "paused" })
+	done := make(chan result, 1)
+	go func() { done <- sluice(t, "ingest", "a.md") }()
+	eventually(t, "the document is held", func() bool {
+		r := sluice(t, "ls", "--json")
+		return r.code == 0 && strings.Contains(r.out, "budget global is frozen")
+	})
+	if m := server.Meter(); m.Attempts != 0 {
+		t.Errorf("%d calls while frozen", m.Attempts)
+	}
+	sluice(t, "budget", "resume").want(t, 0)
+	select {
+	case r := <-done:
+		r.want(t, 0)
+	case <-time.After(20 * time.Second):
+		t.Fatal("the resume woke nobody")
+	}
+	sluice(t, "budget", "set", "nobody", "--day", "1").want(t, 2)
+	sluice(t, "budget", "set", "global").want(t, 2)
+	sluice(t, "budget", "set", "global", "--day", "-1").want(t, 2)
+	sluice(t, "budget", "set", "tenant.acme", "--day", "0.5", "--json").want(t, 0).has(t, `"day_nano":500000000`)
 }
