@@ -145,7 +145,7 @@ func (cmd BudgetShowCmd) Run(ctx context.Context, o *output) error {
 		unit := map[string]string{"requests": "requests", "nanodollars": "money"}[r.Unit]
 		cells[i] = []string{
 			string(r.Scope), r.Window, unit, optional(r, r.Limit), amount(r, r.Spent), amount(r, r.Reserved), optional(r, r.Left),
-			r.Resets.Sub(time.Now()).Round(time.Minute).String(), amount(r, r.Forecast), r.State,
+			time.Until(r.Resets).Round(time.Minute).String(), amount(r, r.Forecast), r.State,
 		}
 	}
 	o.table([]column{
