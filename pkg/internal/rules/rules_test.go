@@ -151,3 +151,32 @@ func TestEveryServiceIsComplete(t *testing.T) {
 		}
 	}
 }
+
+// Money is spent in one place: whoever makes a paid client or calls one has to
+// go through the budget's guard.
+func TestPaidClientsAreMadeBehindTheGuard(t *testing.T) {
+	allowed := map[string]bool{"services/embedder/provider.go": true}
+	seen := 0
+	for _, f := range sources(t) {
+		if f.test() || under(f.dir(), "services/embedder/openai") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(root, f.path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "openai.New(") || under(f.dir(), "pkg/fake") {
+			continue
+		}
+		seen++
+		if !allowed[f.path] {
+			t.Errorf("%s makes a paid client; only embedder.New may, behind budget.Embedder", f.path)
+		}
+		if !strings.Contains(string(text), "budget.Embedder(gate, Name, p)") {
+			t.Errorf("%s makes a paid client without the guard", f.path)
+		}
+	}
+	if seen != 1 {
+		t.Errorf("%d places make paid clients, want 1", seen)
+	}
+}
