@@ -41,6 +41,7 @@ func build(dir string) error {
 		{"../services/chunker", "./cmd/chunker", "chunker"},
 		{"../services/embedder", "./cmd/embedder", "embedder"},
 		{"../services/indexer", "./cmd/indexer", "indexer"},
+		{"../services/costd", "./cmd/costd", "costd"},
 		{".", "./natsserver", "natsserver"},
 		{"tools", "github.com/nats-io/natscli/nats", "nats"},
 	}

@@ -43,6 +43,7 @@ type world struct {
 type setup struct {
 	replicas map[string]int
 	args     map[string][]string // more flags, by binary
+	costd    bool                // for what costs money
 }
 
 // newWorld starts everything and returns when all stages have said who they are.
@@ -52,7 +53,11 @@ func newWorld(t *testing.T, s setup) *world {
 	port := freePort(t)
 	w.url = "nats://127.0.0.1:" + strconv.Itoa(port)
 	w.server = spawn(t, w.dir, "natsserver", "natsserver", "--dir", filepath.Join(w.dir, "jetstream"), "--port", strconv.Itoa(port))
-	for _, name := range stages {
+	names := stages
+	if s.costd {
+		names = append([]string{"costd"}, stages...)
+	}
+	for _, name := range names {
 		for n := range max(s.replicas[name], 1) {
 			// Short waits, so that what a killed process had in hand comes again soon.
 			args := append([]string{

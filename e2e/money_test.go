@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/budget"
+	"sluice/pkg/events"
+	fake "sluice/pkg/fake/openai"
+)
+
+// A provider that fails in every way, embedders and costd killed again and
+// again, and a limit that is reached on the way: the provider's own meter never
+// passes it, and once it is raised every document becomes complete.
+func TestMoney(t *testing.T) {
+	t.Parallel()
+	const documents = 300
+	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: seed(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, stop, err := provider.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop the provider: %v", err)
+		}
+	})
+	provider.Script(
+		fake.Rule{Probability: 0.025, Status: 429, Type: "tokens", Code: "rate_limit_exceeded", Header: map[string]string{"Retry-After-Ms": "50"}},
+		fake.Rule{Probability: 0.025, Status: 429, Type: "requests", Code: "rate_limit_exceeded"},
+		fake.Rule{Probability: 0.05, Status: 503, Type: "service_unavailable_error", Code: "server_is_overloaded"},
+		fake.Rule{Probability: 0.02, Fault: fake.Cut},
+		fake.Rule{Probability: 0.01, Fault: fake.Lose},
+		fake.Rule{Probability: 0.02, Delay: fake.Duration(200 * time.Millisecond)},
+	)
+	const limit = 400_000 // nano-dollars: 20,000 tokens
+	w := newWorld(t, setup{
+		costd: true, replicas: map[string]int{"embedder": 3, "costd": 2},
+		args: map[string][]string{
+			"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", "16", "--embedding-timeout", "2s"},
+			"costd":    {"--budget-day", "0.0004", "--budget-hour-requests", "none"},
+		},
+	})
+	r := rand.New(rand.NewPCG(seed(t), 0))
+	var subs []submission
+	files := corpus(t, documents)
+	for kill := range 10 {
+		for _, f := range files[len(subs):min(len(files), len(subs)+documents/10)] {
+			subs = append(subs, w.submit(f.name, f.data))
+		}
+		pause(r, 300*time.Millisecond)
+		name := []string{"embedder", "embedder", "costd"}[kill%3]
+		w.stage[name][r.IntN(len(w.stage[name]))].crash(t)
+	}
+	var last fake.Meter
+	w.eventually(60*time.Second, "the limit is reached", func() error {
+		m := provider.Meter()
+		quiet := m.Attempts == last.Attempts && m.Attempts > 0
+		last = m
+		if settled, _ := w.ledger(); !quiet || settled.Nano < limit*8/10 {
+			time.Sleep(500 * time.Millisecond) // the standstill is a time without calls
+			return fmt.Errorf("settled %+v, meter %+v", settled, m.Charge)
+		}
+		return nil
+	})
+	if last.Nano > limit {
+		t.Fatalf("the provider has charged %d n$, the limit is %d", last.Nano, limit)
+	}
+	t.Logf("at the limit of %d n$: the meter says %d n$ in %d calls of %d attempts, %d answers lost", limit, last.Nano, last.Calls, last.Attempts, last.Lost)
+
+	five := int64(5e9)
+	w.eventually(20*time.Second, "the raise", func() error {
+		_, err := w.nc.Request(budget.SubjectSet, events.Encode(budget.Change{Scope: budget.Global, DayNano: &five}), 2*time.Second)
+		return err
+	})
+	docs := w.settle(2*time.Minute, subs...)
+	for _, d := range docs {
+		if d.State != events.StateComplete {
+			t.Errorf("%s is %s: %+v", d.Name, d.State, d.Failure)
+		}
+	}
+	if len(docs) != documents {
+		t.Errorf("%d documents, want %d", len(docs), documents)
+	}
+	w.drained(time.Minute)
+	if dead := w.deadLetters(); len(dead) > 0 {
+		t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
+	}
+	m := provider.Meter()
+	settled, reserved := w.ledger()
+	if out := settled.Plus(reserved); out.Nano < m.Nano {
+		t.Errorf("the ledger has %d n$, the meter %d: somebody paid without asking", out.Nano, m.Nano)
+	}
+	chunks := 0
+	for _, d := range docs {
+		chunks += d.Chunks
+	}
+	t.Logf("in the end: %d chunks, %d inputs charged in %d calls of %d attempts; meter %d n$, ledger %d n$ settled and %d out",
+		chunks, m.Inputs, m.Calls, m.Attempts, m.Nano, settled.Nano, reserved.Nano)
+	w.stop()
+}
+
+// ledger returns what today's ledger says of everything.
+func (w *world) ledger() (settled, reserved budget.Amount) {
+	w.t.Helper()
+	kv, err := w.js.KeyValue(w.t.Context(), events.BucketBudget)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e, err := kv.Get(w.t.Context(), budget.LedgerKey(budget.Global, budget.Windows(time.Now())[1]))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return settled, reserved
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var l struct {
+		Settled budget.Amount            `json:"settled"`
+		Open    map[string]budget.Amount `json:"open"`
+	}
+	if err := json.Unmarshal(e.Value(), &l); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, a := range l.Open {
+		reserved = reserved.Plus(a)
+	}
+	return l.Settled, reserved
+}
