@@ -86,6 +86,11 @@ func TestMoney(t *testing.T) {
 	for _, d := range docs {
 		if d.State != events.StateComplete {
 			t.Errorf("%s is %s: %+v", d.Name, d.State, d.Failure)
+			for _, e := range w.story(d.Document) {
+				if e.Failure != nil {
+					t.Logf("%s %s: %+v", e.Time.Format(time.StampMilli), e.What, e.Failure)
+				}
+			}
 		}
 	}
 	if len(docs) != documents {

@@ -42,11 +42,20 @@ type Gate struct {
 	subs     []*nats.Subscription
 
 	mu     sync.Mutex
-	leases map[string]*lease // by service, tenant and hour
+	leases map[leaseKey]*lease
 	frozen map[Scope]bool
 	seen   uint64 // the latest commit
 	serial uint64
+	wakes  uint64 // counts the wake-ups
 	closed bool
+}
+
+// leaseKey names a lease. Retired is 0 for the one that admits, and a number for
+// those before it that still have calls under way.
+type leaseKey struct {
+	service, tenant string
+	hour            int64 // since 1970
+	retired         uint64
 }
 
 // lease is money that this process may spend on one path in one hour.
@@ -64,6 +73,7 @@ type lease struct {
 	used     Amount    // settled, and not yet told
 	deadline time.Time // monotonic: nothing is admitted after it
 	refusal  *Refusal
+	refused  time.Time // when
 	waiting  map[*waiter]struct{}
 	changed  chan struct{} // closed at each answer
 	filling  bool
@@ -85,9 +95,12 @@ type Ticket struct {
 	lease    *lease
 	Estimate Amount
 	Time     time.Time // admitted: decides the window
-	ID       string    // of the attempt
+	serial   uint64
 	done     bool
 }
+
+// ID names the attempt.
+func (t *Ticket) ID() string { return fmt.Sprintf("%s-%d", t.lease.id, t.serial) }
 
 // NewGate starts a gate.
 func NewGate(ctx context.Context, cfg Config) (*Gate, error) {
@@ -107,7 +120,7 @@ func NewGate(ctx context.Context, cfg Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gate{cfg: cfg, instance: strings.ReplaceAll(id.String(), "-", ""), leases: map[string]*lease{}, frozen: map[Scope]bool{}}
+	g := &Gate{cfg: cfg, instance: strings.ReplaceAll(id.String(), "-", ""), leases: map[leaseKey]*lease{}, frozen: map[Scope]bool{}}
 	kv, err := cfg.JS.KeyValue(ctx, events.BucketBudget)
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketBudget, err)
@@ -135,6 +148,7 @@ func NewGate(ctx context.Context, cfg Config) (*Gate, error) {
 
 // watch follows what is frozen.
 func (g *Gate) watch() {
+	paused := map[Scope]bool{}
 	for e := range g.watcher.Updates() {
 		if e == nil {
 			continue
@@ -148,14 +162,22 @@ func (g *Gate) watch() {
 		}
 		scope := Scope(strings.TrimPrefix(e.Key(), "state."))
 		g.mu.Lock()
-		g.frozen[scope] = s.Frozen
+		if delete(g.frozen, scope); s.Frozen {
+			g.frozen[scope] = true
+		}
 		g.mu.Unlock()
+		// A wake-up may be missed while the connection is away; this watch is not.
+		if better := s.State != "paused"; better && paused[scope] {
+			g.wake()
+		}
+		paused[scope] = s.State == "paused"
 	}
 }
 
 // wake has everything that was refused ask again.
 func (g *Gate) wake() {
 	g.mu.Lock()
+	g.wakes++
 	for _, l := range g.leases {
 		l.refusal = nil
 		l.notify()
@@ -185,16 +207,17 @@ func (l *lease) notify() {
 
 // lease returns the lease of a path for now, made if needed. Callers hold mu.
 func (g *Gate) lease(service, tenant string, now time.Time) *lease {
-	w := Windows(now)[0]
-	key := service + "\x00" + tenant + "\x00" + w.Key()
+	key := leaseKey{service: service, tenant: tenant, hour: now.Unix() / 3600}
 	l := g.leases[key]
 	if l == nil || l.gone || l.closing {
 		if l != nil { // its calls under way settle on their own
-			g.leases[fmt.Sprintf("%s\x00%d", key, g.serial)] = l
+			old := key
+			old.retired = g.serial
+			g.leases[old] = l
 		}
 		g.serial++
 		l = &lease{
-			id: fmt.Sprintf("%s-%d", g.instance, g.serial), service: service, tenant: tenant, time: now, end: w.End(),
+			id: fmt.Sprintf("%s-%d", g.instance, g.serial), service: service, tenant: tenant, time: now, end: Windows(now)[0].End(),
 			waiting: map[*waiter]struct{}{}, changed: make(chan struct{}),
 		}
 		g.leases[key] = l
@@ -210,6 +233,15 @@ func (g *Gate) Admit(ctx context.Context, service, tenant string, estimate Amoun
 	if estimate.Nano < 0 || estimate.Requests < 1 {
 		return nil, fault.New(fault.Execution, "estimate", "an estimate of %d n$ and %d requests", estimate.Nano, estimate.Requests)
 	}
+	t, _, err := g.try(service, tenant, estimate)
+	if t != nil || err != nil {
+		return t, err
+	}
+	return g.wait(ctx, service, tenant, estimate)
+}
+
+// wait is Admit where costd has to be asked.
+func (g *Gate) wait(ctx context.Context, service, tenant string, estimate Amount) (*Ticket, error) {
 	timeout := time.NewTimer(g.cfg.Wait)
 	defer timeout.Stop()
 	w := &waiter{estimate}
@@ -222,46 +254,15 @@ func (g *Gate) Admit(ctx context.Context, service, tenant string, estimate Amoun
 		}
 	}()
 	for {
+		t, l, err := g.try(service, tenant, estimate)
+		if t != nil || err != nil {
+			return t, err
+		}
 		g.mu.Lock()
-		if g.closed {
-			g.mu.Unlock()
-			return nil, fault.New(fault.CostLimit, "draining", "the process stops and makes no more paid calls")
-		}
-		now := g.cfg.Now()
-		if scope, ok := g.isFrozen(service, tenant); ok {
-			g.mu.Unlock()
-			return nil, refused(&Refusal{Scope: scope, What: "frozen"}, now)
-		}
-		if wait := boundary(now, g.cfg.Skew); wait > 0 {
-			g.mu.Unlock()
-			return nil, fault.New(fault.CostLimit, "budget", "held: the hour turns; resumes in %v", wait.Round(time.Millisecond)).After(wait)
-		}
-		l := g.lease(service, tenant, now)
-		if joined != nil && joined != l {
-			delete(joined.waiting, w)
-			joined = nil
-		}
-		if time.Now().Before(l.deadline) && l.balance.Covers(estimate) {
+		if joined != l {
 			if joined != nil {
-				delete(l.waiting, w)
-				joined = nil
+				delete(joined.waiting, w)
 			}
-			l.balance = l.balance.Minus(estimate)
-			l.held = l.held.Plus(estimate)
-			l.spend(estimate)
-			if !l.balance.Covers(l.ahead(1)) && l.refusal == nil {
-				g.fill(l) // ahead of need
-			}
-			g.serial++
-			t := &Ticket{gate: g, lease: l, Estimate: estimate, Time: now.UTC(), ID: fmt.Sprintf("%s-%d", l.id, g.serial)}
-			g.mu.Unlock()
-			return t, nil
-		}
-		if r := l.refusal; r != nil && now.Before(r.Resets.Add(g.cfg.Skew)) && (!r.Never || r.concerns(estimate)) {
-			g.mu.Unlock()
-			return nil, refused(r.of(estimate), now)
-		}
-		if joined == nil {
 			l.waiting[w] = struct{}{}
 			joined = l
 		}
@@ -285,6 +286,40 @@ func (g *Gate) Admit(ctx context.Context, service, tenant string, estimate Amoun
 	}
 }
 
+// try admits a call if the lease covers it, and refuses it if it is known that
+// costd would. Neither means that costd has to be asked for the lease returned.
+func (g *Gate) try(service, tenant string, estimate Amount) (*Ticket, *lease, error) {
+	now := g.cfg.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, nil, fault.New(fault.CostLimit, "draining", "the process stops and makes no more paid calls")
+	}
+	if len(g.frozen) > 0 {
+		if scope, ok := g.isFrozen(service, tenant); ok {
+			return nil, nil, refused(&Refusal{Scope: scope, What: "frozen"}, now)
+		}
+	}
+	if wait := boundary(now, g.cfg.Skew); wait > 0 {
+		return nil, nil, fault.New(fault.CostLimit, "budget", "held: the hour turns; resumes in %v", wait.Round(time.Millisecond)).After(wait)
+	}
+	l := g.lease(service, tenant, now)
+	if at := time.Now(); at.Before(l.deadline) && l.balance.Covers(estimate) {
+		l.balance = l.balance.Minus(estimate)
+		l.held = l.held.Plus(estimate)
+		l.spend(estimate, at)
+		if !l.balance.Covers(l.ahead(1)) && l.refusal == nil {
+			g.fill(l) // ahead of need
+		}
+		g.serial++
+		return &Ticket{gate: g, lease: l, Estimate: estimate, Time: now, serial: g.serial}, l, nil
+	}
+	if r := l.refusal; r != nil && time.Since(l.refused) < remembered && now.Before(r.Resets.Add(g.cfg.Skew)) && (!r.Never || r.concerns(estimate)) {
+		return nil, l, refused(r.of(estimate), now)
+	}
+	return nil, l, nil
+}
+
 // boundary returns how long to wait for the hour to be certain.
 func boundary(now time.Time, skew time.Duration) time.Duration {
 	start := now.Truncate(time.Hour)
@@ -302,6 +337,14 @@ func (g *Gate) isFrozen(service, tenant string) (Scope, bool) {
 	}
 	return "", false
 }
+
+// remembered is how long a refusal is believed without asking again, and
+// patience how long work waits for a wake-up before it tries on its own: both
+// are for the wake-up that never came.
+const (
+	remembered = 5 * time.Second
+	patience   = 30 * time.Second
+)
 
 // ReasonOverLimit is the reason of a refusal that no waiting mends: the call is
 // dearer than the whole limit. A smaller call may do.
@@ -340,20 +383,21 @@ func refused(r *Refusal, now time.Time) error {
 	switch {
 	case r.What == "frozen":
 		f = fault.New(fault.CostLimit, "budget", "held: budget %s is frozen, resumes when it is not", r.Scope).
-			WithHint("sluice budget resume %s", r.Scope).After(time.Minute)
+			WithHint("sluice budget resume %s", r.Scope).After(patience)
 	case r.Never:
 		f = fault.New(fault.CostLimit, ReasonOverLimit, "held: the call costs up to %s, the limit of %s is %s a %s", limit(r.Needs), r.Scope, limit(r.Limit), r.Window).
-			WithHint("sluice budget set %s with at least %s a %s; the work waits", r.Scope, limit(r.Needs), r.Window).After(time.Minute)
+			WithHint("sluice budget set %s with at least %s a %s; the work waits", r.Scope, limit(r.Needs), r.Window).After(patience)
 	default:
-		f = f.WithHint("sluice budget set %s; the limit is %s a %s", r.Scope, limit(r.Limit), r.Window).After(max(time.Second, r.Resets.Sub(now)))
+		f = f.WithHint("sluice budget set %s; the limit is %s a %s", r.Scope, limit(r.Limit), r.Window).After(max(time.Second, min(patience, r.Resets.Sub(now))))
 	}
-	f.Park = strings.HasPrefix(string(r.Scope), "tenant.")
+	if f.Park = strings.HasPrefix(string(r.Scope), "tenant."); f.Park {
+		f.RetryAfter = min(f.RetryAfter, time.Second) // nothing wakes what was set aside
+	}
 	return f
 }
 
 // spend keeps the rate; ahead says what the rate uses up in some seconds.
-func (l *lease) spend(a Amount) {
-	now := time.Now()
+func (l *lease) spend(a Amount, now time.Time) {
 	if s := now.Sub(l.last).Seconds(); s < 4 {
 		l.rate, l.calls = l.rate*(1-s/4), l.calls*(1-s/4)
 	} else {
@@ -407,7 +451,7 @@ func (g *Gate) ask(l *lease) {
 		g.mu.Unlock()
 	}()
 	for g.ctx.Err() == nil {
-		r := g.request(l)
+		r, wakes := g.request(l), g.wakes
 		body, err := json.Marshal(r)
 		if err != nil {
 			panic(err) // our own type
@@ -419,7 +463,7 @@ func (g *Gate) ask(l *lease) {
 		if !ok {
 			return
 		}
-		if !g.answered(l, r, answer, sent) {
+		if !g.answered(l, r, answer, sent, wakes) {
 			return
 		}
 	}
@@ -492,7 +536,7 @@ func (g *Gate) send(body []byte, n uint64, l *lease) (Answer, bool) {
 
 // answered books an answer and tells whether there is more to ask. Callers hold
 // mu.
-func (g *Gate) answered(l *lease, r Request, a Answer, sent time.Time) bool {
+func (g *Gate) answered(l *lease, r Request, a Answer, sent time.Time, wakes uint64) bool {
 	g.seen = max(g.seen, a.Commit)
 	l.failure = ""
 	if a.Gone || l.closing {
@@ -507,7 +551,12 @@ func (g *Gate) answered(l *lease, r Request, a Answer, sent time.Time) bool {
 	}
 	l.balance = l.balance.Plus(a.Granted).Minus(r.Keep.Minus(a.Keep))
 	l.deadline = sent.Add(a.TTL)
-	l.refusal = a.Refusal
+	if a.Refusal != nil && wakes != g.wakes {
+		// The wake-up has overtaken the refusal that it ends.
+		l.notify()
+		return len(l.waiting) > 0
+	}
+	l.refusal, l.refused = a.Refusal, time.Now()
 	l.notify()
 	if a.Refusal != nil {
 		// What is left cannot pay for what waits; others may have a use for it.

@@ -51,7 +51,7 @@ func (p *guarded) Embed(ctx context.Context, inputs []provider.Input) (out provi
 	if err != nil {
 		return out, err
 	}
-	u.ID, u.Time = t.ID, t.Time
+	u.ID, u.Time = t.ID(), t.Time.UTC()
 	began := time.Now()
 	returned := false
 	defer func() {
