@@ -46,7 +46,7 @@ func TestMoney(t *testing.T) {
 	w := newWorld(t, setup{
 		costd: true, replicas: map[string]int{"embedder": 3, "costd": 2},
 		args: map[string][]string{
-			"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", "16", "--embedding-timeout", "2s"},
+			"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", "16", "--embedding-timeout", "2s", "--max-retries", "8"},
 			"costd":    {"--budget-day", "0.0004", "--budget-hour-requests", "none"},
 		},
 	})
