@@ -66,9 +66,9 @@ func TestMoney(t *testing.T) {
 		m := provider.Meter()
 		quiet := m.Attempts == last.Attempts && m.Attempts > 0
 		last = m
-		if settled, _ := w.ledger(); !quiet || settled.Nano < limit*8/10 {
+		if settled, reserved := w.ledger(); !quiet || settled.Plus(reserved).Nano < limit*8/10 {
 			time.Sleep(500 * time.Millisecond) // the standstill is a time without calls
-			return fmt.Errorf("settled %+v, meter %+v", settled, m.Charge)
+			return fmt.Errorf("settled %+v, out %+v, meter %+v", settled, reserved, m.Charge)
 		}
 		return nil
 	})
