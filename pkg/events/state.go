@@ -147,6 +147,7 @@ type Live struct {
 	ContentHash string   `json:"content_hash"`
 	Fingerprint string   `json:"fingerprint"`
 	Chunks      int      `json:"chunks"`
+	Degraded    bool     `json:"degraded,omitempty"` // partly a fallback's: the same content again is no duplicate
 }
 
 // SearchRequest asks the indexer. Subject sluice.search.

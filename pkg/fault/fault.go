@@ -5,7 +5,7 @@
 // classified is tried again, because dropping work is the worse mistake.
 //
 //	class        what the runtime does                          counts as a failure
-//	Unavailable  NAK with an exponential delay, then dead letter yes
+//	Unavailable  NAK with an exponential delay, then dead letter yes, unless Hold
 //	RateLimited  wait RetryAfter with the message in hand        no
 //	CostLimit    hold (or park one tenant) until money is there  no
 //	Execution    dead letter at once                             -
@@ -64,6 +64,7 @@ type Error struct {
 	Hint       string        // the next step for whoever reads it; may be empty
 	RetryAfter time.Duration // the earliest useful moment to try again; 0 is unknown
 	Park       bool          // CostLimit only: set this message aside so that others flow
+	Hold       bool          // Unavailable only: a whole service is away, no message is to blame; count nothing
 	Err        error         // the cause; may be nil
 }
 

@@ -407,7 +407,7 @@ func (r *runner) handle(batch []*Message) {
 				r.release(m) // the stage stops; the failure may only be that
 			case f.Class.Permanent():
 				r.bury(m, f)
-			case f.Class == fault.Unavailable:
+			case f.Class == fault.Unavailable && !f.Hold:
 				r.retry(m, f)
 			case f.Class == fault.CostLimit && f.Park:
 				r.park(m, f)

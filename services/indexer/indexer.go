@@ -134,6 +134,10 @@ func report(m *stage.Message, o index.Outcome, last bool) {
 		}
 	case index.Completed:
 		complete(m, o.Revision)
+	case index.Upgraded:
+		if last {
+			complete(m, o.Revision)
+		}
 	case index.Stale:
 		if last {
 			m.Emit(events.Event{What: events.Superseded}, "")
@@ -167,7 +171,7 @@ func complete(m *stage.Message, r *index.Revision) {
 	}
 	e.Nano, e.Reused, e.Submitted = r.Nano, r.Reused, &r.About.Submitted
 	e.Seconds = time.Since(r.About.Submitted).Seconds()
-	m.Emit(e, "")
+	m.Emit(e, fmt.Sprint(r.Degraded)) // an upgrade is told apart from what it mends
 }
 
 // search answers a SearchRequest. The query is embedded by the embedder, so

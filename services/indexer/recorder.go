@@ -291,7 +291,7 @@ func foldLive(d *events.Document, e *events.Event) {
 	switch e.What {
 	case events.Completed, events.Downgraded, events.Duplicated:
 		if d.Live == nil || e.Revision > d.Live.Revision || (e.Revision == d.Live.Revision && e.What == events.Completed) {
-			d.Live = &events.Live{Revision: e.Revision, ContentHash: e.ContentHash, Fingerprint: e.Fingerprint, Chunks: e.Of}
+			d.Live = &events.Live{Revision: e.Revision, ContentHash: e.ContentHash, Fingerprint: e.Fingerprint, Chunks: e.Of, Degraded: e.What == events.Downgraded}
 		}
 	case events.Deleted:
 		d.Gone = max(d.Gone, e.Revision)

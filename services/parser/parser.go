@@ -293,5 +293,5 @@ func (s *parser) duplicate(ctx context.Context, document, hash, fingerprint stri
 		return false, nil // an entry of another release: parse, the projection will mend it
 	}
 	settled := d.State == events.StateComplete || d.State == events.StateDuplicate || d.State == events.StateFailed
-	return settled && d.Live != nil && d.Live.ContentHash == hash && d.Live.Fingerprint == fingerprint, nil
+	return settled && d.Live != nil && !d.Live.Degraded && d.Live.ContentHash == hash && d.Live.Fingerprint == fingerprint, nil
 }

@@ -374,6 +374,29 @@ func testDegraded(t *testing.T, s index.Store) {
 			t.Errorf("%q has model %s, want %s", h.Text, h.Model, want)
 		}
 	}
+
+	// What is visible is upgraded in place, and by nothing but the same chunk.
+	other := doc{name: "a", revision: 5, texts: []string{"apple pie", "something else", "cherry cake"}}
+	cut := doc{name: "a", revision: 5, texts: []string{"apple pie", "banana split"}}
+	wantKinds(t, apply(t, s, fallback.ops()[1], other.ops()[1], cut.ops()[1]), index.Repeated, index.Repeated, index.Repeated)
+	out = apply(t, s, good.ops()[1])
+	wantKinds(t, out, index.Completed)
+	if r := out[0].Revision; r.Degraded != 0 || r.Model != model || r.Nano != 21 || r.Reused != 1 {
+		t.Fatalf("upgraded to %+v, want no chunk degraded", r)
+	}
+	wantKinds(t, apply(t, s, good.ops()[1], fallback.ops()[1]), index.Repeated, index.Repeated)
+	wantVisible(t, s, good, 5, good.texts...)
+	for _, h := range search(t, s, index.Query{Text: "banana", Mode: index.Keyword}) {
+		if h.Model != model {
+			t.Errorf("%q still has model %s", h.Text, h.Model)
+		}
+	}
+	two := doc{name: "b", revision: 6, texts: []string{"date tart", "elderberry jam"}, model: "lex-v1-1536", degraded: true}
+	better := doc{name: "b", revision: 6, texts: two.texts}
+	wantKinds(t, apply(t, s, two.ops()...), index.Staged, index.Completed)
+	wantKinds(t, apply(t, s, better.ops()...), index.Upgraded, index.Completed)
+	older := doc{name: "b", revision: 5, texts: two.texts}
+	wantKinds(t, apply(t, s, older.ops()[0]), index.Stale)
 }
 
 func testDeletion(t *testing.T, s index.Store) {
@@ -1036,7 +1059,17 @@ func (m naive) apply(op index.Op) (kind index.Kind, have int) {
 	case v.Revision < d.floor, d.visible != nil && v.Revision < d.visible.revision:
 		return index.Stale, 0
 	case d.visible != nil && v.Revision == d.visible.revision:
-		return index.Repeated, d.visible.have()
+		e := d.visible
+		if len(e.chunks) != v.Of || v.Degraded || !e.chunks[v.Ordinal].Degraded || e.chunks[v.Ordinal].ID != v.ID {
+			return index.Repeated, e.have()
+		}
+		e.chunks[v.Ordinal] = v
+		for _, c := range e.chunks {
+			if c.Degraded {
+				return index.Upgraded, e.have()
+			}
+		}
+		return index.Completed, e.have()
 	}
 	at := slices.IndexFunc(d.staged, func(e *naiveEdition) bool { return e.revision == v.Revision && len(e.chunks) == v.Of })
 	if at < 0 {
@@ -1094,7 +1127,7 @@ func (m naive) tombstone(t *events.Tombstone) (index.Kind, int) {
 
 // compareRevision checks what an outcome tells of the visible revision.
 func (m naive) compareRevision(t *rapid.T, op index.Op, o index.Outcome) {
-	if o.Kind != index.Completed && o.Kind != index.Confirmed {
+	if o.Kind != index.Completed && o.Kind != index.Confirmed && o.Kind != index.Upgraded {
 		return
 	}
 	id := ""

@@ -7,7 +7,9 @@
 // are staged, unseen, until all of them are there; in the transaction that
 // brings the last one the revision becomes visible, and every older one goes.
 // Newer revisions win, whatever order they arrive in: what is older than the
-// visible revision, or than a deletion, is Stale and changes nothing.
+// visible revision, or than a deletion, is Stale and changes nothing. The visible
+// revision itself changes in one way only: a chunk whose vector a fallback made
+// gives way to the same chunk with a vector of the model that was meant.
 //
 // # Identity
 //
@@ -76,15 +78,16 @@ const (
 	_               Kind = iota
 	Refused              // nothing; Err says why
 	Staged               // a chunk is in; its revision still lacks some
-	Completed            // the chunk was the last one: the revision is visible now
+	Completed            // the chunk was the last one: the revision is visible now, or now without a fallback's chunk
 	Repeated             // the chunk was there already
 	Stale                // nothing: something newer had been there before
 	Deleted              // all that is older than the tombstone is gone
 	Confirmed            // the visible content is what this newer revision holds
 	ConfirmMismatch      // the visible content is not that, or there is none
+	Upgraded             // a fallback's chunk of the visible revision gave way to a good one; it has more of them
 )
 
-var kindNames = [...]string{"none", "refused", "staged", "completed", "repeated", "stale", "deleted", "confirmed", "confirm-mismatch"}
+var kindNames = [...]string{"none", "refused", "staged", "completed", "repeated", "stale", "deleted", "confirmed", "confirm-mismatch", "upgraded"}
 
 // String returns the kind as a word for logs and metric labels.
 func (k Kind) String() string {

@@ -271,22 +271,30 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 	if v.Revision < d.floor || d.visible != nil && v.Revision < d.visible.revision {
 		return index.Outcome{Kind: index.Stale, Of: v.Of, Revision: d.describe()}, nil
 	}
-	if d.visible != nil && v.Revision == d.visible.revision {
-		return index.Outcome{Kind: index.Repeated, Have: d.visible.have, Of: d.visible.chunks, Revision: d.describe()}, nil
+	e := d.visible
+	if e == nil || v.Revision != e.revision {
+		e = nil
+	} else if e.degraded == 0 || v.Degraded || v.Of != e.chunks {
+		return index.Outcome{Kind: index.Repeated, Have: e.have, Of: e.chunks, Revision: d.describe()}, nil
 	}
 	sp, err := t.space(v.Model, r.dimensions)
 	if err != nil {
 		return index.Outcome{}, err
 	}
-	e := t.edition(d, v.Revision, v.Of)
+	upgrade := e != nil
+	if !upgrade {
+		e = t.edition(d, v.Revision, v.Of)
+	}
 	old, err := t.chunk(e, v.Ordinal)
 	if err != nil {
 		return index.Outcome{}, err
 	}
 	if old != nil {
-		// A chunk gives way to its like only to get rid of a fallback's vector.
-		if old.key == v.ID && (!old.degraded || v.Degraded) {
-			return index.Outcome{Kind: index.Repeated, Have: e.have, Of: e.chunks}, nil
+		// A chunk gives way to its like only to get rid of a fallback's vector,
+		// and what is visible to nothing else.
+		same := old.key == v.ID
+		if same && (!old.degraded || v.Degraded) || upgrade && !same {
+			return index.Outcome{Kind: index.Repeated, Have: e.have, Of: e.chunks, Revision: d.describeIf(upgrade)}, nil
 		}
 		e.count(*old, -1)
 	}
@@ -308,6 +316,16 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 		return index.Outcome{}, err
 	}
 	t.bytes += int64(rowBytes + len(r.embedding) + len(r.terms) + len(r.chunk.Code) + len(v.Text))
+	if upgrade {
+		if err := t.show(d, e); err != nil {
+			return index.Outcome{}, err
+		}
+		kind := index.Upgraded
+		if e.degraded == 0 {
+			kind = index.Completed
+		}
+		return index.Outcome{Kind: kind, Have: e.have, Of: e.chunks, Revision: d.describe()}, nil
+	}
 	if e.have < e.chunks || e.about == nil {
 		return index.Outcome{Kind: index.Staged, Have: e.have, Of: e.chunks}, nil
 	}
@@ -426,7 +444,7 @@ func (t *transaction) edition(d *document, revision events.Revision, chunks int)
 
 // chunk returns the chunk of e that is there already, or nil.
 func (t *transaction) chunk(e *edition, ordinal int) (*chunkRow, error) {
-	if c := e.fresh[ordinal]; c != nil {
+	if c := e.fresh[ordinal]; c != nil && c.key != "" { // gathered ones have no key
 		return &c.chunkRow, nil
 	}
 	if !e.stored {
@@ -442,6 +460,14 @@ func (t *transaction) chunk(e *edition, ordinal int) (*chunkRow, error) {
 
 // complete makes e visible, and drops what it supersedes.
 func (t *transaction) complete(d *document, e *edition) error {
+	if err := t.show(d, e); err != nil {
+		return err
+	}
+	return t.dropBelow(d, e.revision+1)
+}
+
+// show has search see e as it is now.
+func (t *transaction) show(d *document, e *edition) error {
 	if err := t.gather(e); err != nil {
 		return err
 	}
@@ -463,7 +489,7 @@ func (t *transaction) complete(d *document, e *edition) error {
 		}
 	}
 	d.visible, d.swapped = e, true
-	return t.dropBelow(d, e.revision+1)
+	return nil
 }
 
 // gather reads the chunks of e that came with earlier transactions.
@@ -555,6 +581,13 @@ func (t *transaction) tombstone(m *events.Tombstone) (index.Outcome, error) {
 		return index.Outcome{}, err
 	}
 	return index.Outcome{Kind: index.Deleted}, nil
+}
+
+func (d *document) describeIf(yes bool) *index.Revision {
+	if !yes {
+		return nil
+	}
+	return d.describe()
 }
 
 // describe returns the visible revision, or nil.
