@@ -44,9 +44,10 @@ type Embeddings struct {
 	Tokens  int         // billed tokens
 	Nano    int64       // cost in nano-dollars
 	Reused  []bool      // nil, or len(inputs): came from a cache, cost nothing
-	// Model is set where a fallback made the vectors: its own model, never the
-	// one of Describe. They belong into the fallback's vector space.
-	Model string
+	// Model is set where a fallback made vectors, those that Fallback marks: its
+	// own model, never the one of Describe. They belong into its vector space.
+	Model    string
+	Fallback []bool // nil, or len(inputs)
 }
 
 // EmbedderInfo is what a stage has to know to use an embedder.

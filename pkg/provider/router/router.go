@@ -1,0 +1,424 @@
+// Package router decides, call by call, whether a service is asked, a fallback
+// works in its place, or the work is held.
+//
+// A Control stands before one service: a breaker that stops asking a service
+// that is away, a limiter that asks it no faster than it bears, and health
+// checks that cost nothing. None of them fails a message for what is not its
+// fault: while the service is away, the work is held and counts no failure.
+//
+//	mode    the service answers   it does not         forced
+//	real    asked                 the work is held
+//	hybrid  asked                 the fallback, tagged
+//	local                                             the fallback, tagged
+//
+// Modes are changed live in the KV bucket "pipeline", key "mode.<stage>".
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/sony/gobreaker/v2"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+)
+
+// Mode says what is done where a service could be asked.
+type Mode string
+
+// The modes. What costs nothing by itself, local or mock as the provider, has no
+// mode: it is always asked.
+const (
+	Real   Mode = "real"   // the service; while it is away the work is held
+	Hybrid Mode = "hybrid" // the service; while it is away the fallback
+	Local  Mode = "local"  // the fallback
+)
+
+// ParseMode reads a mode.
+func ParseMode(s string) (Mode, error) {
+	switch m := Mode(s); m {
+	case Real, Hybrid, Local:
+		return m, nil
+	}
+	return "", fault.Invalid("mode", "%q is not a mode", events.CleanHeader(s, 64)).WithHint("use real, hybrid or local")
+}
+
+// ModeKey is the key of a stage's mode in the bucket "pipeline".
+func ModeKey(stage string) string { return "mode." + stage }
+
+// Config configures a Control. Zero values are defaults; Conn and JS are needed.
+type Config struct {
+	Conn    *nats.Conn
+	JS      jetstream.JetStream
+	Log     zerolog.Logger
+	Metrics prometheus.Registerer // nil = none
+	Service string                // "openai"
+	Stage   string                // "embedder"
+	Mode    Mode                  // while nobody has set another; "" = real
+	// Check asks whether the service answers and takes the key. It costs
+	// nothing. Nil = what the calls say is all that is known.
+	Check    func(ctx context.Context) error
+	Wake     func()       // called when held work may go again
+	Changed  func(string) // the state in words has changed
+	Attempts int          // of a call that fails for the service's sake, before it is given back; 0 = 3
+	Delay    time.Duration
+	Open     time.Duration // how long the breaker stays open; 0 = 5 s
+	Every    time.Duration // between health checks; 0 = 15 s
+}
+
+// Control stands before one service. It is safe for concurrent use.
+type Control struct {
+	cfg     Config
+	breaker *gobreaker.CircuitBreaker[struct{}]
+	limiter *Limiter
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	watcher jetstream.KeyWatcher
+	probe   chan struct{}
+
+	mu     sync.Mutex
+	mode   Mode
+	halted *fault.Error // our configuration is at fault, until a check says otherwise
+	since  time.Time    // of halted
+	last   string       // what the service's last failure was
+	said   string
+
+	calls    *prometheus.CounterVec
+	seconds  prometheus.Observer
+	open, up prometheus.Gauge
+	fallback prometheus.Counter
+}
+
+// New starts a control.
+func New(ctx context.Context, cfg Config) (*Control, error) {
+	set := func(to *time.Duration, d time.Duration) {
+		if *to == 0 {
+			*to = d
+		}
+	}
+	set(&cfg.Delay, 250*time.Millisecond)
+	set(&cfg.Open, 5*time.Second)
+	set(&cfg.Every, 15*time.Second)
+	if cfg.Attempts == 0 {
+		cfg.Attempts = 3
+	}
+	if cfg.Mode == "" {
+		cfg.Mode = Real
+	}
+	c := &Control{cfg: cfg, mode: cfg.Mode, probe: make(chan struct{}, 1)}
+	c.measure()
+	c.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Name: cfg.Service, MaxRequests: 1, Interval: 30 * time.Second, Timeout: cfg.Open,
+		// Five in a row do not happen to a service that loses one call in ten.
+		ReadyToTrip: func(n gobreaker.Counts) bool {
+			return n.ConsecutiveFailures >= 5 || (n.Requests >= 20 && n.TotalFailures*2 >= n.Requests)
+		},
+		IsSuccessful: func(err error) bool { return fault.Of(err) != fault.Unavailable || err == nil },
+		IsExcluded: func(err error) bool {
+			class := fault.Of(err)
+			return err != nil && (errors.Is(err, context.Canceled) || class == fault.CostLimit || class == fault.RateLimited)
+		},
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			cfg.Log.Warn().Str("service", cfg.Service).Str("before", from.String()).Str("state", to.String()).Msg("breaker")
+			c.open.Set(map[gobreaker.State]float64{gobreaker.StateClosed: 0, gobreaker.StateHalfOpen: 1, gobreaker.StateOpen: 2}[to])
+			if to == gobreaker.StateClosed {
+				c.wake()
+			}
+			c.poke()
+		},
+	})
+	kv, err := cfg.JS.KeyValue(ctx, events.BucketPipeline)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketPipeline, err)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if c.limiter, err = NewLimiter(cfg.Conn, cfg.Service, cfg.Metrics); err != nil {
+		c.cancel()
+		return nil, err
+	}
+	if c.watcher, err = kv.Watch(c.ctx, ModeKey(cfg.Stage)); err != nil {
+		c.cancel()
+		return nil, errors.Join(fmt.Errorf("watch the mode: %w", err), c.limiter.Close())
+	}
+	c.running.Go(c.follow)
+	c.running.Go(c.tend)
+	return c, nil
+}
+
+func (c *Control) measure() {
+	labels := prometheus.Labels{"service": c.cfg.Service}
+	c.calls = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sluice_provider_calls_total", Help: "Calls of a service by outcome: ok, or the class of the failure.", ConstLabels: labels,
+	}, []string{"outcome"})
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "sluice_provider_seconds", Help: "Duration of a call of a service.", ConstLabels: labels, Buckets: prometheus.ExponentialBuckets(0.005, 2.5, 12),
+	})
+	c.seconds = seconds
+	c.open = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_provider_breaker", Help: "0 closed, 1 half open, 2 open.", ConstLabels: labels})
+	c.up = prometheus.NewGauge(prometheus.GaugeOpts{Name: "sluice_provider_up", Help: "1 if the last health check or call succeeded.", ConstLabels: labels})
+	c.fallback = prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_provider_fallback_total", Help: "Calls that a fallback took over.", ConstLabels: labels})
+	c.up.Set(1)
+	if c.cfg.Metrics != nil {
+		c.cfg.Metrics.MustRegister(c.calls, seconds, c.open, c.up, c.fallback)
+	}
+}
+
+// Limiter returns the limiter; clients tell it what answers say of rates.
+func (c *Control) Limiter() *Limiter { return c.limiter }
+
+// Mode returns the mode that holds now.
+func (c *Control) Mode() Mode {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mode
+}
+
+// State says in words how the service does.
+func (c *Control) State() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state()
+}
+
+func (c *Control) state() string {
+	s := fmt.Sprintf("%s: mode %s, breaker %s", c.cfg.Service, c.mode, c.breaker.State())
+	if c.halted != nil {
+		s += ", halted: " + c.halted.Message
+	} else if c.breaker.State() != gobreaker.StateClosed {
+		s += ", last failure: " + c.last
+	}
+	return s
+}
+
+func (c *Control) tell() {
+	if c.cfg.Changed == nil {
+		return
+	}
+	c.mu.Lock()
+	s := c.state()
+	changed := s != c.said
+	c.said = s
+	c.mu.Unlock()
+	if changed {
+		c.cfg.Changed(s)
+	}
+}
+
+// Do makes a call. What fails for the service's sake is tried again a few times
+// at once, so that a batch stays together. An error is that of the last
+// attempt; Unavailable with Hold set if the service is away for everyone.
+func (c *Control) Do(ctx context.Context, tokens int, call func(ctx context.Context) error) error {
+	for attempt := 1; ; attempt++ {
+		err := c.once(ctx, tokens, call)
+		f := fault.From(err)
+		again := err != nil && !f.Hold && (f.Class == fault.Unavailable && attempt < c.cfg.Attempts || f.Class == fault.RateLimited && attempt < 2*c.cfg.Attempts)
+		if !again || ctx.Err() != nil {
+			return c.judge(ctx, err)
+		}
+		// The limiter waits for what a rate limit asks for.
+		delay := c.cfg.Delay << min(attempt-1, 6)
+		if f.Class == fault.Unavailable {
+			delay = max(delay, min(f.RetryAfter, 30*time.Second))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(delay/2 + rand.N(delay/2+1)):
+		}
+	}
+}
+
+// away is the error of a call that is not made.
+func (c *Control) away() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.mode == Local:
+		f := fault.New(fault.Unavailable, "mode-local", "held: the mode of the %s is local, so %s is not asked", c.cfg.Stage, c.cfg.Service).
+			WithHint("sluice mode %s hybrid", c.cfg.Stage).After(30 * time.Second)
+		f.Hold = true
+		return f
+	case c.halted != nil:
+		return c.halted
+	}
+	return nil
+}
+
+func (c *Control) once(ctx context.Context, tokens int, call func(ctx context.Context) error) error {
+	if err := c.away(); err != nil {
+		return err
+	}
+	if err := c.limiter.Wait(ctx, tokens); err != nil {
+		return err
+	}
+	_, err := c.breaker.Execute(func() (struct{}, error) {
+		began := time.Now()
+		err := call(ctx)
+		c.seconds.Observe(time.Since(began).Seconds())
+		outcome := "ok"
+		if err != nil {
+			outcome = fault.Of(err).String()
+		}
+		c.calls.WithLabelValues(outcome).Inc()
+		return struct{}{}, err
+	})
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return c.held()
+	}
+	return err
+}
+
+func (c *Control) held() error {
+	c.mu.Lock()
+	last := c.last
+	c.mu.Unlock()
+	f := fault.New(fault.Unavailable, "breaker-open", "held: %s is away (%s); goes on by itself when it is back", c.cfg.Service, last).After(c.cfg.Open)
+	f.Hold = true
+	return f
+}
+
+// judge keeps what an outcome says of the service.
+func (c *Control) judge(ctx context.Context, err error) error {
+	f := fault.From(err)
+	switch {
+	case err == nil:
+		c.up.Set(1)
+		return nil
+	case f.Hold || ctx.Err() != nil:
+		return err
+	case f.Class == fault.Halt:
+		c.mu.Lock()
+		if c.halted == nil {
+			c.since = time.Now()
+			c.cfg.Log.Error().Str("service", c.cfg.Service).Str("reason", f.Reason).Str("hint", f.Hint).Msg("halted: " + f.Message)
+		}
+		c.halted = f.After(c.cfg.Open)
+		c.mu.Unlock()
+		c.up.Set(0)
+		c.poke()
+	case f.Class == fault.Unavailable:
+		c.mu.Lock()
+		c.last = f.Message
+		c.mu.Unlock()
+		if c.breaker.State() != gobreaker.StateClosed {
+			c.up.Set(0)
+			return c.held()
+		}
+	}
+	return err
+}
+
+// Serves tells whether the service would be asked now.
+func (c *Control) Serves() bool {
+	return c.away() == nil && c.breaker.State() != gobreaker.StateOpen
+}
+
+func (c *Control) wake() {
+	if c.cfg.Wake != nil {
+		c.cfg.Wake()
+	}
+}
+
+func (c *Control) poke() {
+	select {
+	case c.probe <- struct{}{}:
+	default:
+	}
+}
+
+// follow keeps the mode.
+func (c *Control) follow() {
+	for e := range c.watcher.Updates() {
+		if e == nil {
+			continue
+		}
+		mode := c.cfg.Mode
+		if e.Operation() == jetstream.KeyValuePut {
+			m, err := ParseMode(string(e.Value()))
+			if err != nil {
+				c.cfg.Log.Warn().Err(err).Str("key", e.Key()).Msg("an unknown mode is ignored")
+				continue
+			}
+			mode = m
+		}
+		c.mu.Lock()
+		changed := c.mode != mode
+		c.mode = mode
+		c.mu.Unlock()
+		if changed {
+			c.cfg.Log.Info().Str("service", c.cfg.Service).Str("mode", string(mode)).Msg("mode")
+			c.wake()
+			c.tell()
+		}
+	}
+}
+
+// tend checks the service: now and then while all is well, often while it is
+// not, and has held work go on once it answers.
+func (c *Control) tend() {
+	c.tell()
+	timer := time.NewTimer(c.cfg.Every)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-c.probe:
+		case <-timer.C:
+			c.check()
+		}
+		c.tell()
+		c.mu.Lock()
+		sick := c.halted != nil
+		c.mu.Unlock()
+		if sick || c.breaker.State() != gobreaker.StateClosed {
+			timer.Reset(max(c.cfg.Open/2, 10*time.Millisecond))
+		} else {
+			timer.Reset(c.cfg.Every)
+		}
+	}
+}
+
+func (c *Control) check() {
+	var err error
+	if c.cfg.Check != nil {
+		ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+		err = c.cfg.Check(ctx)
+		cancel()
+	}
+	if err != nil {
+		c.up.Set(0)
+		c.cfg.Log.Debug().Err(err).Str("service", c.cfg.Service).Msg("the health check fails")
+		return
+	}
+	c.mu.Lock()
+	// What a check cannot see, an unknown model for one, is tried anew now and then.
+	mended := c.halted != nil && (c.cfg.Check != nil || time.Since(c.since) > c.cfg.Open)
+	if mended {
+		c.halted = nil
+	}
+	c.mu.Unlock()
+	if mended || c.breaker.State() == gobreaker.StateHalfOpen {
+		c.wake() // the first of them is the probe
+	} else {
+		c.up.Set(1)
+	}
+}
+
+// Close ends the background work.
+func (c *Control) Close() error {
+	err := c.watcher.Stop()
+	c.cancel()
+	c.running.Wait()
+	return errors.Join(err, c.limiter.Close())
+}
