@@ -89,6 +89,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
 		{events.StreamParsed, []string{events.SubjectParsed}},
 		{events.StreamChunks, []string{events.SubjectChunk}},
 		{events.StreamVectors, []string{events.SubjectVector}},
+		{events.StreamUpgrades, []string{events.SubjectUpgrade}},
 	}, t.Extra...)
 	for _, h := range handoffs {
 		cfg := jetstream.StreamConfig{
@@ -119,7 +120,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
 		{Bucket: events.BucketPipeline},
 		{Bucket: events.BucketRetries, TTL: 7 * day},
 		{Bucket: events.BucketBudget},
-		{Bucket: events.BucketCache, TTL: 30 * day, MaxBytes: t.MaxBytes, Compression: true},
+		{Bucket: events.BucketCache, TTL: 30 * day, MaxBytes: t.MaxBytes, Compression: true, LimitMarkerTTL: time.Minute},
 	} {
 		cfg.Replicas = t.Replicas
 		if _, err := js.KeyValue(ctx, cfg.Bucket); err == nil {

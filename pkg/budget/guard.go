@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
@@ -107,9 +109,23 @@ func split(inputs []provider.Input, nano int64) []events.Share {
 	return shares
 }
 
-// record publishes a usage event. It is the audit trail; the ledger does not
-// depend on it, and no call waits for it.
+// record publishes a usage event, and has Close wait for it.
 func (g *Gate) record(u *events.Usage) {
+	wait := publish(g.cfg.JS, g.cfg.Log, u)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ctx.Err() == nil {
+		g.running.Go(wait)
+	}
+}
+
+// Record publishes a usage event that no gate is concerned with: of what a cache
+// spared.
+func Record(js jetstream.JetStream, log zerolog.Logger, u *events.Usage) { publish(js, log, u) }
+
+// publish sends a usage event. It is the audit trail; the ledger does not depend
+// on it, and no call waits for it.
+func publish(js jetstream.JetStream, log zerolog.Logger, u *events.Usage) (wait func()) {
 	m := nats.NewMsg(events.UsageSubject(token(u.Service), token(u.Operation)))
 	m.Header.Set(events.HeaderMsgID, u.ID)
 	m.Header.Set(events.HeaderEventType, events.TypeUsage)
@@ -118,22 +134,17 @@ func (g *Gate) record(u *events.Usage) {
 	}
 	m.Header.Set(events.HeaderTenant, events.CleanHeader(u.Tenant, 256))
 	m.Data = events.Encode(u)
-	future, err := g.cfg.JS.PublishMsgAsync(m)
+	future, err := js.PublishMsgAsync(m)
 	if err != nil {
-		g.cfg.Log.Error().Err(err).RawJSON("usage", m.Data).Msg("a usage event could not be published")
-		return
+		log.Error().Err(err).RawJSON("usage", m.Data).Msg("a usage event could not be published")
+		return func() {}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.ctx.Err() != nil {
-		return
-	}
-	g.running.Go(func() {
+	return func() {
 		select {
 		case <-future.Ok():
 		case err := <-future.Err():
-			g.cfg.Log.Error().Err(err).RawJSON("usage", m.Data).Msg("a usage event could not be published")
+			log.Error().Err(err).RawJSON("usage", m.Data).Msg("a usage event could not be published")
 		case <-time.After(15 * time.Second): // the library answers before that
 		}
-	})
+	}
 }

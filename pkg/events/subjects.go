@@ -11,6 +11,7 @@ const (
 	StreamParsed     = "PARSED"
 	StreamChunks     = "CHUNKS"
 	StreamVectors    = "VECTORS"
+	StreamUpgrades   = "UPGRADES" // chunks that a fallback embedded, to be embedded again
 	StreamEvents     = "EVENTS"
 	StreamDeadLetter = "DEADLETTER"
 	StreamCosts      = "COSTS"
@@ -24,6 +25,7 @@ const (
 	SubjectParsed      = "docs.parsed"
 	SubjectChunk       = "docs.chunk"
 	SubjectVector      = "docs.vector"
+	SubjectUpgrade     = "docs.upgrade"
 	SubjectEventPrefix = "docs.event."
 	SubjectDeadPrefix  = "docs.dead."
 	SubjectUsagePrefix = "cost.usage."

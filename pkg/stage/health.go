@@ -26,6 +26,8 @@ type StageHealth struct {
 	Held    string `json:"held,omitempty"`   // why messages wait in hand
 	Full    string `json:"full,omitempty"`   // which downstream is full
 	InHand  int    `json:"in_hand"`
+	// Provider says how the service does that the stage calls.
+	Provider string `json:"provider,omitempty"`
 }
 
 // NewHealth returns the health of a process on one connection.
@@ -42,6 +44,11 @@ func (h *Health) update(stage string, f func(*StageHealth)) {
 		h.stages[stage] = s
 	}
 	f(s)
+}
+
+// Provider shows how the service does that a stage calls.
+func (h *Health) Provider(stage, state string) {
+	h.update(stage, func(s *StageHealth) { s.Provider = state })
 }
 
 // Stages returns the state of every stage, by name.

@@ -91,9 +91,9 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 
 // metrics are what Prometheus reads of the budget.
 type metrics struct {
-	calls, tokens, pages, nano *prometheus.CounterVec
-	limit, spent, reserved     *prometheus.GaugeVec
-	paused                     *prometheus.GaugeVec
+	calls, tokens, pages, nano, saved *prometheus.CounterVec
+	limit, spent, reserved            *prometheus.GaugeVec
+	paused                            *prometheus.GaugeVec
 }
 
 func newMetrics(r *prometheus.Registry) *metrics {
@@ -108,10 +108,11 @@ func newMetrics(r *prometheus.Registry) *metrics {
 		return g
 	}
 	return &metrics{
-		calls:    counter("sluice_cost_calls_total", "Paid attempts, by what is known of their cost.", "service", "operation", "outcome"),
+		calls:    counter("sluice_cost_calls_total", "Paid attempts, by what is known of their cost; reused are calls that a cache spared in whole or part.", "service", "operation", "outcome"),
 		tokens:   counter("sluice_cost_tokens_total", "Tokens charged.", "service", "operation"),
 		pages:    counter("sluice_cost_pages_total", "Pages charged.", "service", "operation"),
 		nano:     counter("sluice_cost_nanodollars_total", "Nano-dollars booked.", "service", "operation"),
+		saved:    counter("sluice_cost_saved_nanodollars_total", "Nano-dollars that were not spent again, by grace of the caches.", "service", "operation"),
 		limit:    gauge("sluice_budget_limit", "Limits, in nano-dollars and requests; absent if there is none.", "scope", "window", "unit"),
 		spent:    gauge("sluice_budget_spent", "Spent in the window, in nano-dollars and requests.", "scope", "window", "unit"),
 		reserved: gauge("sluice_budget_reserved", "Out on leases, in nano-dollars and requests.", "scope", "window", "unit"),
@@ -121,6 +122,10 @@ func newMetrics(r *prometheus.Registry) *metrics {
 
 func (m *metrics) count(u *events.Usage) {
 	m.calls.WithLabelValues(u.Service, u.Operation, string(u.Outcome)).Inc()
+	if u.Outcome == events.OutcomeReused {
+		m.saved.WithLabelValues(u.Service, u.Operation).Add(float64(u.Saved))
+		return
+	}
 	m.tokens.WithLabelValues(u.Service, u.Operation).Add(float64(u.Tokens))
 	m.pages.WithLabelValues(u.Service, u.Operation).Add(float64(u.Pages))
 	m.nano.WithLabelValues(u.Service, u.Operation).Add(float64(u.Nano))

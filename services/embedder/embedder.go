@@ -33,6 +33,8 @@ type Config struct {
 	Workers  int           `name:"embedder-workers" env:"SLUICE_EMBEDDER_WORKERS" default:"2" help:"Calls of the provider at once."`
 	Batch    int           `name:"embedder-batch" env:"SLUICE_EMBEDDER_BATCH" default:"256" help:"Most chunks of a call."`
 	Wait     time.Duration `name:"embedder-wait" env:"SLUICE_EMBEDDER_WAIT" default:"10ms" help:"Time for a call to fill."`
+	Fallback string        `name:"embedder-fallback" env:"SLUICE_EMBEDDER_FALLBACK" default:"hold" enum:"hold,local" help:"While the embeddings server is away: hold the work, or embed with the local embedder, tagged, in a vector space of its own, and again when the server is back (${enum}). 'sluice mode' changes it live."`
+	Upgrade  float64       `name:"embedder-upgrade-rate" env:"SLUICE_EMBEDDER_UPGRADE_RATE" default:"100" help:"Chunks a second of a fallback's that each replica embeds again."`
 	OpenAI   OpenAI        `embed:""`
 }
 
@@ -43,23 +45,35 @@ func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder)
 	if err != nil {
 		return stage.Stage{}, err
 	}
-	if cfg.Cache == "on" || (cfg.Cache != "off" && info.Cacheable) {
-		kv, err := env.JS.KeyValue(ctx, events.BucketCache)
-		if err != nil {
-			return stage.Stage{}, fmt.Errorf("open the bucket %s: %w", events.BucketCache, err)
-		}
-		p = Cached(p, kv, env.Log)
+	if p, err = cfg.cached(ctx, env, p); err != nil {
+		return stage.Stage{}, err
 	}
 	return stage.Stage{
 		Name: Name, In: stage.Route{Stream: events.StreamChunks, Subject: events.SubjectChunk},
 		Workers: cfg.Workers, Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
-		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, batch) },
+		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, batch, "") },
 		Endpoints: []stage.Endpoint{{
 			Name: "embed", Subject: events.SubjectEmbed,
 			Handle: func(ctx context.Context, req []byte) (any, error) { return answer(ctx, p, count, req) },
 		}},
 		Fingerprint: info.Model,
 	}, nil
+}
+
+// cached returns p behind the cache, if the configuration wants one.
+func (c Config) cached(ctx context.Context, env *stage.Env, p provider.Embedder) (provider.Embedder, error) {
+	info := p.Describe()
+	if c.Cache != "on" && (c.Cache == "off" || !info.Cacheable) {
+		return p, nil
+	}
+	kv, err := env.JS.KeyValue(ctx, events.BucketCache)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketCache, err)
+	}
+	return Cached(p, kv, CacheConfig{
+		Log: env.Log, Call: 3 * c.OpenAI.Timeout,
+		Record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) },
+	}), nil
 }
 
 // item is one chunk of a batch that still needs its vector.
@@ -70,7 +84,9 @@ type item struct {
 	tokens int // as the provider counts them, or more
 }
 
-func embed(ctx context.Context, p provider.Embedder, count counter, batch []*stage.Message) {
+// embed gives the chunks of a batch their vectors. The prefix tells what it
+// publishes apart from what was published for the same chunks before.
+func embed(ctx context.Context, p provider.Embedder, count counter, batch []*stage.Message, prefix string) {
 	items := make([]item, 0, len(batch))
 	for _, m := range batch {
 		c, err := events.Decode[events.Chunk](m.Data)
@@ -94,7 +110,7 @@ func embed(ctx context.Context, p provider.Embedder, count counter, batch []*sta
 	}
 	for len(items) > 0 {
 		n := fill(info, items)
-		call(ctx, p, items[:n])
+		call(ctx, p, items[:n], prefix)
 		items = items[n:]
 	}
 }
@@ -104,7 +120,8 @@ func fill(info provider.EmbedderInfo, items []item) int {
 	tokens := 0
 	for i, it := range items {
 		tokens += it.tokens
-		if i > 0 && ((info.NanoPerToken > 0 && it.m.Tenant != items[0].m.Tenant) || (info.MaxInputs > 0 && i >= info.MaxInputs) || (info.MaxTokens > 0 && tokens > info.MaxTokens)) {
+		// What failed again and again goes alone: one of its batch may be to blame.
+		if i > 0 && (it.m.Attempt > 1 || items[0].m.Attempt > 1 || (info.NanoPerToken > 0 && it.m.Tenant != items[0].m.Tenant) || (info.MaxInputs > 0 && i >= info.MaxInputs) || (info.MaxTokens > 0 && tokens > info.MaxTokens)) {
 			return i
 		}
 	}
@@ -114,7 +131,7 @@ func fill(info provider.EmbedderInfo, items []item) int {
 // call makes a call and publishes what it brought. If the provider will not
 // have the inputs together, or one of them at all, halves are tried: each is an
 // attempt of its own, and in the end the one at fault is alone.
-func call(ctx context.Context, p provider.Embedder, items []item) {
+func call(ctx context.Context, p provider.Embedder, items []item, prefix string) {
 	inputs := make([]provider.Input, len(items))
 	for i, it := range items {
 		inputs[i] = provider.Input{
@@ -128,8 +145,8 @@ func call(ctx context.Context, p provider.Embedder, items []item) {
 		out, err = check.Vectors(info, len(inputs), out)
 	}
 	if f := fault.From(err); f != nil && len(items) > 1 && (f.Reason == openai.ReasonBatch || f.Reason == openai.ReasonInput || f.Reason == budget.ReasonOverLimit) {
-		call(ctx, p, items[:len(items)/2])
-		call(ctx, p, items[len(items)/2:])
+		call(ctx, p, items[:len(items)/2], prefix)
+		call(ctx, p, items[len(items)/2:], prefix)
 		return
 	}
 	if err != nil {
@@ -150,10 +167,15 @@ func call(ctx context.Context, p provider.Embedder, items []item) {
 		v := events.Vector{
 			Chunk: *it.chunk, Model: info.Model, Embedding: events.EncodeVector(out.Vectors[i]), Nano: costs[i], Reused: reused,
 		}
-		it.m.Publish(events.SubjectVector, events.TypeVector, it.chunk.ID, events.Encode(v))
+		if out.Fallback != nil && out.Fallback[i] {
+			v.Model, v.Degraded = out.Model, true
+			// Queued with the vector or not at all: it is embedded again one day.
+			it.m.Publish(events.SubjectUpgrade, events.TypeChunk, it.chunk.ID, it.m.Data)
+		}
+		it.m.Publish(events.SubjectVector, events.TypeVector, prefix+it.chunk.ID, events.Encode(v))
 		s := told[it.chunk.Document]
 		if s == nil || s.m.Revision != it.m.Revision {
-			s = &step{m: it.m, key: it.chunk.ID, e: events.Event{What: events.Embedded, Of: it.chunk.Of, Model: info.Model}}
+			s = &step{m: it.m, key: prefix + it.chunk.ID, e: events.Event{What: events.Embedded, Of: it.chunk.Of, Model: v.Model}}
 			told[it.chunk.Document] = s
 			order = append(order, s)
 		}
@@ -234,6 +256,9 @@ func answer(ctx context.Context, p provider.Embedder, count counter, req []byte)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if out.Fallback != nil {
+		return nil, fault.New(fault.Unavailable, "degraded", "%s is away, and another model's vector would find nothing", info.Service)
 	}
 	reply := events.EmbedReply{Model: info.Model, Vectors: make([][]byte, len(inputs))}
 	for i := range inputs {

@@ -320,7 +320,7 @@ func TestTheCacheAlone(t *testing.T) {
 		return in
 	}
 	p := &counting{}
-	c := embedder.Cached(p, kv, zerolog.Nop())
+	c := embedder.Cached(p, kv, embedder.CacheConfig{Log: zerolog.Nop()})
 	rapid.Check(t, func(rt *rapid.T) {
 		in := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}), 1, 12).Draw(rt, "in")
 		out, err := c.Embed(context.Background(), inputs(in...))

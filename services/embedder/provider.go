@@ -2,13 +2,17 @@ package embedder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/big"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"sluice/pkg/budget"
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
+	"sluice/pkg/provider/router"
 	"sluice/pkg/stage"
 	"sluice/pkg/token"
 	"sluice/services/embedder/lexical"
@@ -32,59 +36,100 @@ type OpenAI struct {
 	Timeout    time.Duration `name:"embedding-timeout" env:"SLUICE_EMBEDDING_TIMEOUT" default:"1m" help:"Time for a request."`
 }
 
-// New returns the provider that the configuration names, with the budget's
-// guard around it if it costs money: there is no other way to a paid one. stop
-// gives unspent money back.
-func New(ctx context.Context, env *stage.Env, cfg Config) (p provider.Embedder, stop func() error, err error) {
-	p, err = unguarded(cfg)
+// Stages returns the embedder and, for a service that may be away, the stage
+// that embeds again what a fallback had to. stop gives unspent money back.
+func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Stage, stop func() error, err error) {
+	var control atomic.Pointer[router.Control]
+	p, err := unguarded(cfg, func(info provider.RateInfo) {
+		if c := control.Load(); c != nil {
+			c.Limiter().Observe(info)
+		}
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	stop = func() error { return nil }
-	if c, ok := p.(*openai.Client); ok {
-		stop = c.Close
-	}
-	if p.Describe().NanoPerToken == 0 {
-		return p, stop, nil
-	}
-	gate, err := budget.NewGate(ctx, budget.Config{Conn: env.Conn, JS: env.JS, Log: env.Log, Wake: env.Wake, Call: 2 * cfg.OpenAI.Timeout})
-	if err != nil {
-		return nil, nil, err
-	}
-	closeClient := stop
-	return budget.Embedder(gate, Name, p), func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		err := gate.Close(ctx)
-		if cerr := closeClient(); err == nil {
-			err = cerr
+	var closers []func() error
+	stop = func() (err error) {
+		for _, f := range slices.Backward(closers) {
+			err = errors.Join(err, f())
 		}
 		return err
-	}, nil
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, stop())
+		}
+	}()
+	client, remote := p.(*openai.Client)
+	if !remote {
+		s, err := Stage(ctx, env, cfg, p)
+		return []stage.Stage{s}, stop, err
+	}
+	closers = append(closers, client.Close)
+	if p.Describe().NanoPerToken > 0 {
+		gate, err := budget.NewGate(ctx, budget.Config{Conn: env.Conn, JS: env.JS, Log: env.Log, Wake: env.Wake, Call: 2 * cfg.OpenAI.Timeout})
+		if err != nil {
+			return nil, nil, err
+		}
+		closers = append(closers, func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			return gate.Close(ctx)
+		})
+		p = budget.Embedder(gate, Name, p)
+	}
+	mode := router.Real
+	if cfg.Fallback == "local" {
+		mode = router.Hybrid
+	}
+	c, err := router.New(ctx, router.Config{
+		Conn: env.Conn, JS: env.JS, Log: env.Log.With().Str("stage", Name).Logger(), Metrics: env.Metrics.Registry,
+		Service: p.Describe().Service, Stage: Name, Mode: mode, Check: client.Check, Wake: env.Wake,
+		Changed: func(s string) { env.Health.Provider(Name, s) },
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	control.Store(c)
+	closers = append(closers, c.Close)
+	local, err := lexical.New()
+	if err != nil {
+		return nil, nil, err
+	}
+	main, err := Stage(ctx, env, cfg, router.Embedder(c, p, local))
+	if err != nil {
+		return nil, nil, err
+	}
+	again, err := upgrader(ctx, env, cfg, router.Embedder(c, p, nil))
+	if err != nil {
+		return nil, nil, err
+	}
+	return []stage.Stage{main, again}, stop, nil
 }
 
-// Describe says what New would return, without making it usable.
+// Describe says what the stage would embed with.
 func Describe(cfg Config) (provider.EmbedderInfo, error) {
-	p, err := unguarded(cfg)
+	p, err := unguarded(cfg, nil)
 	if err != nil {
 		return provider.EmbedderInfo{}, err
 	}
 	return p.Describe(), nil
 }
 
-func unguarded(cfg Config) (provider.Embedder, error) {
+func unguarded(cfg Config, observe func(provider.RateInfo)) (provider.Embedder, error) {
 	switch cfg.Provider {
 	case "local":
 		return lexical.New()
 	case "mock":
 		return mock.Embedder{}, nil
 	case "openai":
-		return cfg.OpenAI.client()
+		return cfg.OpenAI.client(observe, cfg.Fallback == "local")
 	}
 	return nil, fault.New(fault.Halt, "configuration", "no embedder is called %q", cfg.Provider).WithHint("use local, openai or mock")
 }
 
-func (c OpenAI) client() (*openai.Client, error) {
+// client makes the client; without a key only if something can take over.
+func (c OpenAI) client(observe func(provider.RateInfo), keyless bool) (*openai.Client, error) {
 	model, known := openai.Models[c.Model]
 	nano, priced := model.NanoPerToken, openai.Priced
 	switch {
@@ -98,13 +143,13 @@ func (c OpenAI) client() (*openai.Client, error) {
 		return nil, fault.New(fault.Halt, "configuration", "what %q costs is not known", c.Model).
 			WithHint("set --embedding-price to the dollars a million tokens cost; 0 for a server of your own")
 	}
-	if c.Key == "" && c.BaseURL == openai.DefaultBaseURL {
+	if c.Key == "" && c.BaseURL == openai.DefaultBaseURL && !keyless {
 		return nil, fault.New(fault.Halt, "configuration", "there is no key for %s", c.BaseURL).
-			WithHint("set OPENAI_API_KEY, or --embedding-base-url for a server of your own")
+			WithHint("set OPENAI_API_KEY, --embedding-base-url for a server of your own, or --embedder-fallback local to begin without")
 	}
 	return openai.New(openai.Config{
 		BaseURL: c.BaseURL, Key: c.Key, Org: c.Org, Project: c.Project, Model: c.Model, Dimensions: c.Dimensions, Width: c.Width,
-		MaxInputs: c.MaxInputs, MaxTokens: c.MaxTokens, MaxInputTokens: c.MaxInput, NanoPerToken: nano, Priced: priced, Timeout: c.Timeout,
+		MaxInputs: c.MaxInputs, MaxTokens: c.MaxTokens, MaxInputTokens: c.MaxInput, NanoPerToken: nano, Priced: priced, Timeout: c.Timeout, Observe: observe,
 	})
 }
 

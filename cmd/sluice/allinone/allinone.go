@@ -168,22 +168,18 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 		return err
 	}
 	closers.add(closeCosts)
-	embeds, closeEmbedder, err := embedder.New(working, n.Env, cfg.Stages.Embedder)
+	embed, closeEmbedder, err := embedder.Stages(working, n.Env, cfg.Stages.Embedder)
 	if err != nil {
 		cancel()
 		return err
 	}
 	closers.add(closeEmbedder) // needs costd to give money back
 	closers.add(stop)
-	embed, err := embedder.Stage(working, n.Env, cfg.Stages.Embedder, embeds)
-	if err != nil {
-		return err
-	}
 	chunk, err := chunker.Stage(cfg.Stages.Chunker, cfg.Stages.Routing)
 	if err != nil {
 		return err
 	}
-	behind = append(append(behind, costs...), embed, chunk)
+	behind = append(append(append(behind, costs...), embed...), chunk)
 	begin(behind...)
 	if err := n.ready(ctx, behind); err != nil {
 		return err

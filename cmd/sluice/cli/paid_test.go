@@ -17,6 +17,11 @@ import (
 // paid runs a pipeline that buys its embeddings from a fake.
 func paid(t *testing.T, dollars string, requests string) (*fake.Server, *allinone.Node) {
 	t.Helper()
+	return paidWith(t, dollars, requests, nil)
+}
+
+func paidWith(t *testing.T, dollars string, requests string, change func(*allinone.Config)) (*fake.Server, *allinone.Node) {
+	t.Helper()
 	s, err := fake.New(fake.Config{Keys: []string{"sk-test"}})
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +39,9 @@ func paid(t *testing.T, dollars string, requests string) (*fake.Server, *allinon
 		c.Stages.Embedder.Provider = "openai"
 		c.Stages.Embedder.OpenAI.BaseURL, c.Stages.Embedder.OpenAI.Key = url+"/v1", "sk-test"
 		c.Stages.Costd.Day, c.Stages.Costd.HourRequests = dollars, requests
+		if change != nil {
+			change(c)
+		}
 	})
 	return s, node
 }
@@ -89,7 +97,12 @@ func TestPaidEmbeddings(t *testing.T) {
 	})
 	var booked int64
 	calls := 0
+	var saved int64
 	for _, u := range usage(t, node) {
+		if u.Outcome == events.OutcomeReused {
+			saved += u.Saved
+			continue
+		}
 		booked += u.Nano
 		calls++
 		var shares int64
@@ -99,6 +112,9 @@ func TestPaidEmbeddings(t *testing.T) {
 		if u.Outcome != events.OutcomeCharged || u.Service != "openai" || u.Model != "text-embedding-3-small-1536" || (len(u.Shares) > 0 && shares != u.Nano) {
 			t.Errorf("usage %+v", u)
 		}
+	}
+	if saved == 0 {
+		t.Error("nothing was recorded as saved")
 	}
 	if booked != meter.Nano || calls != meter.Calls {
 		t.Errorf("usage events: %d n$ in %d calls, the meter %+v", booked, calls, meter.Charge)
@@ -195,4 +211,136 @@ func TestFreezeAndResume(t *testing.T) {
 	sluice(t, "budget", "set", "global").want(t, 2)
 	sluice(t, "budget", "set", "global", "--day", "-1").want(t, 2)
 	sluice(t, "budget", "set", "tenant.acme", "--day", "0.5", "--json").want(t, 0).has(t, `"day_nano":500000000`)
+}
+
+// stored returns the index's chunks by model, and fails if one of the main model
+// is not one that the service made.
+func spaces(t *testing.T, node *allinone.Node) map[string]int {
+	t.Helper()
+	models := map[string]int{}
+	for _, h := range hits(t, node) {
+		models[h.Model]++
+	}
+	return models
+}
+
+func hits(t *testing.T, node *allinone.Node) []events.Hit {
+	t.Helper()
+	m, err := node.Conn.Request(events.SubjectSearch, events.Encode(events.SearchRequest{Query: "ferry", K: 1000, Mode: "keyword"}), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reply events.SearchReply
+	if err := json.Unmarshal(m.Data, &reply); err != nil {
+		t.Fatal(err)
+	}
+	return reply.Hits
+}
+
+func ferries(n int) map[string]string {
+	files := map[string]string{}
+	for i := range n {
+		files[fmt.Sprintf("d/%03d.md", i)] = fmt.Sprintf("# Ferry %d\n\nThe ferry number %d crosses at %d o'clock, with room for %d carts.\n", i, i, i%24, i+3)
+	}
+	return files
+}
+
+func deadLetters(t *testing.T, node *allinone.Node) uint64 {
+	t.Helper()
+	s, err := node.Env.JS.Stream(context.Background(), events.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+// The service is away: in hybrid mode documents flow on, degraded, and become
+// whole by themselves when it is back.
+func TestAnOutageInHybridMode(t *testing.T) {
+	server, node := paidWith(t, "5.00", "none", func(c *allinone.Config) {
+		c.Stages.Embedder.Fallback = "local"
+	})
+	const main, other = "text-embedding-3-small-1536", "lex-v1-1536"
+	server.Script(fake.Rule{Status: 503})
+	in(t, ferries(60))
+	r := sluice(t, "ingest", "d").want(t, 0)
+	r.has(t, "degraded")
+	if m := server.Meter(); m.Nano != 0 {
+		t.Errorf("%d n$ for an outage", m.Nano)
+	}
+	if got := spaces(t, node); got[other] != 60 || got[main] != 0 {
+		t.Fatalf("models %v, want 60 of %s", got, other)
+	}
+	eventually(t, "the state is shown", func() bool {
+		for _, s := range node.Env.Health.Stages() {
+			if s.Stage == "embedder" {
+				return strings.Contains(s.Provider, "breaker open") || strings.Contains(s.Provider, "half-open")
+			}
+		}
+		return false
+	})
+	server.Clear()
+	eventually(t, "all are whole", func() bool {
+		got := spaces(t, node)
+		return got[main] == 60 && got[other] == 0
+	})
+	eventually(t, "and say so", func() bool {
+		return strings.Count(sluice(t, "ls", "--json").want(t, 0).out, `"state":"complete"`) == 60
+	})
+	if m := server.Meter(); m.Inputs != 60 {
+		t.Errorf("%d inputs bought for 60 chunks", m.Inputs)
+	}
+	if n := deadLetters(t, node); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+}
+
+// The service is away and nothing may take its place: the work is held, however
+// long, and no retry is burned.
+func TestAnOutageHolds(t *testing.T) {
+	server, node := paidWith(t, "5.00", "none", nil)
+	server.Script(fake.Rule{Status: 503})
+	in(t, ferries(30))
+	done := make(chan result, 1)
+	go func() { done <- sluice(t, "ingest", "d") }()
+	eventually(t, "the work is held", func() bool {
+		for _, s := range node.Env.Health.Stages() {
+			if s.Stage == "embedder" && strings.Contains(s.Held, "openai is away") {
+				return true
+			}
+		}
+		return false
+	})
+	server.Clear()
+	select {
+	case r := <-done:
+		r.want(t, 0)
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing goes on after the outage")
+	}
+	if n := deadLetters(t, node); n != 0 || server.Meter().Inputs != 30 {
+		t.Errorf("%d dead letters, %d inputs bought for 30 chunks", n, server.Meter().Inputs)
+	}
+}
+
+// A revoked key is our configuration's fault: loud, unready, nothing lost.
+func TestARevokedKey(t *testing.T) {
+	server, node := paidWith(t, "5.00", "none", nil)
+	server.SetKey("sk-test", false)
+	in(t, ferries(30))
+	done := make(chan result, 1)
+	go func() { done <- sluice(t, "ingest", "d") }()
+	eventually(t, "the stage is halted", func() bool { return !node.Env.Health.Ready() })
+	asked := server.Meter().Attempts
+	server.SetKey("sk-test", true)
+	select {
+	case r := <-done:
+		r.want(t, 0)
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing goes on with the mended key")
+	}
+	if n := deadLetters(t, node); n != 0 || asked > 20 {
+		t.Errorf("%d dead letters, %d calls with the bad key", n, asked)
+	}
+	eventually(t, "ready again", func() bool { return node.Env.Health.Ready() })
 }

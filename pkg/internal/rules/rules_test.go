@@ -170,7 +170,7 @@ func TestPaidClientsAreMadeBehindTheGuard(t *testing.T) {
 		}
 		seen++
 		if !allowed[f.path] {
-			t.Errorf("%s makes a paid client; only embedder.New may, behind budget.Embedder", f.path)
+			t.Errorf("%s makes a paid client; only embedder.Stages may, behind budget.Embedder", f.path)
 		}
 		if !strings.Contains(string(text), "budget.Embedder(gate, Name, p)") {
 			t.Errorf("%s makes a paid client without the guard", f.path)

@@ -39,10 +39,12 @@ func Vectors(info provider.EmbedderInfo, inputs int, out provider.Embeddings) (p
 		return out, badResponse(info, "%d errors for %d inputs", len(out.Errs), inputs)
 	case out.Reused != nil && len(out.Reused) != inputs:
 		return out, badResponse(info, "%d reuse marks for %d inputs", len(out.Reused), inputs)
+	case out.Fallback != nil && len(out.Fallback) != inputs:
+		return out, badResponse(info, "%d fallback marks for %d inputs", len(out.Fallback), inputs)
 	case out.Tokens < 0 || out.Nano < 0:
 		return out, badResponse(info, "%d tokens for %d nano-dollars", out.Tokens, out.Nano)
 	}
-	if got, same := commonSize(out.Vectors); same && got != info.Dimensions {
+	if got, same := commonSize(out.Vectors); same && out.Fallback == nil && got != info.Dimensions {
 		return out, fault.New(fault.Halt, "wrong-dimensions", "%s: model %s gives %d dimensions, configured are %d",
 			info.Service, info.Model, got, info.Dimensions).
 			WithHint("set the dimensions to %d or choose the model that is meant; the index keeps them apart by model name", got)
@@ -56,7 +58,11 @@ func Vectors(info provider.EmbedderInfo, inputs int, out provider.Embeddings) (p
 			err = out.Errs[i]
 		}
 		if err == nil {
-			err = vector(info, v)
+			of := info
+			if out.Fallback != nil && out.Fallback[i] { // of another model and width
+				of.Model, of.Dimensions = out.Model, max(1, len(v))
+			}
+			err = vector(of, v)
 		}
 		if err == nil {
 			continue

@@ -12,11 +12,6 @@ import (
 func main() {
 	os.Exit(stage.Main("embedder", "Gives every chunk a vector.",
 		func(ctx context.Context, env *stage.Env, cfg *embedder.Config) ([]stage.Stage, func() error, error) {
-			p, stop, err := embedder.New(ctx, env, *cfg)
-			if err != nil {
-				return nil, nil, err
-			}
-			s, err := embedder.Stage(ctx, env, *cfg, p)
-			return []stage.Stage{s}, stop, err
+			return embedder.Stages(ctx, env, *cfg)
 		}))
 }

@@ -1,0 +1,79 @@
+package embedder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
+
+	"sluice/pkg/events"
+	"sluice/pkg/provider"
+	"sluice/pkg/stage"
+)
+
+// Upgrader is the name of the stage that embeds again what a fallback did.
+const Upgrader = "upgrader"
+
+// upgrader returns the stage. p has no fallback, so the work is held until the
+// service is back and the budget allows; then it goes at a bounded rate, that
+// fresh documents come first.
+func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, error) {
+	documents, err := env.JS.KeyValue(ctx, events.BucketDocuments)
+	if err != nil {
+		return stage.Stage{}, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
+	}
+	count, err := cfg.counter(p.Describe())
+	if err != nil {
+		return stage.Stage{}, err
+	}
+	if p, err = cfg.cached(ctx, env, p); err != nil {
+		return stage.Stage{}, err
+	}
+	const items = 64
+	limit := rate.NewLimiter(rate.Limit(max(cfg.Upgrade, 0.001)), items)
+	return stage.Stage{
+		Name: Upgrader, In: stage.Route{Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade},
+		Workers: 1, Batch: stage.Batch{Items: items, Wait: cfg.Wait},
+		HandleBatch: func(ctx context.Context, batch []*stage.Message) {
+			wanted := batch[:0:0]
+			for _, m := range batch {
+				if degraded(ctx, documents, m) {
+					wanted = append(wanted, m)
+				}
+			}
+			if len(wanted) == 0 || limit.WaitN(ctx, len(wanted)) != nil {
+				for _, m := range wanted {
+					m.Fail(ctx.Err())
+				}
+				return
+			}
+			embed(ctx, p, count, wanted, "upgrade:")
+		},
+	}, nil
+}
+
+// degraded tells whether a chunk's revision may still profit from a better
+// vector. What has been replaced or deleted is not paid for again.
+func degraded(ctx context.Context, documents jetstream.KeyValue, m *stage.Message) bool {
+	e, err := documents.Get(ctx, m.Document)
+	if err != nil {
+		if !errors.Is(err, jetstream.ErrKeyNotFound) {
+			m.Log().Debug().Err(err).Msg("looking the document up; it is upgraded all the same")
+		}
+		return true
+	}
+	var d events.Document
+	if json.Unmarshal(e.Value(), &d) != nil {
+		return true
+	}
+	switch {
+	case d.Gone >= m.Revision:
+		return false
+	case d.Live == nil || d.Live.Revision < m.Revision:
+		return true // not visible yet
+	}
+	return d.Live.Revision == m.Revision && d.Live.Degraded
+}
