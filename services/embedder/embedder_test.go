@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -348,5 +350,96 @@ func TestTheCacheAlone(t *testing.T) {
 	p.odd = nil
 	if out, err := c.Embed(context.Background(), inputs("a")); err != nil || out.Vectors[0] == nil {
 		t.Errorf("without its bucket: %v", err)
+	}
+}
+
+// Replicas that hold the same texts at the same moment pay once.
+func TestTheSameTextIsBoughtOnceByAll(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	kv, err := env.JS.KeyValue(t.Context(), events.BucketCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &counting{price: 20, odd: func([]string, *provider.Embeddings) error {
+		time.Sleep(20 * time.Millisecond) // a call takes a while
+		return nil
+	}}
+	var mu sync.Mutex
+	var saved int64
+	record := func(u *events.Usage) {
+		mu.Lock()
+		defer mu.Unlock()
+		saved += u.Saved
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		c := embedder.Cached(p, kv, embedder.CacheConfig{Log: zerolog.Nop(), Record: record})
+		wg.Go(func() {
+			in := make([]provider.Input, 40)
+			for i, j := range rand.Perm(len(in)) {
+				in[i] = provider.Input{Text: fmt.Sprint("text ", j), Tokens: 2, Owner: provider.Owner{Document: events.DocumentID("t", fmt.Sprint(j))}}
+			}
+			out, err := c.Embed(t.Context(), in)
+			if err != nil || out.Errs != nil {
+				t.Errorf("%v %v", err, out.Errs)
+				return
+			}
+			for i := range in {
+				if string(events.EncodeVector(out.Vectors[i])) != string(events.EncodeVector(mock.Vector(in[i].Text))) {
+					t.Errorf("%q has the wrong vector", in[i].Text)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if _, n := p.asked(); n != 40 {
+		t.Errorf("%d texts bought, want 40", n)
+	}
+	if saved != 7*40*2*20 {
+		t.Errorf("%d n$ saved, want %d", saved, 7*40*2*20)
+	}
+}
+
+// A claim of a call that failed is free at once, and one of a process that died
+// after a while.
+func TestClaimsEnd(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	kv, err := env.JS.KeyValue(t.Context(), events.BucketCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fails := true
+	p := &counting{price: 20, odd: func([]string, *provider.Embeddings) error {
+		if fails {
+			return errors.New("boom")
+		}
+		return nil
+	}}
+	c := embedder.Cached(p, kv, embedder.CacheConfig{Log: zerolog.Nop(), Call: time.Second, Patience: 50 * time.Millisecond})
+	in := []provider.Input{{Text: "a", Tokens: 1}}
+	if _, err := c.Embed(t.Context(), in); err == nil {
+		t.Fatal("no error")
+	}
+	fails = false
+	if out, err := c.Embed(t.Context(), in); err != nil || out.Errs != nil || out.Vectors[0] == nil {
+		t.Fatalf("after a failed call: %v %v", err, out.Errs)
+	}
+	dead := "embedding." + events.Fingerprint(mock.Model) + "." + events.TextHash("b")
+	if _, err := kv.Create(t.Context(), dead, nil, jetstream.KeyTTL(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	in[0].Text = "b"
+	out, err := c.Embed(t.Context(), in)
+	if f := fault.From(out.Errs[0]); err != nil || f == nil || !f.Hold || f.Reason != "bought-elsewhere" {
+		t.Fatalf("another's claim: %v %v", err, out.Errs)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		out, err := c.Embed(t.Context(), in)
+		if err == nil && out.Errs == nil && out.Vectors[0] != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the claim of the dead does not end")
+		}
 	}
 }

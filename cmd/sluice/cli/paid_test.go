@@ -262,6 +262,8 @@ func TestAnOutageInHybridMode(t *testing.T) {
 	})
 	const main, other = "text-embedding-3-small-1536", "lex-v1-1536"
 	server.Script(fake.Rule{Status: 503})
+	sluice(t, "mode", "embedder", "nonsense").want(t, 2)
+	sluice(t, "mode").want(t, 0).has(t, "embedder: default")
 	in(t, ferries(60))
 	r := sluice(t, "ingest", "d").want(t, 0)
 	r.has(t, "degraded")
@@ -279,7 +281,9 @@ func TestAnOutageInHybridMode(t *testing.T) {
 		}
 		return false
 	})
+	sluice(t, "mode", "embedder", "local").want(t, 0).has(t, "embedder: local")
 	server.Clear()
+	sluice(t, "mode", "embedder", "default", "--json").want(t, 0).has(t, `"mode":"default"`)
 	eventually(t, "all are whole", func() bool {
 		got := spaces(t, node)
 		return got[main] == 60 && got[other] == 0
@@ -343,4 +347,45 @@ func TestARevokedKey(t *testing.T) {
 		t.Errorf("%d dead letters, %d calls with the bad key", n, asked)
 	}
 	eventually(t, "ready again", func() bool { return node.Env.Health.Ready() })
+}
+
+// A service at its worst: every call that fails is made up for, nothing is lost,
+// and hardly a call is wasted.
+func TestAStormOfFailures(t *testing.T) {
+	const documents = 1000
+	server, node := paidWith(t, "5.00", "none", func(c *allinone.Config) { c.Stages.Embedder.Batch = 8 })
+	server.Script(
+		fake.Rule{Every: 40, Status: 429, Code: "rate_limit_exceeded", Header: map[string]string{"Retry-After-Ms": "200"}},
+		fake.Rule{Every: 41, Status: 429, Code: "rate_limit_exceeded"},
+		fake.Rule{Every: 60, Status: 500}, fake.Rule{Every: 61, Status: 502, Body: "<html>Bad Gateway</html>"}, fake.Rule{Every: 62, Status: 503},
+		fake.Rule{Every: 50, Fault: fake.Refuse},
+		fake.Rule{Every: 100, Fault: fake.Lose},
+		fake.Rule{Every: 51, Delay: fake.Duration(300 * time.Millisecond)},
+	)
+	in(t, ferries(documents))
+	sluice(t, "ingest", "d").want(t, 0)
+	m := server.Meter()
+	least := (documents + 7) / 8
+	if n := deadLetters(t, node); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	// What was bought beyond the documents was lost on the way here.
+	good, unknown := 0, int64(0)
+	var booked int64
+	for _, u := range usage(t, node) {
+		booked += u.Nano
+		switch u.Outcome {
+		case events.OutcomeCharged:
+			good++
+		case events.OutcomeUnknown:
+			unknown += u.Nano
+		}
+	}
+	t.Logf("%d calls, %d good ones, at least %d; meter %d n$, booked %d n$ of which %d n$ unknown", m.Attempts, good, least, m.Nano, booked, unknown)
+	if float64(m.Attempts) > 1.15*float64(good) {
+		t.Errorf("%d calls for %d that succeeded", m.Attempts, good)
+	}
+	if booked < m.Nano || booked-unknown > m.Nano {
+		t.Errorf("booked %d n$ of which %d n$ unknown, the meter says %d n$", booked, unknown, m.Nano)
+	}
 }

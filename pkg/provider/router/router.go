@@ -219,6 +219,9 @@ func (c *Control) tell() {
 // attempt; Unavailable with Hold set if the service is away for everyone.
 func (c *Control) Do(ctx context.Context, tokens int, call func(ctx context.Context) error) error {
 	for attempt := 1; ; attempt++ {
+		if err := c.away(); err != nil {
+			return err
+		}
 		err := c.once(ctx, tokens, call)
 		f := fault.From(err)
 		again := err != nil && !f.Hold && (f.Class == fault.Unavailable && attempt < c.cfg.Attempts || f.Class == fault.RateLimited && attempt < 2*c.cfg.Attempts)
@@ -255,9 +258,6 @@ func (c *Control) away() error {
 }
 
 func (c *Control) once(ctx context.Context, tokens int, call func(ctx context.Context) error) error {
-	if err := c.away(); err != nil {
-		return err
-	}
 	if err := c.limiter.Wait(ctx, tokens); err != nil {
 		return err
 	}
@@ -369,19 +369,27 @@ func (c *Control) tend() {
 	c.tell()
 	timer := time.NewTimer(c.cfg.Every)
 	defer timer.Stop()
+	sick := false
 	for {
+		checked := false
 		select {
 		case <-c.ctx.Done():
 			return
 		case <-c.probe:
 		case <-timer.C:
 			c.check()
+			checked = true
 		}
 		c.tell()
+		was := sick
 		c.mu.Lock()
-		sick := c.halted != nil
+		sick = c.halted != nil
 		c.mu.Unlock()
-		if sick || c.breaker.State() != gobreaker.StateClosed {
+		sick = sick || c.breaker.State() != gobreaker.StateClosed
+		if !checked && sick == was {
+			continue // the timer runs
+		}
+		if sick {
 			timer.Reset(max(c.cfg.Open/2, 10*time.Millisecond))
 		} else {
 			timer.Reset(c.cfg.Every)

@@ -1,0 +1,235 @@
+package router_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/natstest"
+	"sluice/pkg/provider"
+	"sluice/pkg/provider/router"
+	"sluice/pkg/stage"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func env(t *testing.T) *stage.Env {
+	t.Helper()
+	return natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func limiter(t *testing.T, e *stage.Env) *router.Limiter {
+	t.Helper()
+	l, err := router.NewLimiter(e.Conn, "openai", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// took returns how long n calls have to wait.
+func took(t *testing.T, l *router.Limiter, n, tokens int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for range n {
+		if err := l.Wait(t.Context(), tokens); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return time.Since(began)
+}
+
+func TestAnAccountIsShared(t *testing.T) {
+	e := env(t)
+	a := limiter(t, e)
+	if d := took(t, a, 1000, 300_000); d > time.Second {
+		t.Errorf("without a limit 1,000 calls wait %v", d)
+	}
+	a.Observe(provider.RateInfo{Status: 200, Requests: provider.Quota{Known: true, Limit: 6000, Remaining: 5000}})
+	took(t, a, 95, 1) // what may go at once
+	if d := took(t, a, 20, 1); d < 150*time.Millisecond {
+		t.Errorf("20 calls at 95 a second took %v", d)
+	}
+	b := limiter(t, e) // learns the limit, and both have half of it
+	eventually(t, "the second has its share", func() bool {
+		took(t, b, 47, 1)
+		return took(t, b, 10, 1) > 150*time.Millisecond
+	})
+	eventually(t, "the first has less", func() bool { return took(t, a, 10, 1) > 150*time.Millisecond })
+}
+
+func TestARefusalStopsAll(t *testing.T) {
+	e := env(t)
+	a, b := limiter(t, e), limiter(t, e)
+	eventually(t, "they know each other", func() bool {
+		a.Observe(provider.RateInfo{Status: 429, RetryAfter: 300 * time.Millisecond})
+		return took(t, b, 1, 1) > 100*time.Millisecond
+	})
+	a.Observe(provider.RateInfo{Status: 429, RetryAfter: 300 * time.Millisecond})
+	if d := took(t, a, 1, 1); d < 200*time.Millisecond {
+		t.Errorf("went on after %v, was told to wait 300ms", d)
+	}
+	// A limit that was learnt from refusals is unlearnt.
+	eventually(t, "as fast as before", func() bool {
+		for range 50 {
+			b.Observe(provider.RateInfo{Status: 200})
+		}
+		return took(t, b, 10, 1) < 5*time.Millisecond
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a.Observe(provider.RateInfo{Status: 429, RetryAfter: time.Minute})
+	if err := a.Wait(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting is not ended: %v", err)
+	}
+}
+
+func TestTheBreaker(t *testing.T) {
+	e := env(t)
+	var down atomic.Bool
+	var wakes, calls atomic.Int32
+	c, err := router.New(t.Context(), router.Config{
+		Conn: e.Conn, JS: e.JS, Log: zerolog.Nop(), Service: "openai", Stage: "embedder", Delay: time.Millisecond, Open: 100 * time.Millisecond,
+		Wake: func() { wakes.Add(1) },
+		Check: func(context.Context) error {
+			if down.Load() {
+				return errors.New("down")
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var with error
+	call := func() error {
+		return c.Do(t.Context(), 1, func(context.Context) error { calls.Add(1); return with })
+	}
+	// A failure that ends at once costs nobody anything.
+	n := 0
+	if err := c.Do(t.Context(), 1, func(context.Context) error {
+		if n++; n < 3 {
+			return fault.New(fault.Unavailable, "500", "broken")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// What is the message's own fault neither repeats nor opens anything.
+	with = fault.New(fault.Execution, "bad", "bad input")
+	calls.Store(0)
+	for range 20 {
+		if err := call(); fault.Of(err) != fault.Execution {
+			t.Fatal(err)
+		}
+	}
+	if calls.Load() != 20 || !c.Serves() {
+		t.Errorf("%d calls, serves %v", calls.Load(), c.Serves())
+	}
+	// An outage opens it; then nothing is asked, and nothing is blamed.
+	down.Store(true)
+	with = fault.New(fault.Unavailable, "503", "the service is down")
+	eventually(t, "open", func() bool { return call() != nil && !c.Serves() })
+	calls.Store(0)
+	err = call()
+	if f := fault.From(err); !f.Hold || f.Class != fault.Unavailable || !strings.Contains(f.Message, "the service is down") || f.RetryAfter == 0 {
+		t.Errorf("open: %+v", f)
+	}
+	if calls.Load() != 0 {
+		t.Errorf("%d calls while open", calls.Load())
+	}
+	with = nil
+	wakes.Store(0)
+	down.Store(false)
+	eventually(t, "held work is woken", func() bool { return wakes.Load() > 0 })
+	eventually(t, "closed", func() bool { return call() == nil })
+	// A bad key halts at once, and a check finds it mended.
+	down.Store(true)
+	with = fault.New(fault.Halt, "invalid-key", "the key is revoked")
+	if err := call(); fault.Of(err) != fault.Halt {
+		t.Fatal(err)
+	}
+	calls.Store(0)
+	if err := call(); fault.Of(err) != fault.Halt || calls.Load() != 0 {
+		t.Errorf("%v after %d calls", err, calls.Load())
+	}
+	with = nil
+	down.Store(false)
+	eventually(t, "the mended key is found", func() bool { return call() == nil })
+}
+
+func TestModesAreLive(t *testing.T) {
+	e := env(t)
+	told := make(chan string, 100)
+	c, err := router.New(t.Context(), router.Config{
+		Conn: e.Conn, JS: e.JS, Log: zerolog.Nop(), Service: "openai", Stage: "embedder", Changed: func(s string) { told <- s },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	kv, err := e.JS.KeyValue(t.Context(), events.BucketPipeline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(mode string, want router.Mode) {
+		t.Helper()
+		if _, err := kv.PutString(t.Context(), router.ModeKey("embedder"), mode); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the mode "+mode, func() bool { return c.Mode() == want })
+	}
+	set("hybrid", router.Hybrid)
+	set("local", router.Local)
+	if err := c.Do(t.Context(), 1, func(context.Context) error { t.Error("called"); return nil }); !fault.From(err).Hold {
+		t.Errorf("local without a fallback: %v", err)
+	}
+	if _, err := kv.PutString(t.Context(), router.ModeKey("embedder"), "nonsense"); err != nil {
+		t.Fatal(err)
+	}
+	set("real", router.Real)
+	if err := kv.Delete(t.Context(), router.ModeKey("embedder")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the mode of the configuration", func() bool { return c.Mode() == router.Real })
+	eventually(t, "it is told", func() bool {
+		select {
+		case s := <-told:
+			return strings.Contains(s, "openai: mode local")
+		default:
+			return false
+		}
+	})
+}
