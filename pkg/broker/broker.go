@@ -136,6 +136,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
 	for _, cfg := range []jetstream.ObjectStoreConfig{
 		{Bucket: events.StoreInbox, TTL: 30 * day},
 		{Bucket: events.StoreBlobs, TTL: 30 * day},
+		{Bucket: events.StoreParses, TTL: 30 * day, MaxBytes: t.MaxBytes, Compression: true},
 	} {
 		cfg.Replicas = t.Replicas
 		if _, err := js.ObjectStore(ctx, cfg.Bucket); err == nil {

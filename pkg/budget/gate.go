@@ -48,6 +48,8 @@ type Gate struct {
 	serial uint64
 	wakes  uint64 // counts the wake-ups
 	closed bool
+	drain  context.Context // ends when Close begins
+	close  context.CancelFunc
 }
 
 // leaseKey names a lease. Retired is 0 for the one that admits, and a number for
@@ -126,6 +128,7 @@ func NewGate(ctx context.Context, cfg Config) (*Gate, error) {
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketBudget, err)
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.drain, g.close = context.WithCancel(g.ctx)
 	if g.watcher, err = kv.Watch(g.ctx, "state.>"); err != nil {
 		g.cancel()
 		return nil, fmt.Errorf("watch the budget: %w", err)
@@ -431,6 +434,31 @@ func (t *Ticket) Settle(nano int64) {
 	}
 }
 
+// cancel settles a call that was never made.
+func (t *Ticket) cancel() {
+	g, l := t.gate, t.lease
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.done {
+		return
+	}
+	t.done = true
+	l.held, l.balance = l.held.Minus(t.Estimate), l.balance.Plus(t.Estimate)
+}
+
+// later runs f in the background, with a context that ends when Close begins. f
+// has to return soon after.
+func (g *Gate) later(f func(ctx context.Context)) {
+	g.mu.Lock()
+	if !g.closed {
+		g.running.Go(func() { f(g.drain) })
+		g.mu.Unlock()
+		return
+	}
+	g.mu.Unlock()
+	f(g.drain)
+}
+
 // SettleUnknown books the whole estimate: nobody knows what the call did cost.
 func (t *Ticket) SettleUnknown() { t.Settle(t.Estimate.Nano) }
 
@@ -610,6 +638,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
+	g.close()
 	var err error
 	for err == nil {
 		g.mu.Lock()

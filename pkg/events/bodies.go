@@ -65,6 +65,7 @@ type About struct {
 	Facts       Facts             `json:"facts"`
 	Meta        map[string]string `json:"meta,omitempty"`
 	Warnings    []string          `json:"warnings,omitempty"`
+	Nano        int64             `json:"nano,omitempty"` // nano-dollars the parse cost
 }
 
 // Parsed is a document as Markdown. Subject docs.parsed.

@@ -43,6 +43,7 @@ const (
 	BucketPipeline  = "pipeline"  // stage -> its fingerprint
 	BucketBudget    = "budget"    // limits, ledgers, leases; written by costd alone
 	StoreInbox      = "inbox"     // objects put here are submitted
+	StoreParses     = "parses"    // what parses that were paid for have brought
 	StoreBlobs      = "blobs"     // bodies too large for a message
 )
 

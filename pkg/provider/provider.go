@@ -78,7 +78,8 @@ type Parse struct {
 	Facts    events.Facts
 	Warnings []string // what could not be read
 	Nano     int64    // cost in nano-dollars
-	Version  string   // set where a fallback made it: its own version
+	Billed   bool     // Nano is what the service has billed, not what its price list says
+	Reused   bool     // came from a cache, cost nothing
 }
 
 // Parser turns a document into Markdown. One call is one attempt. Refusals are

@@ -169,7 +169,7 @@ func complete(m *stage.Message, r *index.Revision) {
 	if r.Degraded > 0 {
 		e.What = events.Downgraded
 	}
-	e.Nano, e.Reused, e.Submitted = r.Nano, r.Reused, &r.About.Submitted
+	e.Nano, e.Reused, e.Submitted = r.Nano+r.About.Nano, r.Reused, &r.About.Submitted
 	e.Seconds = time.Since(r.About.Submitted).Seconds()
 	m.Emit(e, fmt.Sprint(r.Degraded)) // an upgrade is told apart from what it mends
 }

@@ -22,6 +22,7 @@ import (
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
 	"sluice/pkg/stage"
+	"sluice/services/parser/llamaparse"
 )
 
 // Name is the stage's name everywhere.
@@ -29,15 +30,23 @@ const Name = "parser"
 
 // Config configures the stage. The tags are read by kong.
 type Config struct {
+	Provider     string        `name:"parser" env:"SLUICE_PARSER" default:"local" enum:"local,llamaparse" help:"Who parses: local is this process, for nothing; llamaparse is LlamaCloud, for PDF, Office and images (${enum})."`
 	Workers      int           `name:"parser-workers" env:"SLUICE_PARSER_WORKERS" default:"4" help:"Documents parsed at once."`
 	FetchTimeout time.Duration `name:"fetch-timeout" env:"SLUICE_FETCH_TIMEOUT" default:"60s" help:"Longest download of a referenced document."`
 	FetchLimit   int64         `name:"fetch-limit" env:"SLUICE_FETCH_LIMIT" default:"104857600" help:"Largest referenced document in bytes."`
 	FetchPrivate bool          `name:"fetch-private" env:"SLUICE_FETCH_PRIVATE" help:"Allow references to loopback and private addresses."`
+	Llama        LlamaParse    `embed:""`
 }
 
 // DefaultConfig returns the defaults of the tags.
 func DefaultConfig() Config {
-	return Config{Workers: 4, FetchTimeout: time.Minute, FetchLimit: 100 << 20}
+	return Config{
+		Provider: "local", Workers: 4, FetchTimeout: time.Minute, FetchLimit: 100 << 20,
+		Llama: LlamaParse{
+			BaseURL: llamaparse.RegionNA, Tier: "cost_effective", Version: "2026-09-07", MaxPages: 200, Failed: 0.05, Price: "1.25",
+			Job: 2 * time.Hour, Poll: time.Second, Listen: "127.0.0.1:8099",
+		},
+	}
 }
 
 type parser struct {
@@ -241,6 +250,7 @@ func (s *parser) reference(ctx context.Context, m *stage.Message) error {
 
 // parse is the stage's work, once the bytes are there.
 func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Source, meta map[string]string) error {
+	src.Owner = provider.Owner{Tenant: m.Tenant, Document: m.Document, CorrelationID: m.CorrelationID}
 	hash, fingerprint := events.ContentHash(src.Data), s.pipeline.fingerprint(s.version)
 	submitted := m.Time.UTC()
 	m.EmitNow(events.Event{
@@ -263,7 +273,7 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Sourc
 	about := events.About{
 		Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name, ContentHash: hash,
 		Fingerprint: fingerprint, Bytes: int64(len(src.Data)), Submitted: submitted, Facts: out.Facts, Meta: meta,
-		Warnings: out.Warnings,
+		Warnings: out.Warnings, Nano: out.Nano,
 	}
 	m.Publish(events.SubjectParsed, events.TypeParsed, "", events.Encode(events.Parsed{
 		V: events.Version, About: about, Markdown: out.Markdown, Pages: out.Pages,

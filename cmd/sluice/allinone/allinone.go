@@ -133,12 +133,6 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 	if cfg.Stages.Indexer.Path == "" {
 		cfg.Stages.Indexer.Path = filepath.Join(cfg.Data, "index.db")
 	}
-	parse, err := local.New(cfg.Stages.Local)
-	if err != nil {
-		return err
-	}
-	closers.add(parse.Close)
-
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
 	var groups sync.WaitGroup
@@ -184,10 +178,12 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 	if err := n.ready(ctx, behind); err != nil {
 		return err
 	}
-	front, err := parser.Stages(working, n.Env, cfg.Stages.Parser, parse)
+	front, closeParser, err := parser.StagesOf(working, n.Env, cfg.Stages.Parser, cfg.Stages.Local)
 	if err != nil {
 		return err
 	}
+	closers.add(closeParser)
+	closers.add(stop) // nothing parses any more when the parser is closed
 	begin(front...)
 	if err := n.ready(ctx, front); err != nil {
 		return err

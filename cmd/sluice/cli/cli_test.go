@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -205,7 +206,7 @@ func golden(t *testing.T, name, text string) {
 
 func TestDefaultsAreThoseOfTheServices(t *testing.T) {
 	s := stages()
-	if s.Runtime != stage.DefaultSettings() || s.Parser != parser.DefaultConfig() || s.Local != local.DefaultConfig() {
+	if s.Runtime != stage.DefaultSettings() || !reflect.DeepEqual(s.Parser, parser.DefaultConfig()) || s.Local != local.DefaultConfig() {
 		t.Errorf("the command line has other defaults than the services: %+v", s)
 	}
 	if s.Chunker.MaxTokens != 512 || s.Embedder.Provider != "local" {

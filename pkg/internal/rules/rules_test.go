@@ -152,31 +152,42 @@ func TestEveryServiceIsComplete(t *testing.T) {
 	}
 }
 
-// Money is spent in one place: whoever makes a paid client or calls one has to
-// go through the budget's guard.
+// Money is spent behind the budget's guard: whoever makes a paid client has to put
+// it there, in the one place that may make it.
 func TestPaidClientsAreMadeBehindTheGuard(t *testing.T) {
-	allowed := map[string]bool{"services/embedder/provider.go": true}
-	seen := 0
-	for _, f := range sources(t) {
-		if f.test() || under(f.dir(), "services/embedder/openai") {
-			continue
+	for _, paid := range []struct{ client, made, allowed, guard string }{
+		{"services/embedder/openai", "openai.New(", "services/embedder/provider.go", "budget.Embedder(gate, Name, p)"},
+		{"services/parser/llamaparse", "llamaparse.New(", "services/parser/provider.go", "budget.Parser(gate, Name, client, records)"},
+	} {
+		seen := 0
+		for _, f := range sources(t) {
+			if f.test() || under(f.dir(), paid.client) || under(f.dir(), "pkg/fake") {
+				continue
+			}
+			imports := false
+			for _, i := range f.imports {
+				imports = imports || i == "sluice/"+paid.client
+			}
+			if !imports {
+				continue
+			}
+			text, err := os.ReadFile(filepath.Join(root, f.path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(text), paid.made) {
+				continue
+			}
+			seen++
+			if f.path != paid.allowed {
+				t.Errorf("%s makes a paid client; only %s may", f.path, paid.allowed)
+			}
+			if !strings.Contains(string(text), paid.guard) {
+				t.Errorf("%s makes a paid client without the guard", f.path)
+			}
 		}
-		text, err := os.ReadFile(filepath.Join(root, f.path))
-		if err != nil {
-			t.Fatal(err)
+		if seen != 1 {
+			t.Errorf("%d places make clients of %s, want 1", seen, paid.client)
 		}
-		if !strings.Contains(string(text), "openai.New(") || under(f.dir(), "pkg/fake") {
-			continue
-		}
-		seen++
-		if !allowed[f.path] {
-			t.Errorf("%s makes a paid client; only embedder.Stages may, behind budget.Embedder", f.path)
-		}
-		if !strings.Contains(string(text), "budget.Embedder(gate, Name, p)") {
-			t.Errorf("%s makes a paid client without the guard", f.path)
-		}
-	}
-	if seen != 1 {
-		t.Errorf("%d places make paid clients, want 1", seen)
 	}
 }

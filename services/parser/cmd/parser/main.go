@@ -19,11 +19,6 @@ func main() {
 	local.Init() // a re-executed child reads one risky document at a time here
 	os.Exit(stage.Main("parser", "Turns submitted documents into Markdown.",
 		func(ctx context.Context, env *stage.Env, cfg *config) ([]stage.Stage, func() error, error) {
-			p, err := local.New(cfg.Local)
-			if err != nil {
-				return nil, nil, err
-			}
-			stages, err := parser.Stages(ctx, env, cfg.Parser, p)
-			return stages, p.Close, err
+			return parser.StagesOf(ctx, env, cfg.Parser, cfg.Local)
 		}))
 }

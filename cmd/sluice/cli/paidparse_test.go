@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/cmd/sluice/allinone"
+	"sluice/pkg/events"
+	fake "sluice/pkg/fake/llamaparse"
+)
+
+// parsing runs a pipeline that has its documents parsed by a fake.
+func parsing(t *testing.T, cfg fake.Config, dollars string, change func(*allinone.Config)) (*fake.Server, *allinone.Node) {
+	t.Helper()
+	cfg.Keys = map[string]string{"llx-test": "na"}
+	s := fake.New(cfg)
+	url, stop, err := s.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop the fake: %v", err)
+		}
+	})
+	node := start(t, func(c *allinone.Config) {
+		p := &c.Stages.Parser
+		p.Provider, p.Llama.BaseURL, p.Llama.Key, p.Llama.Text, p.Llama.Poll = "llamaparse", url, "llx-test", true, 10*time.Millisecond
+		p.Llama.MaxPages = 10
+		c.Stages.Costd.Day, c.Stages.Costd.HourRequests = dollars, "none"
+		if change != nil {
+			change(c)
+		}
+	})
+	return s, node
+}
+
+func volumes(n int) map[string]string {
+	files := map[string]string{}
+	for i := range n {
+		files[fmt.Sprintf("v/%02d.txt", i)] = fmt.Sprintf("# Volume %d\n\nThe ferry of volume %d.\fThe second page of volume %d.\fThe third of %d.", i, i, i, i)
+	}
+	return files
+}
+
+const page = 3 * fake.NanoPerCredit
+
+func TestPaidParses(t *testing.T) {
+	server, node := parsing(t, fake.Config{Work: 30 * time.Millisecond, Billing: 200 * time.Millisecond}, "5.00", nil)
+	in(t, volumes(12))
+	sluice(t, "ingest", "v").want(t, 0).has(t, "$0.0")
+	m := server.Meter()
+	if m.Jobs != 12 || m.Pages != 36 || m.Nano != 36*page || m.Creates != 12 {
+		t.Errorf("the meter %+v", m)
+	}
+	sluice(t, "search", "second page of volume 7", "-k", "1").want(t, 0).has(t, "07.txt")
+	again := map[string]string{}
+	for name, text := range volumes(12) {
+		again["w"+name[1:]] = text
+	}
+	in(t, again)
+	sluice(t, "ingest", "w").want(t, 0)
+	if m := server.Meter(); m.Creates != 12 {
+		t.Errorf("%d jobs after the same content came again", m.Creates)
+	}
+	eventually(t, "the ledger equals the meter", func() bool {
+		day := shownBudget(t, node).Windows[1]
+		return day.Spent.Nano == 36*page && day.Reserved.IsZero()
+	})
+	eventually(t, "the usage events say the same", func() bool {
+		var nano, saved int64
+		for _, u := range usage(t, node) {
+			nano, saved = nano+u.Nano, saved+u.Saved
+		}
+		return nano == 36*page && saved == 36*page
+	})
+}
+
+// A create that takes effect and loses its answer is found again, not repeated.
+func TestALostCreateIsFound(t *testing.T) {
+	server, node := parsing(t, fake.Config{Work: 50 * time.Millisecond}, "5.00", nil)
+	server.Script(
+		fake.Rule{On: "create", Nth: 2, Fault: fake.Lose}, fake.Rule{On: "create", Nth: 3, Status: 502, Effective: true},
+		fake.Rule{On: "create", Nth: 4, Fault: fake.Cut}, fake.Rule{On: "create", Nth: 5, Status: 429},
+		fake.Rule{On: "create", Nth: 6, Status: 500}, fake.Rule{On: "get", Every: 7, Status: 503}, fake.Rule{On: "get", Every: 11, Fault: fake.Cut},
+	)
+	in(t, volumes(12))
+	sluice(t, "ingest", "v").want(t, 0)
+	m := server.Meter()
+	if m.Jobs != 12 || m.Nano != 36*page || m.Lost != 2 {
+		t.Errorf("the meter %+v, want 12 jobs", m)
+	}
+	eventually(t, "the ledger has all of it, and lost answers at their bound", func() bool {
+		day := shownBudget(t, node).Windows[1]
+		return day.Spent.Nano >= m.Nano && day.Spent.Nano <= m.Nano+4*10*page && day.Reserved.IsZero()
+	})
+	if n := deadLetters(t, node); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+}
+
+// A job that the budget could never pay is refused before anything is sent.
+func TestAJobDearerThanTheLimit(t *testing.T) {
+	server, _ := parsing(t, fake.Config{}, "0.02", nil)
+	in(t, volumes(1))
+	done := make(chan result, 1)
+	go func() { done <- sluice(t, "ingest", "v") }()
+	eventually(t, "it is held with what it needs", func() bool {
+		r := sluice(t, "ls", "--json")
+		return r.code == 0 && strings.Contains(r.out, "costs up to $0.0375, the limit of global is $0.02 a day")
+	})
+	if m := server.Meter(); m.Creates != 0 {
+		t.Errorf("%d creates beyond the limit", m.Creates)
+	}
+	sluice(t, "budget", "set", "global", "--day", "1").want(t, 0)
+	select {
+	case r := <-done:
+		r.want(t, 0)
+	case <-time.After(20 * time.Second):
+		t.Fatal("the raise woke nobody")
+	}
+}
+
+func TestFailedPagesAndJobs(t *testing.T) {
+	server, node := parsing(t, fake.Config{}, "5.00", func(c *allinone.Config) { c.Stages.Parser.Llama.Failed = 0.4 })
+	server.Script(
+		fake.Rule{On: "create", Contains: "volume 1.", FailPages: []int{2}},
+		fake.Rule{On: "create", Contains: "volume 2.", FailPages: []int{1, 2}},
+		fake.Rule{On: "create", Contains: "volume 3.", FailJob: "the fonts are odd"},
+		fake.Rule{On: "create", Contains: "volume 4.", Status: 413},
+	)
+	in(t, volumes(6))
+	r := sluice(t, "ingest", "v", "--json").want(t, 1)
+	for _, want := range []string{"page 2 could not be parsed", "2 of 3 pages", "the fonts are odd", "413"} {
+		if !strings.Contains(r.out+r.err, want) {
+			t.Errorf("nothing says %q in\n%s", want, r.out+r.err)
+		}
+	}
+	if n := deadLetters(t, node); n != 3 {
+		t.Errorf("%d dead letters, want 3", n)
+	}
+	eventually(t, "what failed is booked, too", func() bool {
+		day := shownBudget(t, node).Windows[1]
+		return day.Spent.Nano == server.Meter().Nano && day.Reserved.IsZero()
+	})
+	for _, u := range usage(t, node) {
+		if u.Operation != "parse" || u.Outcome == events.OutcomeUnknown {
+			t.Errorf("usage %+v", u)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package parser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sluice/pkg/budget"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/provider"
+	"sluice/pkg/provider/router"
+	"sluice/pkg/stage"
+	"sluice/services/parser/internal/sniff"
+	"sluice/services/parser/llamaparse"
+	"sluice/services/parser/local"
+)
+
+// LlamaParse configures the provider "llamaparse". The tags are read by kong.
+type LlamaParse struct {
+	BaseURL  string        `name:"llamaparse-base-url" env:"SLUICE_LLAMAPARSE_BASE_URL,LLAMA_CLOUD_BASE_URL" default:"https://api.cloud.llamaindex.ai" help:"The service; keys of the EU work at https://api.cloud.eu.llamaindex.ai only."`
+	Key      string        `name:"llamaparse-key" env:"SLUICE_LLAMAPARSE_KEY,LLAMA_CLOUD_API_KEY" help:"Its API key. Set it in the environment: others can read a command line."`
+	Tier     string        `name:"llamaparse-tier" env:"SLUICE_LLAMAPARSE_TIER" default:"cost_effective" enum:"fast,cost_effective,agentic,agentic_plus" help:"How well, and how dearly, it parses (${enum})."`
+	Version  string        `name:"llamaparse-version" env:"SLUICE_LLAMAPARSE_VERSION" default:"2026-09-07" help:"Version of its parser; latest changes under you."`
+	MaxPages int           `name:"llamaparse-max-pages" env:"SLUICE_LLAMAPARSE_MAX_PAGES" default:"200" help:"Most pages of a document. It bounds the cost of a document whose pages cannot be counted before."`
+	Failed   float64       `name:"llamaparse-failed-pages" env:"SLUICE_LLAMAPARSE_FAILED_PAGES" default:"0.05" help:"Share of a document's pages that may fail; they become warnings, beyond it the document fails."`
+	Effort   bool          `name:"llamaparse-effort" env:"SLUICE_LLAMAPARSE_EFFORT" help:"Ask for high confidence scores: 5 credits a page more."`
+	Forms    bool          `name:"llamaparse-forms" env:"SLUICE_LLAMAPARSE_FORMS" help:"Enrich forms: 10 credits a page more."`
+	Language []string      `name:"llamaparse-language" env:"SLUICE_LLAMAPARSE_LANGUAGE" help:"Languages of scanned text, as ISO codes."`
+	Credits  float64       `name:"llamaparse-credits" env:"SLUICE_LLAMAPARSE_CREDITS" default:"0" help:"Credits a page; 0 is the price list's for the tier."`
+	Price    string        `name:"llamaparse-price" env:"SLUICE_LLAMAPARSE_PRICE" default:"1.25" placeholder:"DOLLARS" help:"Price of a thousand credits."`
+	Text     bool          `name:"llamaparse-text" env:"SLUICE_LLAMAPARSE_TEXT" help:"Send it text formats, too. Without it Markdown, HTML, CSV, mail and the like are read here, for nothing."`
+	Job      time.Duration `name:"llamaparse-job-timeout" env:"SLUICE_LLAMAPARSE_JOB_TIMEOUT" default:"2h" help:"Longest wait for a job."`
+	Poll     time.Duration `name:"llamaparse-poll" env:"SLUICE_LLAMAPARSE_POLL" default:"1s" help:"Wait before the first poll of a job; it grows by as much, up to five times."`
+	Hook     string        `name:"llamaparse-webhook-url" env:"SLUICE_LLAMAPARSE_WEBHOOK_URL" help:"Public HTTPS URL that leads to --llamaparse-webhook-listen; without it jobs are polled."`
+	Listen   string        `name:"llamaparse-webhook-listen" env:"SLUICE_LLAMAPARSE_WEBHOOK_LISTEN" default:"127.0.0.1:8099" help:"HOST:PORT for webhooks."`
+	Secret   string        `name:"llamaparse-webhook-secret" env:"SLUICE_LLAMAPARSE_WEBHOOK_SECRET" help:"Signs webhooks; 16 characters or more. Unsigned ones are refused."`
+}
+
+// StagesOf makes the parser that the configuration names, with the budget's
+// guard around it if it costs money, and returns the stages. stop gives unspent
+// money back.
+func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Config) (stages []stage.Stage, stop func() error, err error) {
+	var closers []func() error
+	stop = func() (err error) {
+		for _, f := range slices.Backward(closers) {
+			err = errors.Join(err, f())
+		}
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, stop())
+		}
+	}()
+	here, err := local.New(reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	closers = append(closers, here.Close)
+	if cfg.Provider == "" || cfg.Provider == "local" {
+		stages, err = Stages(ctx, env, cfg, here)
+		return stages, stop, err
+	}
+	var control atomic.Pointer[router.Control]
+	client, err := cfg.Llama.client(func(info provider.RateInfo) {
+		if c := control.Load(); c != nil {
+			c.Limiter().Observe(info)
+		}
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	closers = append(closers, client.Close)
+	gate, err := budget.NewGate(ctx, budget.Config{Conn: env.Conn, JS: env.JS, Log: env.Log, Wake: env.Wake, Call: cfg.Llama.Job})
+	if err != nil {
+		return nil, nil, err
+	}
+	closers = append(closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return gate.Close(ctx)
+	})
+	records, err := env.JS.KeyValue(ctx, events.BucketCache)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the bucket %s: %w", events.BucketCache, err)
+	}
+	store, err := env.JS.ObjectStore(ctx, events.StoreParses)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the object store %s: %w", events.StoreParses, err)
+	}
+	c, err := router.New(ctx, router.Config{
+		Conn: env.Conn, JS: env.JS, Log: env.Log.With().Str("stage", Name).Logger(), Metrics: env.Metrics.Registry,
+		Service: llamaparse.Service, Stage: Name, Check: client.Check, Wake: env.Wake,
+		Changed: func(s string) { env.Health.Provider(Name, s) },
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	control.Store(c)
+	closers = append(closers, c.Close)
+	if cfg.Llama.Hook != "" {
+		end, err := receive(cfg.Llama.Listen, client.Handler())
+		if err != nil {
+			return nil, nil, err
+		}
+		closers = append(closers, end)
+	}
+	paid := &cached{
+		Parser: router.Parser(c, budget.Parser(gate, Name, client, records)), store: store, log: env.Log,
+		record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) },
+	}
+	stages, err = Stages(ctx, env, cfg, &sorted{paid: paid, here: here, text: cfg.Llama.Text})
+	return stages, stop, err
+}
+
+func (c LlamaParse) client(observe func(provider.RateInfo)) (*llamaparse.Client, error) {
+	if c.Key == "" && (c.BaseURL == llamaparse.RegionNA || c.BaseURL == llamaparse.RegionEU) {
+		return nil, fault.New(fault.Halt, "configuration", "there is no key for %s", c.BaseURL).WithHint("set LLAMA_CLOUD_API_KEY")
+	}
+	v, ok := new(big.Rat).SetString(c.Price)
+	if !ok || v.Sign() < 0 || v.Cmp(big.NewRat(1_000_000, 1)) > 0 {
+		return nil, fault.New(fault.Halt, "configuration", "%q is not a price", c.Price).WithHint("write the dollars a thousand credits cost: 1.25")
+	}
+	v.Mul(v, big.NewRat(1_000_000, 1)) // nano-dollars a credit
+	nano := new(big.Int).Add(v.Num(), new(big.Int).Sub(v.Denom(), big.NewInt(1)))
+	return llamaparse.New(llamaparse.Config{
+		BaseURL: c.BaseURL, Key: c.Key, Tier: c.Tier, Version: c.Version, MaxPages: c.MaxPages, Effort: c.Effort, Forms: c.Forms,
+		Languages: c.Language, FailedPages: c.Failed, PerPage: c.Credits, NanoPerCredit: nano.Quo(nano, v.Denom()).Int64(),
+		Job: c.Job, Poll: c.Poll, Observe: observe, WebhookURL: c.Hook, WebhookSecret: c.Secret,
+	})
+}
+
+// receive serves webhooks.
+func receive(address string, h http.Handler) (stop func() error, err error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Halt, "http-address", "cannot listen on %q for webhooks", address).WithHint("set --llamaparse-webhook-listen to a free address")
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	return func() error {
+		err := server.Close()
+		if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
+			err = errors.Join(err, serr)
+		}
+		return err
+	}, nil
+}
+
+// sorted pays for documents that are hard to read, and reads the others here.
+type sorted struct {
+	paid, here provider.Parser
+	text       bool
+}
+
+// Describe names both.
+func (s *sorted) Describe() provider.ParserInfo {
+	paid, here := s.paid.Describe(), s.here.Describe()
+	return provider.ParserInfo{Service: paid.Service, Version: paid.Version + "+" + here.Service + here.Version}
+}
+
+// Parse parses with one of them.
+func (s *sorted) Parse(ctx context.Context, src provider.Source) (provider.Parse, error) {
+	kind, media := sniff.Detect(src.Name, src.ContentType, src.Data)
+	if len(src.Data) == 0 || !s.text && !hard(kind, media) {
+		return s.here.Parse(ctx, src)
+	}
+	src.ContentType = media
+	return s.paid.Parse(ctx, src)
+}
+
+// hard tells what a service reads better than this process.
+func hard(kind sniff.Kind, media string) bool {
+	switch kind {
+	case sniff.Plain, sniff.Markdown, sniff.HTML, sniff.CSV, sniff.JSON, sniff.Notebook, sniff.XML, sniff.Feed, sniff.ZIP, sniff.EML, sniff.MSG, sniff.Encrypted:
+		return false
+	case sniff.Unsupported:
+		return strings.HasPrefix(media, "image/")
+	}
+	return true
+}
