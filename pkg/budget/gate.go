@@ -511,13 +511,16 @@ func (g *Gate) request(l *lease) Request {
 		if w.need.Nano > r.Call.Nano {
 			r.Call = w.need
 		}
+		if r.Least.IsZero() || w.need.Nano < r.Least.Nano {
+			r.Least = w.need
+		}
 	}
 	past := !g.cfg.Now().Before(l.end)
 	if past || l.closing {
-		r.Need, r.Call, l.giveBack = Amount{}, Amount{}, true
+		r.Need, r.Call, r.Least, l.giveBack = Amount{}, Amount{}, Amount{}, true
 	}
 	if l.giveBack {
-		r.Need, r.Call = Amount{}, Amount{} // who waits was refused, or asks next
+		r.Need, r.Call, r.Least = Amount{}, Amount{}, Amount{} // who waits was refused, or asks next
 		l.balance = Amount{min(0, l.balance.Nano), min(0, l.balance.Requests)}
 	}
 	if !l.giveBack && !past {
@@ -526,7 +529,10 @@ func (g *Gate) request(l *lease) Request {
 	}
 	l.giveBack = false
 	if !r.Need.IsZero() {
-		r.Need = Amount{max(0, r.Need.Nano-max(0, l.balance.Nano)), max(0, r.Need.Requests-max(0, l.balance.Requests))}
+		lacks := func(a Amount) Amount {
+			return Amount{max(0, a.Nano-max(0, l.balance.Nano)), max(0, a.Requests-max(0, l.balance.Requests))}
+		}
+		r.Need, r.Least = lacks(r.Need), lacks(r.Least)
 	}
 	r.Keep = l.held.Plus(l.balance)
 	r.Keep = Amount{max(0, r.Keep.Nano), max(0, r.Keep.Requests)}

@@ -217,12 +217,13 @@ type Request struct {
 	N       uint64    `json:"n"`     // from 1
 	Service string    `json:"service"`
 	Tenant  string    `json:"tenant"`
-	Time    time.Time `json:"time"` // decides the windows when n is 1
-	Used    Amount    `json:"used"` // spent since n-1
-	Keep    Amount    `json:"keep"` // of what is out: calls under way and balance; the rest is given back
-	Need    Amount    `json:"need"` // what calls wait for
-	Call    Amount    `json:"call"` // the dearest of them
-	Want    Amount    `json:"want"` // what would be used soon, beyond Need
+	Time    time.Time `json:"time"`  // decides the windows when n is 1
+	Used    Amount    `json:"used"`  // spent since n-1
+	Keep    Amount    `json:"keep"`  // of what is out: calls under way and balance; the rest is given back
+	Need    Amount    `json:"need"`  // what calls wait for
+	Call    Amount    `json:"call"`  // the dearest of them
+	Least   Amount    `json:"least"` // what the cheapest of them still lacks: less than that is of no use
+	Want    Amount    `json:"want"`  // what would be used soon, beyond Need
 	Close   bool      `json:"close,omitempty"`
 	Seconds int       `json:"seconds,omitempty"` // the longest call; 0 = the default
 	Seen    uint64    `json:"seen,omitempty"`    // the latest Answer.Commit seen by this process

@@ -276,7 +276,7 @@ func Fold(d *events.Document, e *events.Event) {
 	if d.State == events.StateDeleted {
 		d.Chunks, d.Indexed, d.Tokens = 0, 0, 0
 	}
-	if known {
+	if known && state != events.StateAccepted { // which is told again whenever the parser tries again
 		d.Held = ""
 	}
 	if d.State != events.StateFailed {

@@ -255,7 +255,7 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Sourc
 	submitted := m.Time.UTC()
 	m.EmitNow(events.Event{
 		What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: hash, Submitted: &submitted,
-	}, "")
+	}, "once")
 	duplicate, err := s.duplicate(ctx, m.Document, hash, fingerprint)
 	if err != nil {
 		return err

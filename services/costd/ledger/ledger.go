@@ -144,6 +144,9 @@ func Apply(r budget.Request, l *Lease, accounts Accounts, now time.Time, t Terms
 // need, less and less of it as the headroom runs out, so that no lease hoards
 // what another one waits for.
 func grant(r budget.Request, room budget.Amount, path []Account) budget.Amount {
+	if !room.Covers(r.Least) {
+		return budget.Amount{} // it would only come back, and wake everyone who waits
+	}
 	g := r.Need.Least(room)
 	leases := int64(1)
 	for _, a := range path {
