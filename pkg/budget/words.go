@@ -31,6 +31,9 @@ const (
 	SubjectSet   = "budget.set"   // Change -> Limits, by costd
 	SubjectWake  = "budget.wake"  // costd: headroom has grown, ask again
 	SubjectIdle  = "budget.idle"  // costd: somebody lacks what you may hold idle
+	// SubjectEvent + scope tells a State whose word has changed: open, warning
+	// (80 % is spent), paused. Nobody has to listen.
+	SubjectEvent = "budget.event."
 )
 
 // Amount is money and requests.

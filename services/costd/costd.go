@@ -93,7 +93,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 type metrics struct {
 	calls, tokens, pages, nano, saved *prometheus.CounterVec
 	limit, spent, reserved            *prometheus.GaugeVec
-	paused                            *prometheus.GaugeVec
+	paused, warning                   *prometheus.GaugeVec
 }
 
 func newMetrics(r *prometheus.Registry) *metrics {
@@ -116,6 +116,7 @@ func newMetrics(r *prometheus.Registry) *metrics {
 		limit:    gauge("sluice_budget_limit", "Limits, in nano-dollars and requests; absent if there is none.", "scope", "window", "unit"),
 		spent:    gauge("sluice_budget_spent", "Spent in the window, in nano-dollars and requests.", "scope", "window", "unit"),
 		reserved: gauge("sluice_budget_reserved", "Out on leases, in nano-dollars and requests.", "scope", "window", "unit"),
+		warning:  gauge("sluice_budget_warning", "1 if 80 % of a limit of the scope is spent.", "scope"),
 		paused:   gauge("sluice_budget_paused", "1 if the scope's money or requests are spent, or it is frozen.", "scope"),
 	}
 }
@@ -155,4 +156,9 @@ func (m *metrics) show(s budget.State) {
 		paused = 1
 	}
 	m.paused.WithLabelValues(scope).Set(paused)
+	warning := 0.0
+	if s.State == "warning" || s.State == "paused" && !s.Frozen {
+		warning = 1
+	}
+	m.warning.WithLabelValues(scope).Set(warning)
 }

@@ -581,7 +581,14 @@ func (g *Grantor) publish(now bool) {
 		delete(g.dirty, s)
 		g.shown[s] = shown{state, time.Now()}
 		if before.state.State != state.State {
-			g.cfg.Log.Info().Str("scope", string(s)).Str("before", before.state.State).Str("state", state.State).Msg("budget: " + state.Reason)
+			level := g.cfg.Log.Info()
+			if state.State != "open" {
+				level = g.cfg.Log.Warn()
+			}
+			level.Str("scope", string(s)).Str("before", before.state.State).Str("state", state.State).Msg("budget: " + state.Reason)
+			if err := g.cfg.Conn.Publish(budget.SubjectEvent+string(s), encode(state)); err != nil {
+				g.cfg.Log.Debug().Err(err).Msg("telling a change of the budget")
+			}
 		}
 		if g.cfg.Shown != nil {
 			g.cfg.Shown(state)

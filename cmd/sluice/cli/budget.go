@@ -24,6 +24,7 @@ type BudgetCmd struct {
 	Set    BudgetSetCmd    `cmd:"" help:"Set the limits of a scope."`
 	Freeze BudgetFreezeCmd `cmd:"" help:"Stop all paid calls of a scope."`
 	Resume BudgetResumeCmd `cmd:"" help:"End a freeze."`
+	Watch  BudgetWatchCmd  `cmd:"" help:"Follow it."`
 }
 
 // Help is shown by --help.

@@ -38,6 +38,7 @@ type root struct {
 
 	Dead   DeadCmd   `cmd:"" group:"care" help:"Look after what could not be processed."`
 	Budget BudgetCmd `cmd:"" group:"care" help:"Show and set what may be spent."`
+	Cost   CostCmd   `cmd:"" group:"care" help:"Show what was spent on what."`
 	Mode   ModeCmd   `cmd:"" group:"care" help:"Show and set what is done while a paid service is away."`
 	Doctor DoctorCmd `cmd:"" group:"care" help:"Check everything that has to work."`
 

@@ -59,6 +59,17 @@ func sluiceWith(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	return sluiceIn(t, ctx, stdin, args...)
+}
+
+// sluiceUntil runs a command that ends when ctx does.
+func sluiceUntil(t *testing.T, ctx context.Context, args ...string) result {
+	t.Helper()
+	return sluiceIn(t, ctx, "", args...)
+}
+
+func sluiceIn(t *testing.T, ctx context.Context, stdin string, args ...string) result {
+	t.Helper()
 	var out, errs bytes.Buffer
 	code := Run(ctx, args, Streams{In: strings.NewReader(stdin), Out: &out, Err: &errs})
 	r := result{code, out.String(), errs.String()}

@@ -389,3 +389,73 @@ func TestAStormOfFailures(t *testing.T) {
 		t.Errorf("booked %d n$ of which %d n$ unknown, the meter says %d n$", booked, unknown, m.Nano)
 	}
 }
+
+func TestCosts(t *testing.T) {
+	server, _ := paidWith(t, "5.00", "none", nil)
+	sluice(t, "cost").want(t, 0).has(t, "Nothing was spent")
+	in(t, ferries(10))
+	sluice(t, "ingest", "d", "--tenant", "acme").want(t, 0)
+	meter := server.Meter()
+	eventually(t, "all usage events are there", func() bool {
+		var nano int64
+		for _, r := range lines[costRow](t, sluice(t, "cost", "--json").want(t, 0)) {
+			nano += r.Nano
+		}
+		return nano == meter.Nano
+	})
+	for _, by := range []string{"service", "operation", "tenant", "document", "model", "day", "hour"} {
+		rows := lines[costRow](t, sluice(t, "cost", "--by", by, "--json").want(t, 0))
+		var nano int64
+		for _, r := range rows {
+			nano += r.Nano
+		}
+		if want := map[bool]int{true: 10, false: 1}[by == "document"]; len(rows) != want || nano != meter.Nano {
+			t.Errorf("by %s: %d rows of %d n$, want %d of %d", by, len(rows), nano, want, meter.Nano)
+		}
+	}
+	sluice(t, "cost", "--by", "document").want(t, 0).has(t, "d/003.md", "total", "Today: "+budget.Dollars(meter.Nano))
+	sluice(t, "cost", "--by", "tenant", "--csv").want(t, 0).has(t, "tenant,name,calls,tokens", "acme,")
+	sluice(t, "cost", "--tenant", "nobody").want(t, 0).has(t, "Nothing")
+	sluice(t, "cost", "--since", "yesterday").want(t, 2)
+	today := time.Now().UTC()
+	in(t, map[string]string{
+		"good.csv":  fmt.Sprintf("day,dollars\n%s,%.9f\n", today.Format(time.DateOnly), float64(meter.Nano)/1e9),
+		"bad.csv":   fmt.Sprintf("day,dollars\n%s,3.50\n", today.Format(time.DateOnly)),
+		"good.json": fmt.Sprintf(`{"data":[{"start_time":%d,"results":[{"amount":{"value":%.9f,"currency":"usd"}}]}]}`, today.Truncate(24*time.Hour).Unix(), float64(meter.Nano)/1e9),
+		"none.csv":  "a,b\n1,2\n",
+	})
+	sluice(t, "cost", "reconcile", "good.csv").want(t, 0).has(t, "agrees")
+	sluice(t, "cost", "reconcile", "good.json", "--json").want(t, 0).has(t, `"agrees":true`)
+	sluice(t, "cost", "reconcile", "bad.csv").want(t, 1).has(t, "DIFFERS", "$3.50")
+	sluice(t, "cost", "reconcile", "none.csv").want(t, 2)
+}
+
+// 80 % of a limit is told before anything stops.
+func TestTheWarning(t *testing.T) {
+	_, node := paidWith(t, "5.00", "10", func(c *allinone.Config) { c.Stages.Embedder.Batch, c.Stages.Embedder.Workers = 1, 1 })
+	warned, err := node.Conn.SubscribeSync(budget.SubjectEvent + "global")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan result, 1)
+	go func() { watched <- sluiceUntil(t, ctx, "budget", "watch") }()
+	in(t, ferries(8))
+	sluice(t, "ingest", "d").want(t, 0)
+	for {
+		m, err := warned.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s budget.State
+		if err := json.Unmarshal(m.Data, &s); err != nil {
+			t.Fatal(err)
+		}
+		if s.State == "warning" {
+			break
+		}
+	}
+	sluice(t, "budget").want(t, 0).has(t, "warning")
+	cancel()
+	(<-watched).want(t, 0).has(t, "global/hour", "requests of 10 requests", "warning")
+}
