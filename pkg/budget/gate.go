@@ -642,8 +642,12 @@ func (g *Gate) tend() {
 // back. What costd cannot be told within ctx counts as spent.
 func (g *Gate) Close(ctx context.Context) error {
 	g.mu.Lock()
+	again := g.closed
 	g.closed = true
 	g.mu.Unlock()
+	if again {
+		return nil
+	}
 	g.close()
 	var err error
 	for err == nil {

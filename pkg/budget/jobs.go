@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,7 +29,7 @@ import (
 //	                        unknown: look for it at the service, then as above
 //	a note with a job       wait for that one; it has been paid for
 func Parser(g *Gate, stage string, jobs provider.Jobs, records jetstream.KeyValue) provider.Parser {
-	return &parser{gate: g, stage: stage, jobs: jobs, records: records, info: jobs.Describe()}
+	return &parser{gate: g, stage: stage, jobs: jobs, records: records, info: jobs.Describe(), parked: map[string]*parked{}}
 }
 
 type parser struct {
@@ -37,7 +38,62 @@ type parser struct {
 	jobs    provider.Jobs
 	records jetstream.KeyValue
 	info    provider.ParserInfo
+
+	mu     sync.Mutex
+	parked map[string]*parked
 }
+
+// parked is the reservation of a job that was let go for a moment: whoever in
+// this process waits for the job again settles it.
+type parked struct {
+	ticket *Ticket
+	taken  chan struct{}
+}
+
+// park keeps a reservation for the next attempt. If none comes, or the process
+// ends, the whole of it counts as spent.
+func (p *parser) park(key string, t *Ticket) {
+	k := &parked{t, make(chan struct{})}
+	p.mu.Lock()
+	p.parked[key] = k
+	p.mu.Unlock()
+	p.gate.later(func(ctx context.Context) {
+		timer := time.NewTimer(parking)
+		defer timer.Stop()
+		select {
+		case <-k.taken:
+			return
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		p.mu.Lock()
+		mine := p.parked[key] == k
+		if mine {
+			delete(p.parked, key)
+		}
+		p.mu.Unlock()
+		if mine {
+			t.SettleUnknown()
+		}
+	})
+}
+
+// take returns the reservation that was parked, or nil.
+func (p *parser) take(key string) *Ticket {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := p.parked[key]
+	if k == nil {
+		return nil
+	}
+	delete(p.parked, key)
+	close(k.taken)
+	return k.ticket
+}
+
+// parking is how long a reservation waits for the next attempt: longer than any
+// delay between retries.
+const parking = 10 * time.Minute
 
 // record is the note of a job.
 type record struct {
@@ -128,6 +184,8 @@ func (p *parser) Parse(ctx context.Context, src provider.Source) (provider.Parse
 		if t, err = p.create(ctx, key, src, &r); err != nil {
 			return provider.Parse{}, err
 		}
+	} else {
+		t = p.take(key)
 	}
 	out, err := p.jobs.Await(ctx, r.Job, src)
 	switch f := fault.From(err); {
@@ -145,7 +203,7 @@ func (p *parser) Parse(ctx context.Context, src provider.Source) (provider.Parse
 		// Whoever takes it up again finds the job. What it costs is out of the
 		// ledger already, and told by whoever sees its end.
 		if t != nil {
-			t.SettleUnknown()
+			p.park(key, t)
 		}
 		return out, err
 	}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +51,8 @@ type Grantor struct {
 	queue   chan *nats.Msg
 
 	// Of the goroutine that serves alone.
+	marks   jetstream.KeyValue
+	marked  uint64
 	book    *book
 	refused bool // somebody lacks something
 	shown   map[budget.Scope]shown
@@ -101,7 +104,11 @@ func NewGrantor(ctx context.Context, cfg GrantorConfig) (*Grantor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketBudget, err)
 	}
-	g := &Grantor{cfg: cfg, kv: kv, queue: make(chan *nats.Msg, 4096), shown: map[budget.Scope]shown{}, dirty: map[budget.Scope]bool{}}
+	marks, err := cfg.JS.KeyValue(ctx, events.BucketPipeline)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketPipeline, err)
+	}
+	g := &Grantor{cfg: cfg, kv: kv, marks: marks, queue: make(chan *nats.Msg, 4096), shown: map[budget.Scope]shown{}, dirty: map[budget.Scope]bool{}}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.running.Go(g.run)
 	return g, nil
@@ -205,6 +212,7 @@ func (g *Grantor) lead(revision uint64) error {
 				return fmt.Errorf("keep the lead: %w", err)
 			}
 			revision = r
+			g.mark()
 			if err := g.reclaim(); err != nil {
 				return err
 			}
@@ -247,6 +255,9 @@ func (g *Grantor) load() error {
 					return fmt.Errorf("read the ledgers: %w", err)
 				}
 				b.last = stream.CachedInfo().State.LastSeq
+				if err := g.checkMark(ctx, b.last); err != nil {
+					return err
+				}
 				g.book = b
 				return nil
 			}
@@ -255,6 +266,40 @@ func (g *Grantor) load() error {
 			}
 		}
 	}
+}
+
+// MarkKey is the key in the bucket "pipeline" of the newest commit's sequence.
+// The mark is kept apart from the ledgers, so that a bucket restored from an old
+// snapshot is known by it.
+const MarkKey = "budget.mark"
+
+// checkMark fails if the ledgers are older than they once were.
+func (g *Grantor) checkMark(ctx context.Context, last uint64) error {
+	e, err := g.marks.Get(ctx, MarkKey)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the mark of the ledgers: %w", err)
+	}
+	if mark, err := strconv.ParseUint(string(e.Value()), 10, 64); err != nil || mark > last {
+		return fmt.Errorf("the ledger runs backwards: commit %s was made, the newest is %d; nothing is granted. Was JetStream restored from an old snapshot? "+
+			"Compare with the providers' figures, set the limits to what may still be spent, then remove the mark: nats kv purge %s %s",
+			events.CleanHeader(string(e.Value()), 32), last, events.BucketPipeline, MarkKey)
+	}
+	return nil
+}
+
+// mark notes how far the ledgers are.
+func (g *Grantor) mark() {
+	if g.book.last == g.marked {
+		return
+	}
+	if _, err := g.marks.PutString(g.ctx, MarkKey, strconv.FormatUint(g.book.last, 10)); err != nil {
+		g.cfg.Log.Debug().Err(err).Msg("marking how far the ledgers are")
+		return
+	}
+	g.marked = g.book.last
 }
 
 func (b *book) add(e jetstream.KeyValueEntry) error {
@@ -543,8 +588,37 @@ func (g *Grantor) reclaim() error {
 		g.cfg.Log.Warn().Err(err).Msg("reclaiming leases; reading the ledgers anew")
 		return g.load()
 	}
+	return g.forget(now)
+}
+
+// forget removes ledgers of windows that ended long ago, a few at a time. What
+// they say is in the usage events for longer.
+func (g *Grantor) forget(now time.Time) error {
+	n := 0
+	for key, e := range g.book.ledgers {
+		if n == 8 {
+			return nil
+		}
+		window := key[strings.LastIndexByte(key, '.')+1:]
+		layout := "d20060102"
+		if strings.HasPrefix(window, "h") {
+			layout = "h2006010215"
+		}
+		start, err := time.Parse(layout, window)
+		if err != nil || now.Sub(start) < ledgersKept || len(e.value.Open) > 0 {
+			continue
+		}
+		if err := g.kv.Purge(g.ctx, key, jetstream.LastRevision(e.revision)); err != nil {
+			return fmt.Errorf("forget the ledger %s: %w", key, err)
+		}
+		delete(g.book.ledgers, key)
+		n++
+	}
 	return nil
 }
+
+// ledgersKept is how long ledgers are kept after their window began.
+const ledgersKept = 35 * 24 * time.Hour
 
 // announce tells all stages something; what is missed is found out by asking.
 func (g *Grantor) announce(subject string) {

@@ -345,7 +345,11 @@ func (c *Client) Await(ctx context.Context, id string, src provider.Source) (pro
 		var v struct {
 			Job job `json:"job"` // nested here, flat in the answer of a create
 		}
+		var out provider.Parse
 		err := c.get(ctx, "/api/v2/parse/"+url.PathEscape(id), &v)
+		if err == nil && v.Job.Status == "COMPLETED" {
+			out, err = c.result(ctx, id, src)
+		}
 		f := fault.From(err)
 		switch {
 		case err == nil:
@@ -359,7 +363,7 @@ func (c *Client) Await(ctx context.Context, id string, src provider.Source) (pro
 			}
 			wait = max(wait, min(f.RetryAfter, time.Minute))
 		default:
-			return provider.Parse{}, err
+			return out, err // with the pages of a document that was refused for them
 		}
 		reason := func() string {
 			if v.Job.Error == nil || *v.Job.Error == "" {
@@ -367,13 +371,14 @@ func (c *Client) Await(ctx context.Context, id string, src provider.Source) (pro
 			}
 			return c.clean(*v.Job.Error)
 		}
-		switch v.Job.Status {
-		case "COMPLETED":
-			return c.result(ctx, id, src)
-		case "FAILED":
+		switch {
+		case err != nil:
+		case v.Job.Status == "COMPLETED":
+			return out, nil
+		case v.Job.Status == "FAILED":
 			return provider.Parse{}, fault.New(fault.Execution, "parse-failed", "%s could not parse %s: %s (job %s)", Service, name(src), reason(), events.CleanHeader(id, 64)).
 				WithHint("look at the job in the service's console; another tier may do, or --parser local")
-		case "CANCELLED":
+		case v.Job.Status == "CANCELLED":
 			return provider.Parse{}, fault.New(fault.Execution, "cancelled", "the job of %s was cancelled at %s (job %s)", name(src), Service, events.CleanHeader(id, 64)).
 				WithHint("somebody cancelled it there; replay the dead letter to parse it again")
 		}

@@ -1,0 +1,314 @@
+package costd_test
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/budget"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/natstest"
+	"sluice/services/costd"
+)
+
+// gateAt is a gate of a process whose clock is off, reached at its own URL.
+func (w *world) gateAt(url string, off, skew time.Duration) *budget.Gate {
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var g *budget.Gate
+	for deadline := time.Now().Add(20 * time.Second); g == nil; {
+		g, err = budget.NewGate(w.t.Context(), budget.Config{
+			Conn: nc, JS: js, Log: w.log(), Now: func() time.Time { return w.now().Add(off) }, Skew: skew, Wait: 2 * time.Second, Call: time.Second,
+		})
+		if err != nil && time.Now().After(deadline) {
+			w.t.Fatal(err)
+		}
+	}
+	w.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := g.Close(ctx); err != nil {
+			w.t.Errorf("close a gate: %v", err)
+		}
+	})
+	return g
+}
+
+// The last hour of a day turns into the first of the next while processes whose
+// clocks disagree spend as fast as they may: each hour and each day of the
+// provider's clock keeps its limit, and each is used.
+func TestTheHourAndTheDayTurn(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	midnight := now.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+	w.shift = midnight.Add(-4 * time.Second).Sub(now)
+	hour, dayLimit := int64(60_000), int64(70_000)
+	w.costd("a", budget.Limits{HourNano: &hour, DayNano: &dayLimit})
+	const skew = 400 * time.Millisecond
+	var mu sync.Mutex
+	charged := map[string]int64{}
+	var wg sync.WaitGroup
+	for i := range 6 {
+		g := w.gateAt(w.url, time.Duration(i-3)*100*time.Millisecond, skew)
+		for range 3 {
+			wg.Go(func() {
+				for w.now().Before(midnight.Add(4 * time.Second)) {
+					tk, err := g.Admit(w.t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
+					if err != nil {
+						if fault.Of(err) != fault.CostLimit {
+							t.Errorf("admit: %v", err)
+							return
+						}
+						time.Sleep(10 * time.Millisecond) // the stage would wait for the wake-up
+						continue
+					}
+					time.Sleep(5 * time.Millisecond) // the call takes a while
+					mu.Lock()
+					for _, win := range budget.Windows(w.now()) {
+						charged[win.Key()] += 1000
+					}
+					mu.Unlock()
+					tk.Settle(1000)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if len(charged) != 4 {
+		t.Errorf("windows charged: %v, want two hours and two days", charged)
+	}
+	for k, v := range charged {
+		if v > hour || v <= hour-1000 {
+			t.Errorf("window %s: %d charged, the limit is %d", k, v, hour)
+		}
+	}
+}
+
+// proxy passes connections on to the server, and cuts them all now and then, so
+// that requests, commits and answers are lost on the way.
+type proxy struct {
+	listener net.Listener
+	target   string
+	done     atomic.Bool
+	running  sync.WaitGroup
+	mu       sync.Mutex
+	open     map[net.Conn]bool
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: l, target: u.Host, open: map[net.Conn]bool{}}
+	p.running.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", p.target)
+			if err != nil {
+				_ = in.Close() // the client will try again
+				continue
+			}
+			p.mu.Lock()
+			p.open[in], p.open[out] = true, true
+			p.mu.Unlock()
+			for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
+				p.running.Go(func() {
+					_, _ = io.Copy(pair[0], pair[1]) // it ends when one of them is cut
+					_ = pair[0].Close()
+					_ = pair[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		p.running.Wait()
+	})
+	return p
+}
+
+func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
+
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		_ = c.Close() // closed or not, it is gone
+		delete(p.open, c)
+	}
+}
+
+// Connections are cut all the time: of some requests the answer is lost, of some
+// the request. Each is counted once.
+func TestLostRepliesAreNotPaidTwice(t *testing.T) {
+	w := newWorld(t)
+	w.terms.TTL, w.terms.Call = 10*time.Second, 2*time.Second
+	w.costd("a", day(1_500_000))
+	p := newProxy(t, w.url)
+	var wg sync.WaitGroup
+	for i := range 5 {
+		g := w.gateAt(p.url(), 0, 0)
+		for j := range 4 {
+			wg.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(i), uint64(j)))
+				for last := time.Now(); time.Since(last) < 5*time.Second; {
+					tk, err := g.Admit(w.t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
+					if err != nil {
+						time.Sleep(10 * time.Millisecond) // the stage would wait for the wake-up
+						continue
+					}
+					time.Sleep(time.Duration(r.IntN(4)) * time.Millisecond)
+					w.call(tk, r, 0)
+					last = time.Now()
+				}
+			})
+		}
+	}
+	cutting := make(chan struct{})
+	var cutter sync.WaitGroup
+	cuts := 0
+	cutter.Go(func() {
+		for {
+			select {
+			case <-cutting:
+				return
+			case <-time.After(time.Duration(250+rand.IntN(250)) * time.Millisecond):
+				p.cut()
+				cuts++
+			}
+		}
+	})
+	finished := make(chan struct{})
+	go func() { wg.Wait(); close(finished) }()
+	select {
+	case <-finished:
+	case <-time.After(10 * time.Second):
+	}
+	close(cutting)
+	cutter.Wait()
+	<-finished
+	t.Logf("%d cuts, %d calls, %d n$ of 1,500,000", cuts, w.calls.Load(), w.nano.Load())
+	if cuts < 5 || w.calls.Load() < 100 {
+		t.Error("too little has happened for a test")
+	}
+	if got := w.nano.Load(); got > 1_500_000 {
+		t.Errorf("the meter says %d, the limit is 1500000", got)
+	}
+	natstest.Eventually(t, 30*time.Second, "the ledger equals the meter", func() bool {
+		settled, reserved := w.spent()
+		return settled.Nano == w.nano.Load() && settled.Requests == w.calls.Load() && reserved.IsZero()
+	})
+}
+
+// One tenant's money is spent; the other's calls go on as if nothing were.
+func TestTenantsDoNotHoldEachOther(t *testing.T) {
+	w := newWorld(t)
+	ten := int64(10_000)
+	w.costd("a", day(1_000_000))
+	nc, _ := w.connect()
+	change := func(to int64) {
+		natstest.Eventually(t, 10*time.Second, "the change", func() bool {
+			_, err := nc.Request(budget.SubjectSet, events.Encode(budget.Change{Scope: budget.Tenant("acme"), DayNano: &to}), time.Second)
+			return err == nil
+		})
+	}
+	change(ten)
+	g := w.gate(nil)
+	spend := func(tenant string, calls int) (made int, last error) {
+		for range calls {
+			tk, err := g.Admit(t.Context(), "openai", tenant, budget.Amount{Nano: 1000, Requests: 1})
+			if err != nil {
+				return made, err
+			}
+			tk.Settle(1000)
+			made++
+		}
+		return made, nil
+	}
+	made, err := spend("acme", 20)
+	if f := fault.From(err); made != 10 || f.Class != fault.CostLimit || !f.Park {
+		t.Fatalf("%d calls of acme, then %v", made, err)
+	}
+	if made, err := spend("zenith", 500); made != 500 {
+		t.Errorf("%d calls of zenith, then %v", made, err)
+	}
+	change(20_000)
+	natstest.Eventually(t, time.Second, "the raise is felt within a second", func() bool {
+		made, _ := spend("acme", 1)
+		return made == 1
+	})
+}
+
+// JetStream is restored from an old snapshot: what was spent since is not in the
+// ledger, so nothing is granted.
+func TestALedgerThatRanBackwards(t *testing.T) {
+	w := newWorld(t)
+	a := w.costd("a", day(1_000_000))
+	g := w.gate(nil)
+	tk, err := g.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tk.Settle(1000)
+	if err := g.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, js := w.connect()
+	kv, err := js.KeyValue(t.Context(), events.BucketPipeline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, 10*time.Second, "the mark is kept elsewhere", func() bool {
+		_, err := kv.Get(t.Context(), costd.MarkKey)
+		return err == nil
+	})
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The bucket is what it was long ago: the mark is ahead of it.
+	if _, err := kv.PutString(t.Context(), costd.MarkKey, "1000000"); err != nil {
+		t.Fatal(err)
+	}
+	w.costd("b", day(1_000_000))
+	other := w.gate(nil)
+	_, err = other.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
+	if f := fault.From(err); err == nil || f.Class != fault.CostLimit {
+		t.Fatalf("granted by a ledger that has forgotten: %v", err)
+	}
+	if err := kv.Purge(t.Context(), costd.MarkKey); err != nil { // somebody has looked, and says go
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, 20*time.Second, "it goes on", func() bool {
+		tk, err := other.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
+		if err == nil {
+			tk.Settle(1000)
+		}
+		return err == nil
+	})
+}
