@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
+	llama "sluice/pkg/fake/llamaparse"
 	fake "sluice/pkg/fake/openai"
 )
 
@@ -46,7 +48,7 @@ func TestMoney(t *testing.T) {
 	w := newWorld(t, setup{
 		costd: true, replicas: map[string]int{"embedder": 3, "costd": 2},
 		args: map[string][]string{
-			"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", "16", "--embedding-timeout", "2s", "--max-retries", "8"},
+			"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", "16", "--embedding-timeout", "2s"},
 			"costd":    {"--budget-day", "0.0004", "--budget-hour-requests", "none"},
 		},
 	})
@@ -111,6 +113,146 @@ func TestMoney(t *testing.T) {
 	}
 	t.Logf("in the end: %d chunks, %d inputs charged in %d calls of %d attempts; meter %d n$, ledger %d n$ settled and %d out",
 		chunks, m.Inputs, m.Calls, m.Attempts, m.Nano, settled.Nano, reserved.Nano)
+	w.stop()
+}
+
+// Twenty replicas of four workers at the limit, with processes killed, stopped
+// for longer than their lease, two costd of which one is killed, and the broker
+// killed, too: the provider's meter stays within the limit, to the nano-dollar.
+func TestManyReplicas(t *testing.T) {
+	t.Parallel()
+	const documents, limit = 400, 300_000
+	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: seed(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, stop, err := provider.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop the provider: %v", err)
+		}
+	})
+	provider.Script(fake.Rule{Delay: fake.Duration(20 * time.Millisecond)})
+	w := newWorld(t, setup{
+		costd: true, replicas: map[string]int{"embedder": 20, "costd": 2},
+		args: map[string][]string{
+			"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", "4", "--embedder-workers", "4", "--embedding-timeout", "1s"},
+			"costd":    {"--budget-day", "0.0003", "--budget-hour-requests", "none", "--budget-lease", "3s", "--budget-margin", "1s"},
+		},
+	})
+	r := rand.New(rand.NewPCG(seed(t), 7))
+	var subs []submission
+	for _, f := range corpus(t, documents) {
+		subs = append(subs, w.submit(f.name, f.data))
+	}
+	embedders := w.stage["embedder"]
+	frozen := embedders[:3]
+	pause(r, 500*time.Millisecond)
+	for _, p := range frozen {
+		p.signal(t, syscall.SIGSTOP)
+	}
+	for _, kill := range []*process{embedders[5], w.stage["costd"][0], embedders[9], w.server, embedders[14], w.stage["costd"][1]} {
+		pause(r, 600*time.Millisecond)
+		kill.crash(t)
+	}
+	check := func() fake.Meter {
+		m := provider.Meter()
+		if m.Nano > limit {
+			t.Fatalf("the provider has charged %d n$, the limit is %d", m.Nano, limit)
+		}
+		return m
+	}
+	// Longer than lease, margin and call: what the stopped ones held is given up.
+	for end := time.Now().Add(9 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		check()
+	}
+	for _, p := range frozen {
+		p.signal(t, syscall.SIGCONT)
+	}
+	var last fake.Meter
+	w.eventually(60*time.Second, "the limit is reached", func() error {
+		m := check()
+		quiet := m.Attempts == last.Attempts && m.Attempts > 0
+		last = m
+		if settled, reserved := w.ledger(); !quiet || settled.Plus(reserved).Nano < limit*9/10 {
+			time.Sleep(500 * time.Millisecond) // the standstill is a time without calls
+			return fmt.Errorf("settled %+v, out %+v, meter %+v", settled, reserved, m.Charge)
+		}
+		return nil
+	})
+	t.Logf("at the limit of %d n$ the meter says %d n$ in %d calls", limit, last.Nano, last.Calls)
+	five := int64(5e9)
+	w.eventually(20*time.Second, "the raise", func() error {
+		_, err := w.nc.Request(budget.SubjectSet, events.Encode(budget.Change{Scope: budget.Global, DayNano: &five}), 2*time.Second)
+		return err
+	})
+	for _, d := range w.settle(2*time.Minute, subs...) {
+		if d.State != events.StateComplete && d.State != events.StateDuplicate {
+			t.Errorf("%s is %s: %+v", d.Name, d.State, d.Failure)
+		}
+	}
+	w.drained(time.Minute)
+	if dead := w.deadLetters(); len(dead) > 0 {
+		t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
+	}
+	m := provider.Meter()
+	if settled, reserved := w.ledger(); settled.Plus(reserved).Nano < m.Nano {
+		t.Errorf("the ledger has %d n$, the meter %d: somebody paid without asking", settled.Plus(reserved).Nano, m.Nano)
+	}
+	w.stop()
+}
+
+// The parser is killed again and again while its documents are parsed by a
+// service that takes its time: no document is parsed twice.
+func TestAParserKilledInTheMiddleOfItsJobs(t *testing.T) {
+	t.Parallel()
+	const documents = 24
+	service := llama.New(llama.Config{Keys: map[string]string{"llx-e2e": "na"}, Work: 1500 * time.Millisecond})
+	url, stop, err := service.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop the service: %v", err)
+		}
+	})
+	service.Script(llama.Rule{On: "create", Every: 5, Fault: llama.Lose})
+	w := newWorld(t, setup{
+		costd: true, replicas: map[string]int{"parser": 2},
+		args: map[string][]string{
+			"parser": {"--parser", "llamaparse", "--llamaparse-base-url", url, "--llamaparse-key", "llx-e2e", "--llamaparse-text", "--llamaparse-poll", "50ms", "--llamaparse-max-pages", "5", "--parser-workers", "4"},
+			"costd":  {"--budget-day", "5.00", "--budget-hour-requests", "none"},
+		},
+	})
+	r := rand.New(rand.NewPCG(seed(t), 9))
+	var subs []submission
+	for i := range documents {
+		subs = append(subs, w.submit(fmt.Sprintf("%d.txt", i), fmt.Appendf(nil, "# Document %d\n\nIts first page.\fThe second page of %d.", i, i)))
+	}
+	kills := 0
+	for range 4 {
+		pause(r, 1500*time.Millisecond)
+		w.stage["parser"][r.IntN(2)].crash(t)
+		kills++
+	}
+	for _, d := range w.settle(3*time.Minute, subs...) {
+		if d.State != events.StateComplete {
+			t.Errorf("%s is %s: %+v", d.Name, d.State, d.Failure)
+		}
+	}
+	m := service.Meter()
+	t.Logf("%d documents, %d kills, %d jobs, %d creates, %d answers lost", documents, kills, m.Jobs, m.Creates, m.Lost)
+	// A kill between a create and the note of its job leaves the job to be found.
+	if m.Jobs != documents {
+		t.Errorf("%d jobs were paid for %d documents", m.Jobs, documents)
+	}
+	if settled, reserved := w.ledger(); settled.Plus(reserved).Nano < m.Nano {
+		t.Errorf("the ledger has %d n$, the meter %d", settled.Plus(reserved).Nano, m.Nano)
+	}
 	w.stop()
 }
 

@@ -95,6 +95,16 @@ func (p *process) crash(t *testing.T) {
 	}
 }
 
+// signal sends the process a signal.
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Errorf("signal %s: %v", p.name, err)
+	}
+}
+
 // stop asks the process to end, as an orchestrator does, and expects exit code 0.
 func (p *process) stop(t *testing.T) {
 	t.Helper()

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 )
@@ -38,7 +39,7 @@ type Gate struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
-	watcher  jetstream.KeyWatcher
+	watcher  *broker.Watch
 	subs     []*nats.Subscription
 
 	mu     sync.Mutex
@@ -129,10 +130,6 @@ func NewGate(ctx context.Context, cfg Config) (*Gate, error) {
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.drain, g.close = context.WithCancel(g.ctx)
-	if g.watcher, err = kv.Watch(g.ctx, "state.>"); err != nil {
-		g.cancel()
-		return nil, fmt.Errorf("watch the budget: %w", err)
-	}
 	for subject, handle := range map[string]nats.MsgHandler{
 		SubjectWake: func(*nats.Msg) { g.wake() },
 		SubjectIdle: func(*nats.Msg) { g.handBack() },
@@ -144,37 +141,36 @@ func NewGate(ctx context.Context, cfg Config) (*Gate, error) {
 		}
 		g.subs = append(g.subs, sub)
 	}
-	g.running.Go(g.watch)
+	paused := map[Scope]bool{}
+	if g.watcher, err = broker.NewWatch(ctx, kv, "state.>", func(e jetstream.KeyValueEntry) { g.shown(e, paused) }); err != nil {
+		g.cancel()
+		return nil, fmt.Errorf("watch the bucket %s: %w", events.BucketBudget, err)
+	}
 	g.running.Go(g.tend)
 	return g, nil
 }
 
-// watch follows what is frozen.
-func (g *Gate) watch() {
-	paused := map[Scope]bool{}
-	for e := range g.watcher.Updates() {
-		if e == nil {
-			continue
+// shown hears what costd shows of a scope: what is frozen, and what is not paused
+// any more.
+func (g *Gate) shown(e jetstream.KeyValueEntry, paused map[Scope]bool) {
+	var s State
+	if e.Operation() == jetstream.KeyValuePut {
+		if err := json.Unmarshal(e.Value(), &s); err != nil {
+			g.cfg.Log.Warn().Err(err).Str("key", e.Key()).Msg("a malformed budget state")
+			return
 		}
-		var s State
-		if e.Operation() == jetstream.KeyValuePut {
-			if err := json.Unmarshal(e.Value(), &s); err != nil {
-				g.cfg.Log.Warn().Err(err).Str("key", e.Key()).Msg("a malformed budget state")
-				continue
-			}
-		}
-		scope := Scope(strings.TrimPrefix(e.Key(), "state."))
-		g.mu.Lock()
-		if delete(g.frozen, scope); s.Frozen {
-			g.frozen[scope] = true
-		}
-		g.mu.Unlock()
-		// A wake-up may be missed while the connection is away; this watch is not.
-		if better := s.State != "paused"; better && paused[scope] {
-			g.wake()
-		}
-		paused[scope] = s.State == "paused"
 	}
+	scope := Scope(strings.TrimPrefix(e.Key(), "state."))
+	g.mu.Lock()
+	if delete(g.frozen, scope); s.Frozen {
+		g.frozen[scope] = true
+	}
+	g.mu.Unlock()
+	// A wake-up may be missed while the connection is away; this watch is not.
+	if s.State != "paused" && paused[scope] {
+		g.wake()
+	}
+	paused[scope] = s.State == "paused"
 }
 
 // wake has everything that was refused ask again.
@@ -678,7 +674,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	for _, s := range g.subs {
 		err = errors.Join(err, s.Unsubscribe())
 	}
-	err = errors.Join(err, g.watcher.Stop())
+	g.watcher.Close()
 	g.cancel()
 	g.running.Wait()
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"os"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,6 +13,7 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/stage"
+	"sluice/services/costd/ledger"
 )
 
 // Name is the daemon's name everywhere.
@@ -20,10 +22,12 @@ const Name = "costd"
 // Config configures the daemon. The tags are read by kong. The limits are those
 // that hold until others are set live; what is set live stays.
 type Config struct {
-	Day          string `name:"budget-day" env:"SLUICE_BUDGET_DAY" default:"5.00" help:"Dollars a day (UTC) over everything, until 'sluice budget set' says otherwise; 'none' is no limit."`
-	Hour         string `name:"budget-hour" env:"SLUICE_BUDGET_HOUR" default:"none" help:"Dollars an hour over everything."`
-	DayRequests  string `name:"budget-day-requests" env:"SLUICE_BUDGET_DAY_REQUESTS" default:"none" help:"Paid requests a day over everything."`
-	HourRequests string `name:"budget-hour-requests" env:"SLUICE_BUDGET_HOUR_REQUESTS" default:"100" help:"Paid requests an hour over everything."`
+	Day          string        `name:"budget-day" env:"SLUICE_BUDGET_DAY" default:"5.00" help:"Dollars a day (UTC) over everything, until 'sluice budget set' says otherwise; 'none' is no limit."`
+	Hour         string        `name:"budget-hour" env:"SLUICE_BUDGET_HOUR" default:"none" help:"Dollars an hour over everything."`
+	DayRequests  string        `name:"budget-day-requests" env:"SLUICE_BUDGET_DAY_REQUESTS" default:"none" help:"Paid requests a day over everything."`
+	HourRequests string        `name:"budget-hour-requests" env:"SLUICE_BUDGET_HOUR_REQUESTS" default:"100" help:"Paid requests an hour over everything."`
+	Lease        time.Duration `name:"budget-lease" env:"SLUICE_BUDGET_LEASE" default:"30s" help:"How long a stage may spend a lease without hearing from costd."`
+	Margin       time.Duration `name:"budget-margin" env:"SLUICE_BUDGET_MARGIN" default:"10s" help:"Besides the lease and the longest call, the time after which what a silent stage held counts as spent."`
 }
 
 // Limits returns the limits of the configuration.
@@ -64,6 +68,12 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	if err != nil {
 		return nil, nil, err
 	}
+	terms := ledger.Terms{TTL: cfg.Lease, Margin: cfg.Margin, Call: 2 * time.Minute}
+	if cfg.Lease == 0 && cfg.Margin == 0 {
+		terms = ledger.Terms{}
+	} else if cfg.Lease < time.Second || cfg.Margin < time.Second {
+		return nil, nil, fault.New(fault.Halt, "configuration", "a lease of %v with a margin of %v is too short", cfg.Lease, cfg.Margin).WithHint("use at least 1s each")
+	}
 	m := newMetrics(env.Metrics.Registry)
 	host, err := os.Hostname()
 	if err != nil {
@@ -71,7 +81,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	}
 	g, err := NewGrantor(ctx, GrantorConfig{
 		Conn: env.Conn, JS: env.JS, Log: env.Log.With().Str("stage", Name).Logger(), Name: fmt.Sprintf("%s-%d", host, os.Getpid()),
-		Limits: map[budget.Scope]budget.Limits{budget.Global: limits}, Shown: m.show,
+		Terms: terms, Limits: map[budget.Scope]budget.Limits{budget.Global: limits}, Shown: m.show,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 )
 
@@ -28,28 +29,23 @@ func watchPipeline(ctx context.Context, js jetstream.JetStream) (*pipeline, erro
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketPipeline, err)
 	}
-	w, err := kv.WatchAll(ctx)
+	p := &pipeline{stages: map[string]string{}}
+	known := make(chan struct{})
+	told := false
+	w, err := broker.NewWatch(ctx, kv, ">", func(e jetstream.KeyValueEntry) {
+		p.mu.Lock()
+		p.stages[e.Key()] = string(e.Value())
+		ready := p.stages["chunker"] != "" && p.stages["embedder"] != ""
+		p.mu.Unlock()
+		if ready && !told {
+			told = true
+			close(known)
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("watch the bucket %s: %w", events.BucketPipeline, err)
 	}
-	p := &pipeline{stages: map[string]string{}}
-	known := make(chan struct{})
-	go func() {
-		told := false
-		for e := range w.Updates() {
-			if e == nil { // all present values were delivered
-				continue
-			}
-			p.mu.Lock()
-			p.stages[e.Key()] = string(e.Value())
-			ready := p.stages["chunker"] != "" && p.stages["embedder"] != ""
-			p.mu.Unlock()
-			if ready && !told {
-				told = true
-				close(known)
-			}
-		}
-	}()
+	context.AfterFunc(ctx, w.Close)
 	t := time.NewTimer(settle)
 	defer t.Stop()
 	select {

@@ -28,6 +28,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/sony/gobreaker/v2"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 )
@@ -83,7 +84,7 @@ type Control struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	watcher jetstream.KeyWatcher
+	watcher *broker.Watch
 	probe   chan struct{}
 
 	mu     sync.Mutex
@@ -146,11 +147,10 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		c.cancel()
 		return nil, err
 	}
-	if c.watcher, err = kv.Watch(c.ctx, ModeKey(cfg.Stage)); err != nil {
+	if c.watcher, err = broker.NewWatch(ctx, kv, ModeKey(cfg.Stage), c.set); err != nil {
 		c.cancel()
 		return nil, errors.Join(fmt.Errorf("watch the mode: %w", err), c.limiter.Close())
 	}
-	c.running.Go(c.follow)
 	c.running.Go(c.tend)
 	return c, nil
 }
@@ -336,30 +336,25 @@ func (c *Control) poke() {
 	}
 }
 
-// follow keeps the mode.
-func (c *Control) follow() {
-	for e := range c.watcher.Updates() {
-		if e == nil {
-			continue
+// set hears a mode.
+func (c *Control) set(e jetstream.KeyValueEntry) {
+	mode := c.cfg.Mode
+	if e.Operation() == jetstream.KeyValuePut {
+		m, err := ParseMode(string(e.Value()))
+		if err != nil {
+			c.cfg.Log.Warn().Err(err).Str("key", e.Key()).Msg("an unknown mode is ignored")
+			return
 		}
-		mode := c.cfg.Mode
-		if e.Operation() == jetstream.KeyValuePut {
-			m, err := ParseMode(string(e.Value()))
-			if err != nil {
-				c.cfg.Log.Warn().Err(err).Str("key", e.Key()).Msg("an unknown mode is ignored")
-				continue
-			}
-			mode = m
-		}
-		c.mu.Lock()
-		changed := c.mode != mode
-		c.mode = mode
-		c.mu.Unlock()
-		if changed {
-			c.cfg.Log.Info().Str("service", c.cfg.Service).Str("mode", string(mode)).Msg("mode")
-			c.wake()
-			c.tell()
-		}
+		mode = m
+	}
+	c.mu.Lock()
+	changed := c.mode != mode
+	c.mode = mode
+	c.mu.Unlock()
+	if changed {
+		c.cfg.Log.Info().Str("service", c.cfg.Service).Str("mode", string(mode)).Msg("mode")
+		c.wake()
+		c.tell()
 	}
 }
 
@@ -425,8 +420,8 @@ func (c *Control) check() {
 
 // Close ends the background work.
 func (c *Control) Close() error {
-	err := c.watcher.Stop()
+	c.watcher.Close()
 	c.cancel()
 	c.running.Wait()
-	return errors.Join(err, c.limiter.Close())
+	return c.limiter.Close()
 }
