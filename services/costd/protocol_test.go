@@ -2,7 +2,6 @@ package costd_test
 
 import (
 	"context"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -101,12 +100,12 @@ func TestTheHourAndTheDayTurn(t *testing.T) {
 	}
 }
 
-// proxy passes connections on to the server, and cuts them all now and then, so
-// that requests, commits and answers are lost on the way.
+// proxy passes connections on to the server. It can keep all answers to itself,
+// and cut the connections, so that requests and answers are lost on the way.
 type proxy struct {
 	listener net.Listener
 	target   string
-	done     atomic.Bool
+	mute     atomic.Bool // nothing reaches the clients
 	running  sync.WaitGroup
 	mu       sync.Mutex
 	open     map[net.Conn]bool
@@ -136,13 +135,25 @@ func newProxy(t *testing.T, target string) *proxy {
 			p.mu.Lock()
 			p.open[in], p.open[out] = true, true
 			p.mu.Unlock()
-			for _, pair := range [][2]net.Conn{{in, out}, {out, in}} {
-				p.running.Go(func() {
-					_, _ = io.Copy(pair[0], pair[1]) // it ends when one of them is cut
-					_ = pair[0].Close()
-					_ = pair[1].Close()
-				})
+			pass := func(to, from net.Conn, may func() bool) {
+				// It ends when one of them is cut, and then both are.
+				defer to.Close()
+				defer from.Close()
+				for buf := make([]byte, 32<<10); ; {
+					n, err := from.Read(buf)
+					if err != nil || !may() {
+						if err != nil {
+							return
+						}
+						continue
+					}
+					if _, err := to.Write(buf[:n]); err != nil {
+						return
+					}
+				}
 			}
+			p.running.Go(func() { pass(in, out, func() bool { return !p.mute.Load() }) })
+			p.running.Go(func() { pass(out, in, func() bool { return true }) })
 		}
 	})
 	t.Cleanup(func() {
@@ -199,7 +210,10 @@ func TestLostRepliesAreNotPaidTwice(t *testing.T) {
 			case <-cutting:
 				return
 			case <-time.After(time.Duration(250+rand.IntN(250)) * time.Millisecond):
+				p.mute.Store(true)
+				time.Sleep(50 * time.Millisecond) // requests arrive, answers do not
 				p.cut()
+				p.mute.Store(false)
 				cuts++
 			}
 		}
@@ -310,5 +324,81 @@ func TestALedgerThatRanBackwards(t *testing.T) {
 			tk.Settle(1000)
 		}
 		return err == nil
+	})
+}
+
+// Answers that were committed and lost, one after the other: the same request is
+// sent again, and counts once.
+func TestALostAnswerIsGivenAgain(t *testing.T) {
+	w := newWorld(t)
+	w.terms.TTL, w.terms.Call = 20*time.Second, 2*time.Second
+	w.costd("a", day(1_000_000_000))
+	p := newProxy(t, w.url)
+	g := w.gateAt(p.url(), 0, 0)
+	admit := func(nano int64) *budget.Ticket {
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+			tk, err := g.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: nano, Requests: 1})
+			if err == nil {
+				return tk
+			}
+		}
+		t.Fatal("not admitted in time")
+		return nil
+	}
+	spend := func(tk *budget.Ticket, nano int64) {
+		w.nano.Add(nano)
+		w.calls.Add(1)
+		tk.Settle(nano)
+	}
+	spend(admit(1000), 900)
+	lost := 0
+	for i := range int64(5) {
+		estimate := 1_000_000 * (i + 1) // more than any lease has left: costd is asked
+		settled, reserved := w.spent()
+		p.mute.Store(true)
+		admitted := make(chan *budget.Ticket, 1)
+		go func() { admitted <- admit(estimate) }()
+		// An earlier request may be the one whose answer is lost; then ours waits.
+		for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			if s, r := w.spent(); s.Plus(r).Nano >= settled.Plus(reserved).Nano+estimate/2 {
+				lost++
+				break
+			}
+		}
+		p.cut()
+		p.mute.Store(false)
+		tk := <-admitted
+		if tk == nil {
+			return
+		}
+		spend(tk, estimate-100)
+	}
+	if lost == 0 {
+		t.Error("no answer was lost after its commit")
+	}
+	natstest.Eventually(t, 20*time.Second, "the ledger equals the meter", func() bool {
+		settled, reserved := w.spent()
+		return settled.Nano == w.nano.Load() && settled.Requests == w.calls.Load() && reserved.IsZero()
+	})
+}
+
+// A call that takes longer than costd's round keeps its money.
+func TestALeaseInUseIsNotReclaimed(t *testing.T) {
+	w := newWorld(t)
+	w.costd("a", day(1_000_000))
+	g := w.gate(nil)
+	tk, err := g.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // the call
+		if settled, reserved := w.spent(); settled.Nano != 0 || reserved.Nano < 1000 {
+			t.Fatalf("settled %+v and out %+v while the call is under way", settled, reserved)
+		}
+	}
+	tk.Settle(600)
+	natstest.Eventually(t, 15*time.Second, "what was not used came back", func() bool {
+		settled, reserved := w.spent()
+		return settled == budget.Amount{Nano: 600, Requests: 1} && reserved.IsZero()
 	})
 }

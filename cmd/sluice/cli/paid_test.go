@@ -459,3 +459,93 @@ func TestTheWarning(t *testing.T) {
 	cancel()
 	(<-watched).want(t, 0).has(t, "global/hour", "requests of 10 requests", "warning")
 }
+
+// The budget is reached in the middle of 500 documents of one tenant; the other
+// tenant's flow on. A raise has everything complete, without a failure counted.
+func TestATenantAtItsLimit(t *testing.T) {
+	server, node := paidWith(t, "5.00", "none", func(c *allinone.Config) { c.Stages.Embedder.Batch = 32 })
+	sluice(t, "budget", "set", "tenant.acme", "--day", "0.00005").want(t, 0) // 2,500 tokens
+	files := ferries(500)
+	for name, text := range ferries(100) {
+		files["z"+name[1:]] = strings.ReplaceAll(text, "ferry", "barge")
+	}
+	in(t, files)
+	done := make(chan result, 1)
+	go func() { done <- sluice(t, "ingest", "d", "--tenant", "acme") }()
+	eventually(t, "acme is at its limit", func() bool {
+		r := sluice(t, "budget", "--json")
+		return strings.Contains(r.out, `"tenant.acme"`) && server.Meter().Nano > 30_000
+	})
+	eventually(t, "and its documents are held", func() bool {
+		return strings.Contains(sluice(t, "ls", "--tenant", "acme", "--json").out, "held: budget tenant.acme/day, resumes 00:00 UTC or when raised")
+	})
+	before := server.Meter()
+	sluice(t, "ingest", "z", "--tenant", "zenith").want(t, 0)
+	if spent := server.Meter().Nano - before.Nano; spent <= 0 {
+		t.Error("zenith has bought nothing")
+	}
+	raised := time.Now()
+	sluice(t, "budget", "set", "tenant.acme", "--day", "1").want(t, 0)
+	at := server.Meter().Nano
+	eventually(t, "acme goes on", func() bool { return server.Meter().Nano > at })
+	t.Logf("acme went on %v after the raise", time.Since(raised))
+	select {
+	case r := <-done:
+		r.want(t, 0)
+	case <-time.After(40 * time.Second):
+		t.Fatal("not all of acme's documents end")
+	}
+	if n := deadLetters(t, node); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	for _, d := range lines[events.Document](t, sluice(t, "ls", "--tenant", "acme", "--json").want(t, 0)) {
+		if d.Retries != 0 || d.State != events.StateComplete {
+			t.Fatalf("%s is %s after %d retries", d.Name, d.State, d.Retries)
+		}
+	}
+	if m := server.Meter(); m.Inputs != 600 {
+		t.Errorf("%d inputs bought for 600 chunks", m.Inputs)
+	}
+}
+
+// All processes end and begin again: what was spent stays spent.
+func TestARestartForgetsNothing(t *testing.T) {
+	s, err := fake.New(fake.Config{Keys: []string{"sk-test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, stop, err := s.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop the fake: %v", err)
+		}
+	})
+	dir := t.TempDir()
+	again := func(c *allinone.Config) {
+		c.Data = dir
+		c.Stages.Embedder.Provider = "openai"
+		c.Stages.Embedder.OpenAI.BaseURL, c.Stages.Embedder.OpenAI.Key = url+"/v1", "sk-test"
+		c.Stages.Costd.Day, c.Stages.Costd.HourRequests = "5.00", "none"
+	}
+	node := start(t, again)
+	in(t, ferries(20))
+	sluice(t, "ingest", "d").want(t, 0)
+	spent := s.Meter().Nano
+	if err := node.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	node = start(t, again)
+	eventually(t, "the ledger says what was spent", func() bool {
+		day := shownBudget(t, node).Windows[1]
+		return day.Spent.Nano == spent && day.Reserved.IsZero()
+	})
+	sluice(t, "cost", "--json").want(t, 0).has(t, fmt.Sprintf(`"nano":%d`, spent))
+	in(t, map[string]string{"again.md": "# Ferry 3\n\nThe ferry number 3 crosses at 3 o'clock, with room for 6 carts.\n"})
+	sluice(t, "ingest", "again.md").want(t, 0)
+	if s.Meter().Nano != spent {
+		t.Error("what was bought before the restart was bought again")
+	}
+}
