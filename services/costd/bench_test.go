@@ -1,7 +1,9 @@
 package costd_test
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,4 +63,47 @@ func BenchmarkRefill(b *testing.B) {
 	slices.Sort(times)
 	b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// BenchmarkRefills has many replicas ask for a lease at the same moment.
+func BenchmarkRefills(b *testing.B) {
+	for _, n := range []int{20, 100} {
+		b.Run(fmt.Sprint(n, "-replicas"), func(b *testing.B) {
+			w := newWorld(b)
+			w.costd("a", day(1<<60))
+			gates := make([]*budget.Gate, n)
+			for i := range gates {
+				gates[i] = w.gate(nil)
+			}
+			var mu sync.Mutex
+			var times []time.Duration
+			estimate := int64(1000)
+			for b.Loop() {
+				estimate *= 2 // more than any lease has left
+				if estimate > 1<<40 {
+					estimate = 1000
+				}
+				var wg sync.WaitGroup
+				for _, g := range gates {
+					wg.Go(func() {
+						start := time.Now()
+						t, err := g.Admit(b.Context(), "openai", "acme", budget.Amount{Nano: estimate, Requests: 1})
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						took := time.Since(start)
+						t.Settle(estimate)
+						mu.Lock()
+						times = append(times, took)
+						mu.Unlock()
+					})
+				}
+				wg.Wait()
+			}
+			slices.Sort(times)
+			b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
+		})
+	}
 }
