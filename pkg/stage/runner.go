@@ -745,7 +745,16 @@ func (r *runner) serve() (micro.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register the service: %w", err)
 	}
-	for _, e := range r.stage.Endpoints {
+	// Its statistics carry the health of stages that answer nothing else.
+	health := Endpoint{Name: "health", Subject: "sluice.health." + r.stage.Name, Handle: func(context.Context, []byte) (any, error) {
+		for _, h := range r.env.Health.Stages() {
+			if h.Stage == r.stage.Name {
+				return h, nil
+			}
+		}
+		return StageHealth{Stage: r.stage.Name}, nil
+	}}
+	for _, e := range append([]Endpoint{health}, r.stage.Endpoints...) {
 		slots := make(chan struct{}, 16)
 		err := svc.AddEndpoint(e.Name, micro.HandlerFunc(func(req micro.Request) {
 			slots <- struct{}{}

@@ -46,6 +46,8 @@ type root struct {
 	Chunk ChunkCmd `cmd:"" group:"try" help:"Print the chunks of a document."`
 	Plan  PlanCmd  `cmd:"" group:"try" help:"Count tokens and prices before anything is spent."`
 
+	Fake FakeCmd `cmd:"" group:"try" help:"Serve a fake of a paid service, with a meter."`
+
 	Version    VersionCmd    `cmd:"" group:"about" help:"Print the version."`
 	Completion CompletionCmd `cmd:"" group:"about" help:"Print a completion script for bash, zsh or fish."`
 	Complete   CompleteCmd   `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Answer a completion script."`

@@ -262,6 +262,14 @@ func checkStages(ctx context.Context, u *checkup, c *client) map[string][]micro.
 				continue
 			}
 			inHand += health.InHand
+			switch p := health.Provider; {
+			case p == "":
+			case strings.Contains(p, "breaker closed") && !strings.Contains(p, "halted"):
+				u.ok("service of "+name, "%s", safe(p))
+			default:
+				troubled = true
+				u.warn("service of "+name, "'sluice mode "+name+" hybrid' has documents flow on meanwhile; see the log of the stage", "%s", safe(p))
+			}
 			switch {
 			case health.Halted != "":
 				troubled = true

@@ -281,6 +281,7 @@ func TestAnOutageInHybridMode(t *testing.T) {
 		}
 		return false
 	})
+	sluice(t, "doctor").has(t, "service of embedder", "openai: mode hybrid, breaker")
 	sluice(t, "mode", "embedder", "local").want(t, 0).has(t, "embedder: local")
 	server.Clear()
 	sluice(t, "mode", "embedder", "default", "--json").want(t, 0).has(t, `"mode":"default"`)
@@ -548,4 +549,52 @@ func TestARestartForgetsNothing(t *testing.T) {
 	if s.Meter().Nano != spent {
 		t.Error("what was bought before the restart was bought again")
 	}
+}
+
+// The same corpus again costs nothing, and where one paragraph in a hundred has
+// changed, so does one call's worth.
+func TestOnlyWhatChangedIsBought(t *testing.T) {
+	server, _ := paidWith(t, "5.00", "none", nil)
+	const documents, paragraphs = 20, 10
+	corpus := func(version map[[2]int]int) map[string]string {
+		files := map[string]string{}
+		for d := range documents {
+			var b strings.Builder
+			for p := range paragraphs {
+				fmt.Fprintf(&b, "# Part %d of %d\n\n%s in version %d.\n\n", p, d, strings.Repeat(fmt.Sprintf("The barge of part %d passes lock %d. ", p, d), 40), version[[2]int{d, p}])
+			}
+			files[fmt.Sprintf("d/%02d.md", d)] = b.String()
+		}
+		return files
+	}
+	in(t, corpus(nil))
+	sluice(t, "ingest", "d").want(t, 0)
+	first := server.Meter()
+	if first.Inputs < documents*paragraphs/2 {
+		t.Fatalf("only %d chunks", first.Inputs)
+	}
+	sluice(t, "ingest", "d").want(t, 0).has(t, "duplicate")
+	if m := server.Meter(); m.Attempts != first.Attempts {
+		t.Errorf("%d calls for the same corpus", m.Attempts-first.Attempts)
+	}
+	in(t, corpus(map[[2]int]int{{3, 4}: 1, {11, 0}: 1})) // 1 %
+	sluice(t, "ingest", "d").want(t, 0)
+	if m := server.Meter(); m.Inputs-first.Inputs > 4 || m.Inputs == first.Inputs {
+		t.Errorf("%d inputs bought for two changed paragraphs", m.Inputs-first.Inputs)
+	}
+}
+
+func TestFakes(t *testing.T) {
+	for _, name := range []string{"openai", "llamaparse"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan result, 1)
+		go func() { done <- sluiceUntil(t, ctx, "fake", name, "--listen", "127.0.0.1:0") }()
+		time.AfterFunc(200*time.Millisecond, cancel)
+		if r := (<-done).want(t, 0).has(t, `"nano":0`); !strings.Contains(r.err, "serving at http://127.0.0.1:") {
+			t.Errorf("it does not say where it is: %s", r.err)
+		}
+		cancel()
+	}
+	in(t, map[string]string{"bad.json": "{"})
+	sluice(t, "fake", "openai", "--faults", "bad.json", "--listen", "127.0.0.1:0").want(t, 2)
 }
