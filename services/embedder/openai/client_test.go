@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.uber.org/goleak"
 
 	fake "sluice/pkg/fake/openai"
@@ -311,6 +312,21 @@ func TestRequestsFitTheSchema(t *testing.T) {
 	var body map[string]any
 	if err := json.Unmarshal(seen[0].Body, &body); err != nil {
 		t.Fatal(err)
+	}
+	schema, err := jsonschema.NewCompiler().Compile("testdata/create-embedding-request.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(body); err != nil {
+		t.Errorf("the request does not fit the schema: %v", err)
+	}
+	for name, wrong := range map[string]any{
+		"an unknown field": map[string]any{"model": "m", "input": "a", "retries": 3.0}, "no input": map[string]any{"model": "m"},
+		"an empty text": map[string]any{"model": "m", "input": []any{""}}, "no width": map[string]any{"model": "m", "input": "a", "dimensions": 0.0},
+	} {
+		if schema.Validate(wrong) == nil {
+			t.Errorf("the schema takes a request with %s", name)
+		}
 	}
 	for k, v := range body {
 		ok := false
