@@ -13,6 +13,11 @@ require (
 )
 
 require (
+	github.com/synadia-io/orbit.go/jetstreamext v0.3.2 // indirect
+	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
+)
+
+require (
 	github.com/alecthomas/kong v1.17.0 // indirect
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
@@ -85,6 +90,7 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 	modernc.org/sqlite v1.62.0 // indirect
+	sluice/services/costd v0.0.0
 )
 
 replace (
@@ -94,3 +100,5 @@ replace (
 	sluice/services/indexer => ../services/indexer
 	sluice/services/parser => ../services/parser
 )
+
+replace sluice/services/costd => ../services/costd

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,9 +21,11 @@ import (
 	"sluice/pkg/broker"
 	"sluice/pkg/broker/embedded"
 	"sluice/pkg/events"
+	fake "sluice/pkg/fake/openai"
 	"sluice/pkg/stage"
 	"sluice/services/chunker"
 	"sluice/services/chunker/split"
+	"sluice/services/costd"
 	"sluice/services/embedder"
 	"sluice/services/embedder/mock"
 	"sluice/services/indexer"
@@ -148,6 +151,64 @@ func report(b *testing.B, docs []string, chunks int, wall, used time.Duration) {
 // with the nats-server in one process, from the first publish to the last
 // document searchable. Everything is durable.
 func BenchmarkPipeline(b *testing.B) {
+	pipeline(b, func(ctx context.Context, env *stage.Env) ([]stage.Stage, func() error) {
+		em, err := embedder.Stage(ctx, env, embedder.Config{Cache: "auto", Workers: 2, Batch: 256, Wait: 10 * time.Millisecond}, mock.Embedder{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return []stage.Stage{em}, func() error { return nil }
+	}, nil)
+}
+
+// BenchmarkPaid is BenchmarkPipeline with embeddings bought from the fake, which
+// runs in the same process, at two latencies: with budget, claims, cache, breaker
+// and limiter, and the defaults.
+func BenchmarkPaid(b *testing.B) {
+	for _, latency := range []time.Duration{0, 100 * time.Millisecond} {
+		b.Run(latency.String(), func(b *testing.B) {
+			s, err := fake.New(fake.Config{Latency: latency})
+			if err != nil {
+				b.Fatal(err)
+			}
+			url, stop, err := s.Start("127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() {
+				if err := stop(); err != nil {
+					b.Error(err)
+				}
+			}()
+			before := s.Meter()
+			pipeline(b, func(ctx context.Context, env *stage.Env) ([]stage.Stage, func() error) {
+				costs, stopCosts, err := costd.Stages(ctx, env, costd.Config{Day: "none", HourRequests: "none"})
+				if err != nil {
+					b.Fatal(err)
+				}
+				em, stopEmbedder, err := embedder.Stages(ctx, env, embedder.Config{
+					Provider: "openai", Cache: "auto", Workers: 2, Fallback: "hold", Upgrade: 100,
+					OpenAI: embedder.OpenAI{BaseURL: url + "/v1", Model: "text-embedding-3-small", MaxInputs: 2048, MaxTokens: 300_000, MaxInput: 8191, Timeout: time.Minute},
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				return append(costs, em...), func() error { return errors.Join(stopEmbedder(), stopCosts()) }
+			}, func(chunks int) {
+				m := s.Meter()
+				tokens := before.Tokens
+				calls, inputs := m.Calls-before.Calls, m.Inputs-before.Inputs
+				before = m
+				b.ReportMetric(float64(calls), "requests")
+				b.ReportMetric(float64(inputs)/float64(calls), "inputs/request")
+				least := max((m.Tokens-tokens+299_999)/300_000, (inputs+2047)/2048)
+				b.ReportMetric(float64(calls)/float64(least), "x-least-requests")
+			})
+		})
+	}
+}
+
+// pipeline runs the whole pipeline over the corpus.
+func pipeline(b *testing.B, embed func(context.Context, *stage.Env) ([]stage.Stage, func() error), measured func(chunks int)) {
 	docs := Corpus(documents)
 	for b.Loop() {
 		nc, js := start(b)
@@ -170,15 +231,12 @@ func BenchmarkPipeline(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		em, err := embedder.Stage(ctx, env, embedder.Config{Cache: "auto", Workers: 2, Batch: 256, Wait: 10 * time.Millisecond}, mock.Embedder{})
-		if err != nil {
-			b.Fatal(err)
-		}
+		em, stopEmbedder := embed(ctx, env)
 		ix, stop, err := indexer.Stages(ctx, env, indexer.Config{Path: filepath.Join(b.TempDir(), "index.db"), Batch: 512, Wait: 10 * time.Millisecond})
 		if err != nil {
 			b.Fatal(err)
 		}
-		run(append(ix, em, ce)...)
+		run(append(append(ix, em...), ce)...)
 		p, err := local.New(local.DefaultConfig())
 		if err != nil {
 			b.Fatal(err)
@@ -197,8 +255,14 @@ func BenchmarkPipeline(b *testing.B) {
 			b.Fatal("the pipeline takes too long")
 		}
 		report(b, docs, chunks(), time.Since(began), cpu()-used)
+		if measured != nil {
+			measured(chunks())
+		}
 		cancel()
 		wg.Wait()
+		if err := stopEmbedder(); err != nil {
+			b.Error(err)
+		}
 		if err := stop(); err != nil {
 			b.Error(err)
 		}

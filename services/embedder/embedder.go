@@ -6,6 +6,7 @@
 package embedder
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,8 +32,8 @@ type Config struct {
 	Provider string        `name:"embedder" env:"SLUICE_EMBEDDER" default:"local" enum:"local,mock,openai" help:"Who embeds: local is the lexical embedder lex-v1-1536, which matches words and not meanings; openai is OpenAI or any server that speaks its protocol; mock is for tests (${enum})."`
 	Cache    string        `name:"embedding-cache" env:"SLUICE_EMBEDDING_CACHE" default:"auto" enum:"auto,on,off" help:"Reuse vectors of equal texts; auto is on where that is cheaper than making them again (${enum})."`
 	Workers  int           `name:"embedder-workers" env:"SLUICE_EMBEDDER_WORKERS" default:"2" help:"Calls of the provider at once."`
-	Batch    int           `name:"embedder-batch" env:"SLUICE_EMBEDDER_BATCH" default:"256" help:"Most chunks of a call."`
-	Wait     time.Duration `name:"embedder-wait" env:"SLUICE_EMBEDDER_WAIT" default:"10ms" help:"Time for a call to fill."`
+	Batch    int           `name:"embedder-batch" env:"SLUICE_EMBEDDER_BATCH" default:"0" help:"Most chunks of a call; 0 is 256, or as many as a paid service takes, because requests are limited, too."`
+	Wait     time.Duration `name:"embedder-wait" env:"SLUICE_EMBEDDER_WAIT" default:"0s" help:"Time for a call to fill; 0 is 10ms, or 200ms for a paid service."`
 	Fallback string        `name:"embedder-fallback" env:"SLUICE_EMBEDDER_FALLBACK" default:"hold" enum:"hold,local" help:"While the embeddings server is away: hold the work, or embed with the local embedder, tagged, in a vector space of its own, and again when the server is back (${enum}). 'sluice mode' changes it live."`
 	Upgrade  float64       `name:"embedder-upgrade-rate" env:"SLUICE_EMBEDDER_UPGRADE_RATE" default:"100" help:"Chunks a second of a fallback's that each replica embeds again."`
 	OpenAI   OpenAI        `embed:""`
@@ -50,7 +51,7 @@ func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder)
 	}
 	return stage.Stage{
 		Name: Name, In: stage.Route{Stream: events.StreamChunks, Subject: events.SubjectChunk},
-		Workers: cfg.Workers, Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
+		Workers: cfg.Workers, Batch: cfg.batch(info),
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, batch, "") },
 		Endpoints: []stage.Endpoint{{
 			Name: "embed", Subject: events.SubjectEmbed,
@@ -58,6 +59,15 @@ func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder)
 		}},
 		Fingerprint: info.Model,
 	}, nil
+}
+
+// batch bounds what a call waits for.
+func (c Config) batch(info provider.EmbedderInfo) stage.Batch {
+	b := stage.Batch{Items: 256, Wait: 10 * time.Millisecond}
+	if info.NanoPerToken > 0 {
+		b = stage.Batch{Items: cmp.Or(info.MaxInputs, 256), Wait: 200 * time.Millisecond}
+	}
+	return stage.Batch{Items: cmp.Or(c.Batch, b.Items), Wait: cmp.Or(c.Wait, b.Wait)}
 }
 
 // cached returns p behind the cache, if the configuration wants one.

@@ -36,7 +36,7 @@ func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 	limit := rate.NewLimiter(rate.Limit(max(cfg.Upgrade, 0.001)), items)
 	return stage.Stage{
 		Name: Upgrader, In: stage.Route{Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade},
-		Workers: 1, Batch: stage.Batch{Items: items, Wait: cfg.Wait},
+		Workers: 1, Batch: stage.Batch{Items: items, Wait: cfg.batch(p.Describe()).Wait},
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) {
 			wanted := batch[:0:0]
 			for _, m := range batch {
