@@ -66,6 +66,8 @@ type fetcher struct {
 	client *http.Client
 	inbox  jetstream.ObjectStore
 	limit  int64
+	hosts  []string // none = all that are public
+	exempt func(netip.AddrPort) bool
 }
 
 // fetched is a referenced document.
@@ -80,6 +82,7 @@ var errReplaced = errors.New("the object was replaced")
 
 func newFetcher(cfg Config, inbox jetstream.ObjectStore) *fetcher {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
+	f := &fetcher{limit: cfg.FetchLimit, inbox: inbox, hosts: cfg.FetchHosts}
 	if !cfg.FetchPrivate {
 		// Checked on the address that is dialled, after DNS and after every
 		// redirect: a name may resolve to anything.
@@ -88,48 +91,92 @@ func newFetcher(cfg Config, inbox jetstream.ObjectStore) *fetcher {
 			if err != nil {
 				return err
 			}
-			ip := a.Addr().Unmap()
-			if !ip.IsGlobalUnicast() || ip.IsPrivate() || sharedSpace.Contains(ip) {
-				return fault.Invalid("private-address", "the reference leads to the private address %s", ip).
+			if private(a.Addr()) && (f.exempt == nil || !f.exempt(a)) {
+				return fault.Invalid("private-address", "the reference leads to the private address %s", a.Addr().Unmap()).
 					WithHint("allow it with --fetch-private")
 			}
 			return nil
 		}
 	}
-	return &fetcher{
-		limit: cfg.FetchLimit, inbox: inbox,
-		client: &http.Client{
-			Timeout: cfg.FetchTimeout,
-			Transport: &http.Transport{
-				DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second,
-				MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
-			},
-			CheckRedirect: func(req *http.Request, via []*http.Request) error {
-				if len(via) >= 5 {
-					return fault.New(fault.Execution, "fetch-refused", "more than 5 redirects")
-				}
-				return nil
-			},
+	f.client = &http.Client{
+		Timeout: cfg.FetchTimeout,
+		// No proxy: it would dial in our place, unchecked.
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second,
+			MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+		},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			if len(via) >= 5 {
+				return fault.New(fault.Execution, "fetch-refused", "more than 5 redirects")
+			}
+			return f.allowed(req.URL)
 		},
 	}
+	return f
 }
 
-// sharedSpace is the address block between carriers and their customers (RFC 6598).
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+// allowed checks scheme and host of what is about to be requested.
+func (f *fetcher) allowed(u *url.URL) error {
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return fault.Invalid("bad-uri", "the scheme of %q cannot be fetched", events.CleanHeader(u.Redacted(), 200)).
+			WithHint("use http, https or object://%s/<name>", events.StoreInbox)
+	}
+	if u.Hostname() == "" {
+		return fault.Invalid("bad-uri", "%q names no host", events.CleanHeader(u.Redacted(), 200))
+	}
+	if len(f.hosts) == 0 {
+		return nil
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	for _, h := range f.hosts {
+		h = strings.ToLower(h)
+		if host == strings.TrimPrefix(h, ".") || strings.HasPrefix(h, ".") && strings.HasSuffix(host, h) {
+			return nil
+		}
+	}
+	return fault.Invalid("host-not-allowed", "references to %s are not allowed", events.CleanHeader(host, 200)).WithHint("name the host in --fetch-hosts")
+}
+
+// private tells whether an address is none of the public network's. Ranges of
+// IPv6 that carry an IPv4 address lead to it, so they are refused whole.
+func private(ip netip.Addr) bool {
+	ip = ip.Unmap().WithZone("")
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() {
+		return true
+	}
+	for _, p := range reserved {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// reserved are the blocks of IANA's special-purpose registries that the standard
+// library calls global unicast.
+var reserved = func() (all []netip.Prefix) {
+	for _, s := range []string{
+		"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
+		"168.63.129.16/32", // a cloud's platform, at a public address
+		"64:ff9b::/96", "64:ff9b:1::/48", "::/96", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10",
+	} {
+		all = append(all, netip.MustParsePrefix(s))
+	}
+	return all
+}()
 
 func (f *fetcher) fetch(ctx context.Context, ref *events.Reference) (*fetched, error) {
 	u, err := url.Parse(ref.URI)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Validation, "bad-uri", "the reference %q is not a URI", events.CleanHeader(ref.URI, 200))
 	}
-	switch u.Scheme {
-	case "http", "https":
-		return f.get(ctx, u)
-	case "object":
+	if u.Scheme == "object" {
 		return f.object(ctx, u, ref.Version)
 	}
-	return nil, fault.Invalid("bad-uri", "the scheme of %q cannot be fetched", events.CleanHeader(ref.URI, 200)).
-		WithHint("use http, https or object://%s/<name>", events.StoreInbox)
+	if err := f.allowed(u); err != nil {
+		return nil, err
+	}
+	return f.get(ctx, u)
 }
 
 func (f *fetcher) tooLarge(uri string) error {

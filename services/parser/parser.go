@@ -34,6 +34,7 @@ type Config struct {
 	Workers      int           `name:"parser-workers" env:"SLUICE_PARSER_WORKERS" default:"4" help:"Documents parsed at once."`
 	FetchTimeout time.Duration `name:"fetch-timeout" env:"SLUICE_FETCH_TIMEOUT" default:"60s" help:"Longest download of a referenced document."`
 	FetchLimit   int64         `name:"fetch-limit" env:"SLUICE_FETCH_LIMIT" default:"104857600" help:"Largest referenced document in bytes."`
+	FetchHosts   []string      `name:"fetch-hosts" env:"SLUICE_FETCH_HOSTS" help:"Hosts that references may name, .example.org for all below it; without it all public ones."`
 	FetchPrivate bool          `name:"fetch-private" env:"SLUICE_FETCH_PRIVATE" help:"Allow references to loopback and private addresses."`
 	Llama        LlamaParse    `embed:""`
 }
