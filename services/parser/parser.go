@@ -31,7 +31,7 @@ const Name = "parser"
 // Config configures the stage. The tags are read by kong.
 type Config struct {
 	Provider     string        `name:"parser" env:"SLUICE_PARSER" default:"local" enum:"local,llamaparse" help:"Who parses: local is this process, for nothing; llamaparse is LlamaCloud, for PDF, Office and images (${enum})."`
-	Workers      int           `name:"parser-workers" env:"SLUICE_PARSER_WORKERS" default:"4" help:"Documents parsed at once."`
+	Workers      int           `name:"parser-workers" env:"SLUICE_PARSER_WORKERS" default:"0" help:"Documents parsed at once; 0 is 4, or 16 where most of the time is waiting for a service."`
 	FetchTimeout time.Duration `name:"fetch-timeout" env:"SLUICE_FETCH_TIMEOUT" default:"60s" help:"Longest download of a referenced document."`
 	FetchLimit   int64         `name:"fetch-limit" env:"SLUICE_FETCH_LIMIT" default:"104857600" help:"Largest referenced document in bytes."`
 	FetchHosts   []string      `name:"fetch-hosts" env:"SLUICE_FETCH_HOSTS" help:"Hosts that references may name, .example.org for all below it; without it all public ones."`
@@ -42,7 +42,7 @@ type Config struct {
 // DefaultConfig returns the defaults of the tags.
 func DefaultConfig() Config {
 	return Config{
-		Provider: "local", Workers: 4, FetchTimeout: time.Minute, FetchLimit: 100 << 20,
+		Provider: "local", FetchTimeout: time.Minute, FetchLimit: 100 << 20,
 		Llama: LlamaParse{
 			BaseURL: llamaparse.RegionNA, Tier: "cost_effective", Version: "2026-09-07", MaxPages: 200, Failed: 0.05, Price: "1.25",
 			Job: 2 * time.Hour, Poll: time.Second, Listen: "127.0.0.1:8099",
@@ -62,6 +62,9 @@ type parser struct {
 // Stages returns the stages parser and inbox. The fingerprints of the later
 // stages are read from the bucket "pipeline" until ctx ends.
 func Stages(ctx context.Context, env *stage.Env, cfg Config, p provider.Parser) ([]stage.Stage, error) {
+	if cfg.Workers == 0 {
+		cfg.Workers = 4
+	}
 	if cfg.Workers < 1 || cfg.FetchLimit < 1 || cfg.FetchTimeout <= 0 {
 		return nil, fault.New(fault.Halt, "configuration", "parser-workers, fetch-limit and fetch-timeout must be positive")
 	}

@@ -69,6 +69,9 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 		stages, err = Stages(ctx, env, cfg, here)
 		return stages, stop, err
 	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 16 // a document that is read here does not wait for jobs there
+	}
 	var control atomic.Pointer[router.Control]
 	client, err := cfg.Llama.client(func(info provider.RateInfo) {
 		if c := control.Load(); c != nil {
