@@ -3,6 +3,7 @@
 GO      ?= go
 TOOLS   := $(CURDIR)/.tools
 DATA    ?= .sluice
+ENGINE ?= docker
 MODULES := $(patsubst ./%/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/internal/*' -not -path './e2e/tools/*' -not -path './.*/*'))
 STAGES  := parser chunker embedder indexer costd
 
@@ -14,7 +15,7 @@ RACE    := $(if $(HAVE_CC),-race)
 # Files in the cache directory of the user are shared by all checkouts.
 export CGO_ENABLED ?= $(if $(HAVE_CC),1,0)
 
-.PHONY: help run build test lint alone race e2e bench fuzz clean
+.PHONY: help run build test lint alone race e2e images bench fuzz clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ race: ## Test every module but e2e, with the race detector.
 
 e2e: ## Test the real binaries: kills, bad input, the nats CLI.
 	$(GO) test -count=1 -timeout 15m ./e2e/...
+
+images: ## Build the images of all services (needs a container engine; ENGINE=podman).
+	@set -e; for s in parser chunker embedder indexer costd sluice; do $(ENGINE) build --build-arg SERVICE=$$s -t sluice-$$s .; done
 
 bench: ## Measure; docs/performance.md explains the figures.
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./bench/...

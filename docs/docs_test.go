@@ -59,7 +59,7 @@ func TestTheConfigurationReference(t *testing.T) {
 		for _, f := range k.Model.Flags {
 			env := ""
 			if len(f.Envs) > 0 {
-				env = "`" + f.Envs[0] + "`"
+				env = "`" + strings.Join(f.Envs, "`, `") + "`"
 			} else {
 				t.Errorf("--%s has no environment variable", f.Name)
 			}
