@@ -185,6 +185,7 @@ func (c *cached) each(texts []*text, f func(*text)) {
 // unless t.others says that somebody does.
 func (c *cached) find(ctx context.Context, t *text) []float32 {
 	t.others = false
+	unclaimed := c.info.NanoPerToken == 0
 	if c.info.NanoPerToken > 0 && t.claim == 0 {
 		revision, err := c.kv.Create(ctx, t.key, nil, jetstream.KeyTTL(c.cfg.Call))
 		if err == nil {
@@ -192,21 +193,23 @@ func (c *cached) find(ctx context.Context, t *text) []float32 {
 			return nil
 		}
 		if !errors.Is(err, jetstream.ErrKeyExists) {
+			// A full bucket, or one without expiry of single entries: what it holds
+			// is good all the same.
 			c.cfg.Log.Debug().Err(err).Msg("the embedding cache takes no claim")
-			return nil
+			unclaimed = true
 		}
 	}
 	e, err := c.kv.Get(ctx, t.key)
 	if err != nil {
 		// Gone in this moment: whoever claimed it has failed.
-		t.others = errors.Is(err, jetstream.ErrKeyNotFound) && c.info.NanoPerToken > 0 && t.claim == 0
+		t.others = errors.Is(err, jetstream.ErrKeyNotFound) && !unclaimed && t.claim == 0
 		if !errors.Is(err, jetstream.ErrKeyNotFound) {
 			c.cfg.Log.Debug().Err(err).Msg("the embedding cache does not answer")
 		}
 		return nil
 	}
 	if len(e.Value()) == 0 {
-		t.others = c.info.NanoPerToken > 0
+		t.others = !unclaimed
 		return nil
 	}
 	v, err := events.DecodeVector(e.Value())

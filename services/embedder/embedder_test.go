@@ -443,3 +443,23 @@ func TestClaimsEnd(t *testing.T) {
 		}
 	}
 }
+
+// A bucket that takes no claims, of an earlier release for one, is a cache still.
+func TestWithoutClaims(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	kv, err := env.JS.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "old"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &counting{price: 20}
+	c := embedder.Cached(p, kv, embedder.CacheConfig{Log: zerolog.Nop()})
+	in := []provider.Input{{Text: "a", Tokens: 1}, {Text: "b", Tokens: 1}}
+	for range 3 {
+		if out, err := c.Embed(t.Context(), in); err != nil || out.Errs != nil || out.Vectors[1] == nil {
+			t.Fatalf("%v %v", err, out.Errs)
+		}
+	}
+	if _, n := p.asked(); n != 2 {
+		t.Errorf("%d texts bought, want 2", n)
+	}
+}
