@@ -35,6 +35,7 @@ test: lint alone race e2e ## Lint, build every module alone, test with the race 
 
 lint: $(TOOLS)/staticcheck $(TOOLS)/gofumpt ## Check formatting, vet and staticcheck.
 	@out=$$($(TOOLS)/gofumpt -l $(MODULES)); test -z "$$out" || { echo "run gofumpt -w on:"; echo "$$out"; exit 1; }
+	@big=$$(git ls-files | while read -r f; do test ! -f "$$f" || find "$$f" -size +4096k; done); test -z "$$big" || { echo "too large to be a source:"; echo "$$big"; exit 1; }
 	@set -e; for m in $(MODULES); do echo "lint $$m"; $(GO) vet ./$$m/...; (cd $$m && $(TOOLS)/staticcheck ./...); done
 
 $(TOOLS)/staticcheck $(TOOLS)/gofumpt: tools/go.mod tools/go.sum
