@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"sluice/pkg/fake"
 )
 
 // credits of a page, by tier.
@@ -356,7 +358,7 @@ func (s *Server) answer(w http.ResponseWriter, f Fault, v any) {
 		_, _ = w.Write(body[:len(body)/2])
 		panic(http.ErrAbortHandler)
 	default:
-		reply(w, http.StatusOK, v)
+		fake.Reply(w, http.StatusOK, v)
 	}
 }
 
@@ -403,7 +405,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 	s.files[id] = file{header.Filename, data}
 	at := s.now()
 	s.mu.Unlock()
-	reply(w, http.StatusOK, map[string]any{"id": id, "name": header.Filename, "purpose": "parse", "expires_at": at.Add(48 * time.Hour).Format(time.RFC3339)})
+	fake.Reply(w, http.StatusOK, map[string]any{"id": id, "name": header.Filename, "purpose": "parse", "expires_at": at.Add(48 * time.Hour).Format(time.RFC3339)})
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request, key string) {
@@ -434,7 +436,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, key string) {
 	if from+len(items) < total {
 		v["next_page_token"] = strconv.Itoa(from + len(items))
 	}
-	reply(w, http.StatusOK, v)
+	fake.Reply(w, http.StatusOK, v)
 }
 
 func (s *Server) find(key, id string) *job {
@@ -524,6 +526,6 @@ func (s *Server) end(w http.ResponseWriter, kind, key, id string) {
 	case !allowed:
 		s.refuse(w, http.StatusConflict, "The job is in the wrong state for this")
 	default:
-		reply(w, http.StatusOK, v)
+		fake.Reply(w, http.StatusOK, v)
 	}
 }

@@ -3,9 +3,9 @@ package llamaparse
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"net/http"
-	"time"
+
+	"sluice/pkg/fake"
 )
 
 // Rule says which requests or jobs go wrong, and how. The first that matches is
@@ -50,21 +50,7 @@ const (
 )
 
 // Duration is a time.Duration that JSON writes as "1.5s".
-type Duration time.Duration
-
-// UnmarshalJSON reads "1.5s".
-func (d *Duration) UnmarshalJSON(b []byte) error {
-	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return err
-	}
-	v, err := time.ParseDuration(s)
-	*d = Duration(v)
-	return err
-}
-
-// MarshalJSON writes "1.5s".
-func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+type Duration = fake.Duration
 
 func (r Rule) message() string {
 	text := map[int]string{

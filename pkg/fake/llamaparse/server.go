@@ -12,18 +12,15 @@
 package llamaparse
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"sluice/pkg/fake"
 )
 
 // NanoPerCredit is the price of a credit.
@@ -104,23 +101,12 @@ func New(cfg Config) *Server {
 
 // Start serves on an address, 127.0.0.1:0 for a free port, until stop.
 func (s *Server) Start(address string) (url string, stop func() error, err error) {
-	l, err := net.Listen("tcp", address)
+	url, end, err := fake.Start(s, address)
 	if err != nil {
 		return "", nil, err
 	}
-	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	return "http://" + l.Addr().String(), func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		err := server.Shutdown(ctx)
-		if err != nil {
-			err = server.Close()
-		}
-		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
-			err = errors.Join(err, served)
-		}
+	return url, func() error {
+		err := end()
 		s.hooks.Wait()
 		return err
 	}, nil
@@ -168,37 +154,31 @@ func (s *Server) SetKey(key, region string) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/_meter":
-		reply(w, http.StatusOK, s.Meter())
+		fake.Reply(w, http.StatusOK, s.Meter())
 		return
 	case "/_faults":
 		if r.Method == http.MethodDelete {
 			s.Clear()
 			return
 		}
-		var rules []Rule
-		if err := json.NewDecoder(r.Body).Decode(&rules); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		s.Script(rules...)
+		fake.Control(w, r, func(rules []Rule) { s.Script(rules...) })
 		return
 	case "/_keys":
-		var k struct{ Key, Region string }
-		if err := json.NewDecoder(r.Body).Decode(&k); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		s.SetKey(k.Key, k.Region)
+		fake.Control(w, r, func(k struct {
+			Key    string `json:"key"`
+			Region string `json:"region"`
+		},
+		) {
+			s.SetKey(k.Key, k.Region)
+		})
 		return
 	case "/_clock":
-		var c struct{ Advance string }
-		err := json.NewDecoder(r.Body).Decode(&c)
-		d, perr := time.ParseDuration(c.Advance)
-		if err != nil || perr != nil {
-			http.Error(w, "advance is no duration", http.StatusBadRequest)
-			return
-		}
-		s.Advance(d)
+		fake.Control(w, r, func(c struct {
+			Advance Duration `json:"advance"`
+		},
+		) {
+			s.Advance(time.Duration(c.Advance))
+		})
 		return
 	}
 	if id, ok := strings.CutPrefix(r.URL.Path, "/_signed/"); ok {
@@ -286,7 +266,7 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 	case c.effect.Fault == Refuse:
 		panic(http.ErrAbortHandler)
 	case kind == "versions":
-		reply(w, http.StatusOK, map[string]any{"versions": s.cfg.Versions})
+		fake.Reply(w, http.StatusOK, map[string]any{"versions": s.cfg.Versions})
 		return
 	case !open && (!known || region != s.cfg.Region):
 		s.refuse(w, http.StatusUnauthorized, "Invalid API Key")
@@ -328,21 +308,11 @@ func (s *Server) refuse(w http.ResponseWriter, status int, text string) {
 
 // detail writes FastAPI's error.
 func detail(w http.ResponseWriter, status int, text string) {
-	reply(w, status, map[string]any{"detail": text})
+	fake.Reply(w, status, map[string]any{"detail": text})
 }
 
 // invalid writes FastAPI's list of what is wrong.
 func (s *Server) invalid(w http.ResponseWriter, kind, message string, loc ...string) {
 	s.refused(http.StatusUnprocessableEntity)
-	reply(w, http.StatusUnprocessableEntity, map[string]any{"detail": []any{map[string]any{"type": kind, "loc": loc, "msg": message, "input": map[string]any{}}}})
-}
-
-func reply(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("the fake's own answer: %v", err))
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone
+	fake.Reply(w, http.StatusUnprocessableEntity, map[string]any{"detail": []any{map[string]any{"type": kind, "loc": loc, "msg": message, "input": map[string]any{}}}})
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"sluice/pkg/fake"
 )
 
 // Personality is whose manners the server has.
@@ -65,7 +67,7 @@ func (s *Server) refuse(w http.ResponseWriter, p problem) {
 	s.mu.Lock()
 	s.meter.Refused[p.Status]++
 	s.mu.Unlock()
-	reply(w, p.Status, p.body(s.cfg.Personality))
+	fake.Reply(w, p.Status, p.body(s.cfg.Personality))
 }
 
 // parsed is a valid request.

@@ -13,17 +13,14 @@
 package openai
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
+	"sluice/pkg/fake"
 	"sluice/pkg/token"
 )
 
@@ -101,26 +98,7 @@ func New(cfg Config) (*Server, error) {
 
 // Start serves on an address, 127.0.0.1:0 for a free port, until stop.
 func (s *Server) Start(address string) (url string, stop func() error, err error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", nil, err
-	}
-	server := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
-	return "http://" + l.Addr().String(), func() error {
-		// Stalled answers are part of the game; they do not hold the end up.
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		err := server.Shutdown(ctx)
-		if err != nil {
-			err = server.Close()
-		}
-		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
-			err = errors.Join(err, served)
-		}
-		return err
-	}, nil
+	return fake.Start(s, address)
 }
 
 // Now is the server's clock.
@@ -165,13 +143,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == "/models" && r.Method == http.MethodGet:
 		s.list(w, r)
 	case path == "/_meter" && r.Method == http.MethodGet:
-		reply(w, http.StatusOK, s.Meter())
+		fake.Reply(w, http.StatusOK, s.Meter())
 	case path == "/_faults" && r.Method == http.MethodPost:
-		control(w, r, func(rules []Rule) { s.Script(rules...) })
+		fake.Control(w, r, func(rules []Rule) { s.Script(rules...) })
 	case path == "/_faults" && r.Method == http.MethodDelete:
 		s.Clear()
 	case path == "/_keys" && r.Method == http.MethodPost:
-		control(w, r, func(k struct {
+		fake.Control(w, r, func(k struct {
 			Key   string `json:"key"`
 			Valid bool   `json:"valid"`
 		},
@@ -179,7 +157,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.SetKey(k.Key, k.Valid)
 		})
 	case path == "/_clock" && r.Method == http.MethodPost:
-		control(w, r, func(c struct {
+		fake.Control(w, r, func(c struct {
 			Advance Duration `json:"advance"`
 		},
 		) {
@@ -188,18 +166,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.refuse(w, problem{Status: 404, Type: "invalid_request_error", Message: "Invalid URL (" + r.Method + " " + r.URL.Path + ")"})
 	}
-}
-
-// control reads the body of a test's own request.
-func control[T any](w http.ResponseWriter, r *http.Request, f func(T)) {
-	var v T
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	f(v)
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
@@ -219,7 +185,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	for name := range s.models {
 		all.Data = append(all.Data, entry{name, "model"})
 	}
-	reply(w, http.StatusOK, all)
+	fake.Reply(w, http.StatusOK, all)
 }
 
 func key(r *http.Request) string { return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") }
@@ -233,24 +199,8 @@ func (s *Server) authorize(r *http.Request) *problem {
 	return &problem{Status: 401, Type: "invalid_request_error", Code: "invalid_api_key", Message: "Incorrect API key provided."}
 }
 
-func reply(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client may be gone
-}
-
 // Duration is a time.Duration that JSON writes as "1.5s".
-type Duration time.Duration
-
-// UnmarshalText reads "1.5s".
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = Duration(v)
-	return err
-}
-
-// MarshalText writes "1.5s".
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+type Duration = fake.Duration
 
 // readBody reads a request's body, 64 MiB at most.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
