@@ -679,3 +679,10 @@ func (g *Gate) Close(ctx context.Context) error {
 	g.running.Wait()
 	return err
 }
+
+// Stop is Close with the time that a process that ends has for it.
+func (g *Gate) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return g.Close(ctx)
+}

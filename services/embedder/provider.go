@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/big"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -48,34 +46,24 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	if err != nil {
 		return nil, nil, err
 	}
-	var closers []func() error
-	stop = func() (err error) {
-		for _, f := range slices.Backward(closers) {
-			err = errors.Join(err, f())
-		}
-		return err
-	}
+	var closers stage.Closers
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, stop())
+			err = errors.Join(err, closers.Close())
 		}
 	}()
 	client, remote := p.(*openai.Client)
 	if !remote {
 		s, err := Stage(ctx, env, cfg, p)
-		return []stage.Stage{s}, stop, err
+		return []stage.Stage{s}, closers.Close, err
 	}
-	closers = append(closers, client.Close)
+	closers.Add(client.Close)
 	if p.Describe().NanoPerToken > 0 {
 		gate, err := budget.NewGate(ctx, budget.Config{Conn: env.Conn, JS: env.JS, Log: env.Log, Wake: env.Wake, Call: 2 * cfg.OpenAI.Timeout})
 		if err != nil {
 			return nil, nil, err
 		}
-		closers = append(closers, func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
-			return gate.Close(ctx)
-		})
+		closers.Add(gate.Stop)
 		p = budget.Embedder(gate, Name, p)
 	}
 	mode := router.Real
@@ -91,7 +79,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 		return nil, nil, err
 	}
 	control.Store(c)
-	closers = append(closers, c.Close)
+	closers.Add(c.Close)
 	local, err := lexical.New()
 	if err != nil {
 		return nil, nil, err
@@ -104,7 +92,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	if err != nil {
 		return nil, nil, err
 	}
-	return []stage.Stage{main, again}, stop, nil
+	return []stage.Stage{main, again}, closers.Close, nil
 }
 
 // Describe says what the stage would embed with.
@@ -134,9 +122,9 @@ func (c OpenAI) client(observe func(provider.RateInfo), keyless bool) (*openai.C
 	nano, priced := model.NanoPerToken, openai.Priced
 	switch {
 	case c.Price != "":
-		var err error
-		if nano, err = nanoPerToken(c.Price); err != nil {
-			return nil, err
+		var ok bool
+		if nano, ok = budget.Price(c.Price, 1_000_000); !ok {
+			return nil, fault.New(fault.Halt, "configuration", "%q is not a price", c.Price).WithHint("write the dollars a million tokens cost: 0.02")
 		}
 		priced = "configured"
 	case !known:
@@ -151,21 +139,6 @@ func (c OpenAI) client(observe func(provider.RateInfo), keyless bool) (*openai.C
 		BaseURL: c.BaseURL, Key: c.Key, Org: c.Org, Project: c.Project, Model: c.Model, Dimensions: c.Dimensions, Width: c.Width,
 		MaxInputs: c.MaxInputs, MaxTokens: c.MaxTokens, MaxInputTokens: c.MaxInput, NanoPerToken: nano, Priced: priced, Timeout: c.Timeout, Observe: observe,
 	})
-}
-
-// nanoPerToken turns dollars a million tokens into nano-dollars a token, rounded
-// up: an estimate must not be too low.
-func nanoPerToken(dollars string) (int64, error) {
-	v, ok := new(big.Rat).SetString(dollars)
-	if !ok || v.Sign() < 0 || v.Cmp(big.NewRat(1_000_000, 1)) > 0 {
-		return 0, fault.New(fault.Halt, "configuration", "%q is not a price", dollars).WithHint("write the dollars a million tokens cost: 0.02")
-	}
-	v.Mul(v, big.NewRat(1000, 1))
-	q, r := new(big.Int).QuoRem(v.Num(), v.Denom(), new(big.Int))
-	if r.Sign() > 0 {
-		q.Add(q, big.NewInt(1))
-	}
-	return q.Int64(), nil
 }
 
 // counter counts the tokens that a provider will charge for, or more. Nil where

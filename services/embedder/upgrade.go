@@ -39,8 +39,13 @@ func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 		Workers: 1, Batch: stage.Batch{Items: items, Wait: cfg.batch(p.Describe()).Wait},
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) {
 			wanted := batch[:0:0]
+			known := map[string]bool{} // many chunks are of one revision
 			for _, m := range batch {
-				if degraded(ctx, documents, m) {
+				revision := m.Document + m.Revision.String()
+				if _, asked := known[revision]; !asked {
+					known[revision] = degraded(ctx, documents, m)
+				}
+				if known[revision] {
 					wanted = append(wanted, m)
 				}
 			}

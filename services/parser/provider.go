@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -48,26 +46,20 @@ type LlamaParse struct {
 // guard around it if it costs money, and returns the stages. stop gives unspent
 // money back.
 func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Config) (stages []stage.Stage, stop func() error, err error) {
-	var closers []func() error
-	stop = func() (err error) {
-		for _, f := range slices.Backward(closers) {
-			err = errors.Join(err, f())
-		}
-		return err
-	}
+	var closers stage.Closers
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, stop())
+			err = errors.Join(err, closers.Close())
 		}
 	}()
 	here, err := local.New(reader)
 	if err != nil {
 		return nil, nil, err
 	}
-	closers = append(closers, here.Close)
+	closers.Add(here.Close)
 	if cfg.Provider == "" || cfg.Provider == "local" {
 		stages, err = Stages(ctx, env, cfg, here)
-		return stages, stop, err
+		return stages, closers.Close, err
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = 16 // a document that is read here does not wait for jobs there
@@ -81,16 +73,12 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 	if err != nil {
 		return nil, nil, err
 	}
-	closers = append(closers, client.Close)
+	closers.Add(client.Close)
 	gate, err := budget.NewGate(ctx, budget.Config{Conn: env.Conn, JS: env.JS, Log: env.Log, Wake: env.Wake, Call: cfg.Llama.Job})
 	if err != nil {
 		return nil, nil, err
 	}
-	closers = append(closers, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		return gate.Close(ctx)
-	})
+	closers.Add(gate.Stop)
 	records, err := env.JS.KeyValue(ctx, events.BucketCache)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the bucket %s: %w", events.BucketCache, err)
@@ -108,35 +96,33 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 		return nil, nil, err
 	}
 	control.Store(c)
-	closers = append(closers, c.Close)
+	closers.Add(c.Close)
 	if cfg.Llama.Hook != "" {
 		end, err := receive(cfg.Llama.Listen, client.Handler())
 		if err != nil {
 			return nil, nil, err
 		}
-		closers = append(closers, end)
+		closers.Add(end)
 	}
 	paid := &cached{
 		Parser: router.Parser(c, budget.Parser(gate, Name, client, records)), store: store, log: env.Log,
 		record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) },
 	}
 	stages, err = Stages(ctx, env, cfg, &sorted{paid: paid, here: here, text: cfg.Llama.Text})
-	return stages, stop, err
+	return stages, closers.Close, err
 }
 
 func (c LlamaParse) client(observe func(provider.RateInfo)) (*llamaparse.Client, error) {
 	if c.Key == "" && (c.BaseURL == llamaparse.RegionNA || c.BaseURL == llamaparse.RegionEU) {
 		return nil, fault.New(fault.Halt, "configuration", "there is no key for %s", c.BaseURL).WithHint("set LLAMA_CLOUD_API_KEY")
 	}
-	v, ok := new(big.Rat).SetString(c.Price)
-	if !ok || v.Sign() < 0 || v.Cmp(big.NewRat(1_000_000, 1)) > 0 {
+	nano, ok := budget.Price(c.Price, 1000)
+	if !ok {
 		return nil, fault.New(fault.Halt, "configuration", "%q is not a price", c.Price).WithHint("write the dollars a thousand credits cost: 1.25")
 	}
-	v.Mul(v, big.NewRat(1_000_000, 1)) // nano-dollars a credit
-	nano := new(big.Int).Add(v.Num(), new(big.Int).Sub(v.Denom(), big.NewInt(1)))
 	return llamaparse.New(llamaparse.Config{
 		BaseURL: c.BaseURL, Key: c.Key, Tier: c.Tier, Version: c.Version, MaxPages: c.MaxPages, Effort: c.Effort, Forms: c.Forms,
-		Languages: c.Language, FailedPages: c.Failed, PerPage: c.Credits, NanoPerCredit: nano.Quo(nano, v.Denom()).Int64(),
+		Languages: c.Language, FailedPages: c.Failed, PerPage: c.Credits, NanoPerCredit: nano,
 		Job: c.Job, Poll: c.Poll, Observe: observe, WebhookURL: c.Hook, WebhookSecret: c.Secret,
 	})
 }

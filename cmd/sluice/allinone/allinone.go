@@ -77,17 +77,17 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := cfg.Stages.Runtime.Validate(); err != nil {
 		return nil, fault.Wrap(err, fault.Halt, "configuration", "the configuration cannot work").WithHint("see 'sluice up --help'")
 	}
-	var closers closers
+	var closers stage.Closers
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, closers.close())
+			err = errors.Join(err, closers.Close())
 		}
 	}()
 	unlock, err := lock(cfg.Data)
 	if err != nil {
 		return nil, err
 	}
-	closers.add(unlock)
+	closers.Add(unlock)
 
 	n := &Node{failed: make(chan error, 2), done: make(chan struct{})}
 	if cfg.Join.URL == "" {
@@ -98,7 +98,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.Conn, err = broker.Connect(ctx, cfg.Join, "sluice"); err != nil {
 		return nil, err
 	}
-	closers.add(func() error { n.Conn.Close(); return nil })
+	closers.Add(func() error { n.Conn.Close(); return nil })
 	n.URL = n.Conn.ConnectedUrlRedacted()
 	if n.Env, err = stage.NewEnv(n.Conn, cfg.Log, cfg.Stages.Runtime); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	closers.add(flush)
+	closers.Add(flush)
 	topology := broker.DefaultTopology()
 	if cfg.Replicas > 0 {
 		topology.Replicas = cfg.Replicas
@@ -129,7 +129,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 
 // run starts the stages, the last one first: the parser has to know what the
 // others are before it can tell a duplicate.
-func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
+func (n *Node) run(ctx context.Context, cfg Config, closers *stage.Closers) error {
 	if cfg.Stages.Indexer.Path == "" {
 		cfg.Stages.Indexer.Path = filepath.Join(cfg.Data, "index.db")
 	}
@@ -155,20 +155,20 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 		cancel()
 		return err
 	}
-	closers.add(closeIndex)
+	closers.Add(closeIndex)
 	costs, closeCosts, err := costd.Stages(working, n.Env, cfg.Stages.Costd)
 	if err != nil {
 		cancel()
 		return err
 	}
-	closers.add(closeCosts)
+	closers.Add(closeCosts)
 	embed, closeEmbedder, err := embedder.Stages(working, n.Env, cfg.Stages.Embedder)
 	if err != nil {
 		cancel()
 		return err
 	}
-	closers.add(closeEmbedder) // needs costd to give money back
-	closers.add(stop)
+	closers.Add(closeEmbedder) // needs costd to give money back
+	closers.Add(stop)
 	chunk, err := chunker.Stage(cfg.Stages.Chunker, cfg.Stages.Routing)
 	if err != nil {
 		return err
@@ -182,8 +182,8 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 	if err != nil {
 		return err
 	}
-	closers.add(closeParser)
-	closers.add(stop) // nothing parses any more when the parser is closed
+	closers.Add(closeParser)
+	closers.Add(stop) // nothing parses any more when the parser is closed
 	begin(front...)
 	if err := n.ready(ctx, front); err != nil {
 		return err
@@ -193,11 +193,11 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *closers) error {
 		if err != nil {
 			return err
 		}
-		closers.add(stopHTTP)
+		closers.Add(stopHTTP)
 	}
 	go func() {
 		<-working.Done()
-		n.closed = closers.close()
+		n.closed = closers.Close()
 		close(n.done)
 	}()
 	return nil
@@ -277,7 +277,7 @@ func (n *Node) listen(cfg Config) (stop func() error, err error) {
 }
 
 // serve starts the embedded nats-server.
-func serve(cfg Config, closers *closers) (url string, err error) {
+func serve(cfg Config, closers *stage.Closers) (url string, err error) {
 	host, port, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
 		return "", fault.Wrap(err, fault.Halt, "nats-address", "%q is not an address for NATS", cfg.Listen).WithHint("use HOST:PORT, such as 127.0.0.1:4222")
@@ -303,7 +303,7 @@ func serve(cfg Config, closers *closers) (url string, err error) {
 	if err != nil {
 		return "", err
 	}
-	closers.add(func() error { server.Stop(); return nil })
+	closers.Add(func() error { server.Stop(); return nil })
 	return server.URL(), nil
 }
 
@@ -332,17 +332,4 @@ func lock(dir string) (unlock func() error, err error) {
 		return nil, errors.Join(fmt.Errorf("write the lock file: %w", err), l.Close())
 	}
 	return l.Close, nil
-}
-
-// closers closes what was opened, the last first.
-type closers []func() error
-
-func (c *closers) add(f func() error) { *c = append(*c, f) }
-
-func (c *closers) close() (err error) {
-	for i := len(*c) - 1; i >= 0; i-- {
-		err = errors.Join(err, (*c)[i]())
-	}
-	*c = nil
-	return err
 }

@@ -184,10 +184,7 @@ func budgetRows(s budget.State, now time.Time) (rows []budgetRow) {
 				left := max(0, *limit-spent-reserved)
 				r.Left = &left
 			}
-			r.Forecast = spent
-			if gone, whole := now.Sub(w.Start), w.Resets.Sub(w.Start); gone > time.Minute {
-				r.Forecast = int64(float64(spent) * whole.Seconds() / gone.Seconds())
-			}
+			r.Forecast = forecast(spent, now.Sub(w.Start), w.Resets.Sub(w.Start))
 			rows = append(rows, r)
 		}
 		add("nanodollars", w.LimitNano, w.Spent.Nano, w.Reserved.Nano)

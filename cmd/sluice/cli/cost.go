@@ -265,7 +265,7 @@ func (cmd CostShowCmd) Run(ctx context.Context, o *output) error {
 
 // forecast is what a window will have cost at the rate so far.
 func forecast(spent int64, gone, whole time.Duration) int64 {
-	if gone < time.Minute {
+	if gone <= time.Minute {
 		return spent
 	}
 	return int64(float64(spent) * whole.Seconds() / gone.Seconds())

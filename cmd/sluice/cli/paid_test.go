@@ -213,8 +213,7 @@ func TestFreezeAndResume(t *testing.T) {
 	sluice(t, "budget", "set", "tenant.acme", "--day", "0.5", "--json").want(t, 0).has(t, `"day_nano":500000000`)
 }
 
-// stored returns the index's chunks by model, and fails if one of the main model
-// is not one that the service made.
+// spaces counts the index's chunks by model.
 func spaces(t *testing.T, node *allinone.Node) map[string]int {
 	t.Helper()
 	models := map[string]int{}
