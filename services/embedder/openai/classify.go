@@ -69,7 +69,7 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 	a := parseError(body)
 	f := classify(resp.StatusCode, a)
 	message := fmt.Sprintf("%s answered %d: %s%s", c.cfg.Service, resp.StatusCode, c.clean(a.message), requestID(resp))
-	if wait := retryAfter(resp.Header, time.Now()); wait > 0 {
+	if wait := provider.RetryAfter(resp.Header, time.Now()); wait > 0 {
 		f.RetryAfter = wait
 	}
 	f.Message = message
@@ -186,29 +186,12 @@ func classify(status int, a answer) *fault.Error {
 	}
 }
 
-// retryAfter reads the three ways of saying when to come again.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	const most = 10 * time.Minute // what is longer is a mistake, or can be asked again
-	bound := func(d time.Duration) time.Duration { return max(0, min(d, most)) }
-	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms >= 0 && ms < 1e12 {
-		return bound(time.Duration(ms * float64(time.Millisecond)))
-	}
-	v := h.Get("Retry-After")
-	if s, err := strconv.ParseFloat(v, 64); err == nil && s >= 0 && s < 1e9 {
-		return bound(time.Duration(s * float64(time.Second)))
-	}
-	if t, err := http.ParseTime(v); err == nil {
-		return bound(t.Sub(now))
-	}
-	return 0
-}
-
 func (c *Client) observe(resp *http.Response) {
 	if c.cfg.Observe == nil {
 		return
 	}
 	c.cfg.Observe(provider.RateInfo{
-		Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header, time.Now()),
+		Status: resp.StatusCode, RetryAfter: provider.RetryAfter(resp.Header, time.Now()),
 		Requests: quota(resp.Header, "requests"), Tokens: quota(resp.Header, "tokens"),
 	})
 }

@@ -15,11 +15,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
 
 	"sluice/pkg/fault"
@@ -259,9 +257,7 @@ func (c *Client) read(resp *http.Response, n int) ([]byte, error) {
 // broken classifies a request without an answer. Only where no connection came
 // about is it certain that nothing was charged.
 func (c *Client) broken(ctx context.Context, err error) error {
-	var op *net.OpError
-	var dns *net.DNSError
-	if errors.As(err, &dns) || (errors.As(err, &op) && op.Op == "dial") || errors.Is(err, syscall.ECONNREFUSED) {
+	if provider.NeverSent(err) {
 		return provider.Unbilled(fault.Wrap(cause(err), fault.Unavailable, "unreachable", "%s cannot be reached", c.cfg.Service).
 			WithHint("check --embedding-base-url and the network"))
 	}

@@ -17,14 +17,12 @@ import (
 	"io"
 	"math"
 	"mime/multipart"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"sluice/pkg/events"
@@ -539,7 +537,7 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 	}
 	defer resp.Body.Close()
 	if c.cfg.Observe != nil {
-		c.cfg.Observe(provider.RateInfo{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header)})
+		c.cfg.Observe(provider.RateInfo{Status: resp.StatusCode, RetryAfter: provider.RetryAfter(resp.Header, time.Now())})
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
@@ -569,10 +567,8 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	var op *net.OpError
-	var dns *net.DNSError
 	switch {
-	case errors.As(err, &dns), errors.As(err, &op) && op.Op == "dial", errors.Is(err, syscall.ECONNREFUSED):
+	case provider.NeverSent(err):
 		return provider.Unbilled(fault.Wrap(err, fault.Unavailable, "unreachable", "%s cannot be reached", Service).WithHint("check --llamaparse-base-url and the network"))
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fault.Wrap(err, fault.Unavailable, "timeout", "%s did not answer in time", Service)
@@ -586,7 +582,7 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 	text, config := c.detail(body)
 	f := classify(resp.StatusCode, config)
 	f.Message = fmt.Sprintf("%s answered %d: %s", Service, resp.StatusCode, text)
-	if d := retryAfter(resp.Header); d > 0 {
+	if d := provider.RetryAfter(resp.Header, time.Now()); d > 0 {
 		f.RetryAfter = d
 	}
 	if resp.StatusCode >= 500 {
@@ -647,16 +643,6 @@ func classify(status int, config bool) *fault.Error {
 		return fault.New(fault.Execution, "input-refused", "").WithHint("look at the document; --parser local may read it")
 	}
 	return fault.New(fault.Halt, "unexpected-status", "").WithHint("check that --llamaparse-base-url is the service")
-}
-
-func retryAfter(h http.Header) time.Duration {
-	if s, err := strconv.ParseFloat(h.Get("Retry-After"), 64); err == nil && s >= 0 && s < 600 {
-		return time.Duration(s * float64(time.Second))
-	}
-	if t, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		return max(0, min(time.Until(t), 10*time.Minute))
-	}
-	return 0
 }
 
 // clean makes the service's words fit for a log line, without the key.
