@@ -15,8 +15,8 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/words"
 	"sluice/services/indexer/sqlite/internal/ram"
-	"sluice/services/indexer/sqlite/internal/words"
 )
 
 const (

@@ -10,8 +10,8 @@ import (
 
 	"sluice/pkg/events"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/words"
 	"sluice/services/indexer/sqlite/internal/ram"
-	"sluice/services/indexer/sqlite/internal/words"
 )
 
 type wordKey = words.Key

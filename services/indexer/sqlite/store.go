@@ -39,8 +39,8 @@ import (
 
 	"sluice/pkg/fault"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/words"
 	"sluice/services/indexer/sqlite/internal/ram"
-	"sluice/services/indexer/sqlite/internal/words"
 )
 
 // Options configure a Store. The zero value is a good choice.

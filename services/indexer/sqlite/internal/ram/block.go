@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"sluice/services/indexer/sqlite/internal/words"
+	"sluice/services/indexer/internal/words"
 )
 
 const (

@@ -28,7 +28,7 @@ import (
 	"sync"
 
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/sqlite/internal/words"
+	"sluice/services/indexer/internal/words"
 )
 
 // Document is a visible document.

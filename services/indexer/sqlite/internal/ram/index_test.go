@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/sqlite/internal/words"
+	"sluice/services/indexer/internal/words"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
