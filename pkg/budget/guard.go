@@ -75,7 +75,7 @@ func (p *guarded) Embed(ctx context.Context, inputs []provider.Input) (out provi
 		u.Shares = split(inputs, u.Nano)
 		p.gate.record(&u)
 	}()
-	out, err = p.Embedder.Embed(ctx, inputs)
+	out, err = p.Embedder.Embed(provider.WithAttempt(ctx, u.ID), inputs)
 	returned = true
 	return out, err
 }

@@ -17,7 +17,7 @@ const (
 // cost.usage.<service>.<operation>; ID is the Nats-Msg-Id.
 type Usage struct {
 	V             int       `json:"v"`
-	ID            string    `json:"id"`        // of the attempt
+	ID            string    `json:"id"`        // of the attempt; sent as X-Client-Request-Id where the service takes one
 	Service       string    `json:"service"`   // "openai"
 	Operation     string    `json:"operation"` // "embed", "parse"
 	Model         string    `json:"model"`     // or the parser's version

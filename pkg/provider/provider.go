@@ -122,6 +122,21 @@ type Bound struct {
 	Pages int
 }
 
+// WithAttempt returns a context for one paid attempt, with the ID under which its
+// cost is recorded: clients send it along where the service takes such an ID, so
+// that the two sides' records can be compared call by call.
+func WithAttempt(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, attempt{}, id)
+}
+
+// Attempt returns the ID of the attempt that ctx is for, "" if it has none.
+func Attempt(ctx context.Context) string {
+	id, _ := ctx.Value(attempt{}).(string)
+	return id
+}
+
+type attempt struct{}
+
 // Unbilled marks the error of an attempt for which the service has surely not
 // charged: it was refused, or never reached it. The money of an attempt whose
 // error is not marked counts as spent.

@@ -198,6 +198,9 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) {
 		h.Set(k, v)
 	}
 	if effect.Fault == Refuse {
+		s.mu.Lock()
+		s.meter.Cut++
+		s.mu.Unlock()
 		panic(http.ErrAbortHandler)
 	}
 	tokens, p := s.tokens(q)
@@ -208,7 +211,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) {
 	bill := Charge{1, len(q.inputs), tokens, int64(tokens) * s.models[q.model].Nano}
 	if effect.Status != 0 {
 		if effect.Charge {
-			s.charge(key(r), bill)
+			s.bill(w, r, bill)
 		}
 		s.scripted(w, effect)
 		return
@@ -225,7 +228,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, rateLimited(q.model, dimension, limit, used, asked, left))
 		return
 	}
-	s.charge(key(r), bill)
+	s.bill(w, r, bill)
 	s.answer(w, r, q, tokens, effect.Fault)
 }
 
@@ -269,6 +272,9 @@ func (s *Server) tokens(q parsed) (int, *problem) {
 
 // scripted answers what a rule says.
 func (s *Server) scripted(w http.ResponseWriter, effect Rule) {
+	if effect.Type == "" && effect.Code == "" && effect.Message == "" && effect.Body == "" {
+		effect = usual(w, effect)
+	}
 	if effect.Body == "" {
 		s.refuse(w, problem{effect.Status, effect.Type, effect.Code, effect.Message})
 		return
@@ -281,6 +287,27 @@ func (s *Server) scripted(w http.ResponseWriter, effect Rule) {
 	}
 	w.WriteHeader(effect.Status)
 	_, _ = w.Write([]byte(effect.Body)) // the client may be gone
+}
+
+// usual gives a status the words that usually come with it. A gateway's are not
+// the service's: HTML, and no request ID.
+func usual(w http.ResponseWriter, r Rule) Rule {
+	switch r.Status {
+	case http.StatusUnauthorized:
+		r.Type, r.Code, r.Message = "invalid_request_error", "invalid_api_key", "Incorrect API key provided."
+	case http.StatusTooManyRequests:
+		r.Type, r.Code, r.Message = "requests", "rate_limit_exceeded", "Rate limit reached."
+	case http.StatusInternalServerError:
+		r.Type, r.Message = "server_error", "The server had an error while processing the request."
+	case http.StatusServiceUnavailable:
+		r.Type, r.Code, r.Message = "service_unavailable_error", "server_is_overloaded", "The server is overloaded."
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		r.ContentType, r.Body = "text/html", "<html><h1>"+itoa(r.Status)+" "+http.StatusText(r.Status)+"</h1></html>"
+		w.Header().Del("X-Request-Id")
+	default:
+		r.Type, r.Message = "invalid_request_error", http.StatusText(r.Status)
+	}
+	return r
 }
 
 func (s *Server) rateHeaders(h http.Header, w window) {

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"maps"
+	"net/http"
 	"time"
 )
 
@@ -12,6 +13,7 @@ type Meter struct {
 	Attempts int                          `json:"attempts"` // requests that came, charged or not
 	Refused  map[int]int                  `json:"refused"`  // status -> answers that cost nothing
 	Lost     int                          `json:"lost"`     // charged, and never answered
+	Cut      int                          `json:"cut"`      // cut off before the work, uncharged
 	By       map[string]map[string]Charge `json:"by"`       // key -> UTC hour "2026-11-24T13" -> charge
 }
 
@@ -25,6 +27,25 @@ type Charge struct {
 
 func (c *Charge) add(o Charge) {
 	c.Calls, c.Inputs, c.Tokens, c.Nano = c.Calls+o.Calls, c.Inputs+o.Inputs, c.Tokens+o.Tokens, c.Nano+o.Nano
+}
+
+// Call is one charge, with the names that both sides have for it.
+type Call struct {
+	Request string    `json:"request"`          // X-Request-Id of the answer
+	Client  string    `json:"client,omitempty"` // X-Client-Request-Id of the request
+	Key     string    `json:"key"`
+	Time    time.Time `json:"time"`
+	Charge
+}
+
+// maxCalls bounds the calls that are kept.
+const maxCalls = 10_000
+
+// Calls returns the latest charges, the oldest first.
+func (s *Server) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Call(nil), s.calls...)
 }
 
 // HourFormat is the format of the hours in Meter.By.
@@ -43,20 +64,32 @@ func (s *Server) Meter() Meter {
 	return m
 }
 
-// charge books a call.
-func (s *Server) charge(key string, c Charge) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.meter.add(c)
-	hours := s.meter.By[key]
+// charge books a call at its time. Callers hold mu.
+func (s *Server) charge(c Call) {
+	if len(s.calls) == maxCalls {
+		s.calls = s.calls[1:]
+	}
+	s.calls = append(s.calls, c)
+	s.meter.add(c.Charge)
+	hours := s.meter.By[c.Key]
 	if hours == nil {
 		hours = map[string]Charge{}
-		s.meter.By[key] = hours
+		s.meter.By[c.Key] = hours
 	}
-	hour := s.now().Format(HourFormat)
+	hour := c.Time.Format(HourFormat)
 	h := hours[hour]
-	h.add(c)
+	h.add(c.Charge)
 	hours[hour] = h
+}
+
+// bill charges a request for what it was asked.
+func (s *Server) bill(w http.ResponseWriter, r *http.Request, c Charge) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.charge(Call{
+		Request: w.Header().Get("X-Request-Id"), Client: r.Header.Get("X-Client-Request-Id"),
+		Key: key(r), Time: s.now(), Charge: c,
+	})
 }
 
 // window is a key's minute.

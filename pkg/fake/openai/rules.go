@@ -21,7 +21,7 @@ type Rule struct {
 	// Effects.
 	Delay       Duration          `json:"delay,omitempty"`
 	Header      map[string]string `json:"header,omitempty"`
-	Status      int               `json:"status,omitempty"` // answered instead; not charged below 500
+	Status      int               `json:"status,omitempty"` // answered instead, uncharged unless Charge says so
 	Type        string            `json:"type,omitempty"`
 	Code        string            `json:"code,omitempty"`
 	Message     string            `json:"message,omitempty"`

@@ -6,7 +6,7 @@
 // It shares no code with any client.
 //
 //	POST {base}/embeddings, GET {base}/models   the endpoint, base = URL + "/v1"
-//	GET  /_meter                                what was charged
+//	GET  /_meter, GET /_calls                   what was charged, in sum and call by call
 //	POST /_faults, DELETE /_faults              Rules, as a JSON array
 //	POST /_keys                                 {"key":"…","valid":false}
 //	POST /_clock                                {"advance":"1h"}
@@ -56,6 +56,7 @@ type Server struct {
 	offset  time.Duration   // of the clock
 	windows map[string]*window
 	meter   Meter
+	calls   []Call
 	seen    []Recorded
 }
 
@@ -144,6 +145,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.list(w, r)
 	case path == "/_meter" && r.Method == http.MethodGet:
 		fake.Reply(w, http.StatusOK, s.Meter())
+	case path == "/_calls" && r.Method == http.MethodGet:
+		fake.Reply(w, http.StatusOK, s.Calls())
 	case path == "/_faults" && r.Method == http.MethodPost:
 		fake.Control(w, r, func(rules []Rule) { s.Script(rules...) })
 	case path == "/_faults" && r.Method == http.MethodDelete:

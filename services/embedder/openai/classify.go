@@ -24,7 +24,10 @@ const (
 const maxError = 64 << 10
 
 // answer is what an error's body said, whichever server wrote it.
-type answer struct{ message, kind, code string }
+type answer struct {
+	message, kind, code string
+	whole               bool // OpenAI's error object with all that belongs into it
+}
 
 // parseError understands OpenAI's {"error":{…}}, {"error":"…"}, the top-level
 // objects of TEI and vLLM, and what is not JSON at all.
@@ -33,6 +36,7 @@ func parseError(body []byte) answer {
 		Message string          `json:"message"`
 		Type    string          `json:"type"`
 		Code    json.RawMessage `json:"code"` // string, number or null
+		Param   json.RawMessage `json:"param"`
 		Error   json.RawMessage `json:"error"`
 	}
 	read := func(raw []byte) (object, answer, bool) {
@@ -44,7 +48,7 @@ func parseError(body []byte) answer {
 		if code == "null" {
 			code = ""
 		}
-		return o, answer{o.Message, o.Type, code}, true
+		return o, answer{message: o.Message, kind: o.Type, code: code}, true
 	}
 	top, a, ok := read(body)
 	if !ok {
@@ -58,29 +62,52 @@ func parseError(body []byte) answer {
 		a.message = text
 		return a
 	}
-	if _, inner, ok := read(top.Error); ok {
+	if o, inner, ok := read(top.Error); ok {
+		// A gateway's imitation is hardly ever complete.
+		inner.whole = o.Message != "" && o.Type != "" && textOrNull(o.Code) && textOrNull(o.Param)
 		return inner
 	}
 	return answer{message: string(body)}
 }
 
-// refusal turns an answer that is not 200 into a fault.
-func (c *Client) refusal(resp *http.Response, body []byte) error {
+// textOrNull tells whether a field is there, as a string or as null.
+func textOrNull(raw json.RawMessage) bool {
+	return len(raw) > 0 && (raw[0] == '"' || string(raw) == "null")
+}
+
+// refusal turns an answer that is not 200 into a fault. cut says that the body
+// is not all of it.
+func (c *Client) refusal(resp *http.Response, body []byte, cut error) error {
 	a := parseError(body)
+	if cut != nil {
+		a.message, a.whole = a.message+" (cut off)", false
+	}
 	f := classify(resp.StatusCode, a)
 	message := fmt.Sprintf("%s answered %d: %s%s", c.cfg.Service, resp.StatusCode, c.clean(a.message), requestID(resp))
 	if wait := provider.RetryAfter(resp.Header, time.Now()); wait > 0 {
 		f.RetryAfter = wait
 	}
 	f.Message = message
-	if c.mayHaveCharged(resp.StatusCode) {
+	if mayHaveCharged(resp, a) {
 		return f
 	}
 	return provider.Unbilled(f)
 }
 
-// mayHaveCharged: a refusal is free; a server that broke may have done the work.
-func (c *Client) mayHaveCharged(status int) bool { return status < 300 || status >= 500 }
+// mayHaveCharged tells whether a call that was answered with an error may have
+// cost something all the same. A refusal is free. Of a time-out or a 5xx only the
+// service's own complete word is believed, under the ID that it gives each
+// request: it failed and charges nothing. What a gateway says of a call that it
+// lost sight of says nothing about what the service has done.
+func mayHaveCharged(resp *http.Response, a answer) bool {
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return true
+	case http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusRequestTimeout:
+		return !a.whole || resp.Header.Get("X-Request-Id") == ""
+	}
+	return resp.StatusCode < 300 || resp.StatusCode >= 500
+}
 
 // clean makes the words of a server fit for a log line, without the key, which
 // some proxies repeat.

@@ -203,6 +203,11 @@ func (c *Client) post(ctx context.Context, body []byte, n int) ([][]float32, int
 	// Go sends a POST again by itself only if nothing of it had been sent, or if
 	// an HTTP/2 server vouches that it did not look at it: still one attempt.
 	req.Header.Set("Content-Type", "application/json")
+	if id := provider.Attempt(ctx); id != "" {
+		// OpenAI logs it, also where no answer arrives: with it support can say
+		// what became of a call whose outcome is unknown here.
+		req.Header.Set("X-Client-Request-Id", id)
+	}
 	c.sign(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -212,10 +217,7 @@ func (c *Client) post(ctx context.Context, body []byte, n int) ([][]float32, int
 	c.observe(resp)
 	if resp.StatusCode != http.StatusOK {
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-		if err != nil {
-			text = append(text, " (cut off)"...)
-		}
-		return nil, 0, c.refusal(resp, text)
+		return nil, 0, c.refusal(resp, text, err)
 	}
 	raw, err := c.read(resp, n)
 	if err != nil {
@@ -298,5 +300,5 @@ func (c *Client) Check(ctx context.Context) error {
 	if resp.StatusCode < 300 || resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusMethodNotAllowed {
 		return nil
 	}
-	return c.refusal(resp, text)
+	return c.refusal(resp, text, nil)
 }

@@ -576,8 +576,9 @@ func (c *Client) broken(ctx context.Context, err error) error {
 	return fault.Wrap(err, fault.Unavailable, "connection-lost", "the connection to %s was lost", Service)
 }
 
-// refusal turns an answer that is not 2xx into a fault. What is below 500 has
-// started nothing.
+// refusal turns an answer that is not 2xx into a fault. A refusal has started
+// nothing. Of a time-out or a 5xx nobody knows: the service has no error codes,
+// its errors look like any gateway's.
 func (c *Client) refusal(resp *http.Response, body []byte) error {
 	text, config := c.detail(body)
 	f := classify(resp.StatusCode, config)
@@ -585,7 +586,7 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 	if d := provider.RetryAfter(resp.Header, time.Now()); d > 0 {
 		f.RetryAfter = d
 	}
-	if resp.StatusCode >= 500 {
+	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusRequestTimeout {
 		return f
 	}
 	return provider.Unbilled(f)

@@ -110,6 +110,7 @@ func TestErrors(t *testing.T) {
 		{"broken", fake.Rule{Status: 500}, nil, fault.Unavailable, "unavailable", false, 0},
 		{"gateway", fake.Rule{Status: 502, Body: "<html>"}, nil, fault.Unavailable, "unavailable", false, 0},
 		{"gateway after the fact", fake.Rule{Status: 502, Effective: true}, nil, fault.Unavailable, "unavailable", false, 1},
+		{"a gateway's time-out", fake.Rule{Status: 408, Effective: true}, nil, fault.Unavailable, "unavailable", false, 1},
 		{"lost answer", fake.Rule{Fault: fake.Lose}, nil, fault.Unavailable, "connection-lost", false, 1},
 		{"cut answer", fake.Rule{Fault: fake.Cut}, nil, fault.Unavailable, "connection-lost", false, 1},
 		{"not JSON", fake.Rule{Fault: fake.Garbage}, nil, fault.Unavailable, "bad-response", false, 1},
