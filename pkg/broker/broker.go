@@ -1,71 +1,30 @@
-// Package broker connects to NATS and creates the streams, buckets and object
-// stores that package events names.
+// Package broker connects to NATS, declares the streams, consumers, buckets and
+// object stores that package events names, and who may use which of them.
+//
+// There is one declaration (Topology). Ensure makes what is missing of it,
+// Apply does all of it and reports, Bind only looks it up. Rights and ServerAuth
+// say what each service needs of it, and nothing else.
 //
 // Every hand-off stream refuses new messages when it is full (discard new):
 // JetStream's default, discard old, silently drops work nobody has done yet.
 package broker
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/events"
-	"sluice/pkg/fault"
 )
 
-// Config says where NATS is. The tags are read by kong.
-type Config struct {
-	URL   string `name:"nats-url" env:"NATS_URL" default:"nats://127.0.0.1:4222" help:"NATS server, or several with commas."`
-	Creds string `name:"nats-creds" env:"NATS_CREDS" type:"path" help:"NATS credentials file."`
-}
-
-// Connect dials NATS under the client name that 'nats server list' shows. It
-// waits for a server that is still starting until ctx ends, and afterwards
-// reconnects for ever: a stage outlives its broker.
-func Connect(ctx context.Context, cfg Config, name string, opts ...nats.Option) (*nats.Conn, error) {
-	options := []nats.Option{
-		nats.Name(name),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectJitter(250*time.Millisecond, time.Second),
-		nats.PingInterval(20 * time.Second),
-		// What is published while disconnected is retried by the stage, which
-		// knows what was acknowledged; a silent buffer would only hide the gap.
-		nats.ReconnectBufSize(-1),
-		nats.Timeout(5 * time.Second),
-	}
-	if cfg.Creds != "" {
-		options = append(options, nats.UserCredentials(cfg.Creds))
-	}
-	options = append(options, opts...)
-	for {
-		nc, err := nats.Connect(cfg.URL, options...)
-		if err == nil {
-			return nc, nil
-		}
-		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return nil, fault.Wrap(err, fault.Halt, "nats-auth", "NATS at %s refuses these credentials", cfg.URL).
-				WithHint("set NATS_CREDS or --nats-creds")
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fault.Wrap(err, fault.Unavailable, "nats-unreachable", "no NATS server at %s", cfg.URL).
-				WithHint("start one with 'sluice up', or set --nats-url")
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-// Topology sizes what Ensure creates. What exists already keeps its sizes, so
-// that an operator's 'nats stream edit' lasts.
+// Topology sizes what is declared. What exists already keeps its sizes, so that
+// an operator's 'nats stream edit' lasts.
 type Topology struct {
 	Replicas int   // of streams and buckets; 1 to 5
 	MaxBytes int64 // of each hand-off stream
+	// Consumers, for Apply.
+	AckWait     time.Duration // a message whose process has been silent for this long is delivered again
+	MaxInFlight int           // messages delivered and not acknowledged, of each consumer
 	// Extra hand-offs for stages of your own.
 	Extra []Handoff
 }
@@ -77,13 +36,15 @@ type Handoff struct {
 }
 
 // DefaultTopology fits a laptop and a single server.
-func DefaultTopology() Topology { return Topology{Replicas: 1, MaxBytes: 4 << 30} }
+func DefaultTopology() Topology {
+	return Topology{Replicas: 1, MaxBytes: 4 << 30, AckWait: 30 * time.Second, MaxInFlight: 20_000}
+}
 
 const day = 24 * time.Hour
 
-// Ensure creates what is missing. It may be called by any number of processes
-// at once. A stream that exists with a policy that would lose work is an error.
-func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
+// Streams returns every stream, those behind buckets and object stores included,
+// in the order in which they are made.
+func (t Topology) Streams() []jetstream.StreamConfig {
 	handoffs := append([]Handoff{
 		{events.StreamDocuments, []string{events.SubjectSubmit, events.SubjectSubmit + ".>", events.SubjectURI, events.SubjectDelete}},
 		{events.StreamParsed, []string{events.SubjectParsed}},
@@ -91,6 +52,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
 		{events.StreamVectors, []string{events.SubjectVector}},
 		{events.StreamUpgrades, []string{events.SubjectUpgrade}},
 	}, t.Extra...)
+	var all []jetstream.StreamConfig
 	for _, h := range handoffs {
 		cfg := jetstream.StreamConfig{
 			Name: h.Stream, Subjects: h.Subjects, Retention: jetstream.WorkQueuePolicy,
@@ -102,91 +64,89 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
 			cfg.FirstSeq = uint64(time.Now().UnixMilli())
 			cfg.Duplicates = 2 * time.Minute
 		}
-		if err := ensureStream(ctx, js, t, cfg); err != nil {
-			return err
+		all = append(all, cfg)
+	}
+	all = append(all,
+		jetstream.StreamConfig{Name: events.StreamEvents, Subjects: []string{events.SubjectEventPrefix + ">"}, MaxAge: 7 * day, MaxBytes: t.MaxBytes, Discard: jetstream.DiscardOld, Duplicates: time.Minute},
+		jetstream.StreamConfig{Name: events.StreamDeadLetter, Subjects: []string{events.SubjectDeadPrefix + ">"}, MaxAge: 30 * day, MaxBytes: t.MaxBytes, Discard: jetstream.DiscardNew},
+		jetstream.StreamConfig{Name: events.StreamCosts, Subjects: []string{events.SubjectUsagePrefix + ">"}, MaxAge: 400 * day, Discard: jetstream.DiscardNew},
+		bucket(events.BucketDocuments),
+		bucket(events.BucketPipeline),
+		bucket(events.BucketRetries, func(c *jetstream.StreamConfig) { c.MaxAge = 7 * day }),
+		// The ledgers of a call's path change together or not at all.
+		bucket(events.BucketBudget, func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = true }),
+		bucket(events.BucketCache, func(c *jetstream.StreamConfig) {
+			c.MaxAge, c.MaxBytes, c.Compression = 30*day, t.MaxBytes, jetstream.S2Compression
+			c.AllowMsgTTL, c.SubjectDeleteMarkerTTL = true, time.Minute
+		}),
+		store(events.StoreInbox),
+		store(events.StoreBlobs),
+		store(events.StoreParses, func(c *jetstream.StreamConfig) {
+			c.MaxBytes, c.Compression = t.MaxBytes, jetstream.S2Compression
+		}),
+	)
+	for i := range all {
+		all[i].Storage, all[i].Replicas = jetstream.FileStorage, max(t.Replicas, 1)
+		if all[i].MaxBytes == 0 {
+			all[i].MaxBytes = -1
 		}
 	}
-	for _, cfg := range []jetstream.StreamConfig{
-		{Name: events.StreamEvents, Subjects: []string{events.SubjectEventPrefix + ">"}, MaxAge: 7 * day, MaxBytes: t.MaxBytes, Discard: jetstream.DiscardOld, Duplicates: time.Minute},
-		{Name: events.StreamDeadLetter, Subjects: []string{events.SubjectDeadPrefix + ">"}, MaxAge: 30 * day, MaxBytes: t.MaxBytes, Discard: jetstream.DiscardNew},
-		{Name: events.StreamCosts, Subjects: []string{events.SubjectUsagePrefix + ">"}, MaxAge: 400 * day, Discard: jetstream.DiscardNew},
-	} {
-		if err := ensureStream(ctx, js, t, cfg); err != nil {
-			return err
-		}
-	}
-	for _, cfg := range []jetstream.KeyValueConfig{
-		{Bucket: events.BucketDocuments},
-		{Bucket: events.BucketPipeline},
-		{Bucket: events.BucketRetries, TTL: 7 * day},
-		{Bucket: events.BucketBudget},
-		{Bucket: events.BucketCache, TTL: 30 * day, MaxBytes: t.MaxBytes, Compression: true, LimitMarkerTTL: time.Minute},
-	} {
-		cfg.Replicas = t.Replicas
-		if _, err := js.KeyValue(ctx, cfg.Bucket); err == nil {
-			continue
-		}
-		if _, err := js.CreateKeyValue(ctx, cfg); err != nil && !exists(err) {
-			return fmt.Errorf("create the bucket %q: %w", cfg.Bucket, err)
-		}
-	}
-	if err := allowAtomic(ctx, js, "KV_"+events.BucketBudget); err != nil {
-		return err
-	}
-	for _, cfg := range []jetstream.ObjectStoreConfig{
-		{Bucket: events.StoreInbox, TTL: 30 * day},
-		{Bucket: events.StoreBlobs, TTL: 30 * day},
-		{Bucket: events.StoreParses, TTL: 30 * day, MaxBytes: t.MaxBytes, Compression: true},
-	} {
-		cfg.Replicas = t.Replicas
-		if _, err := js.ObjectStore(ctx, cfg.Bucket); err == nil {
-			continue
-		}
-		if _, err := js.CreateObjectStore(ctx, cfg); err != nil && !exists(err) {
-			return fmt.Errorf("create the object store %q: %w", cfg.Bucket, err)
-		}
-	}
-	return nil
+	return all
 }
 
-func ensureStream(ctx context.Context, js jetstream.JetStream, t Topology, want jetstream.StreamConfig) error {
-	want.Storage, want.Replicas = jetstream.FileStorage, t.Replicas
-	s, err := js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		if s, err = js.CreateStream(ctx, want); exists(err) {
-			s, err = js.Stream(ctx, want.Name) // another process was faster
-		}
+// bucket declares the stream behind a key-value bucket, as clients expect it.
+func bucket(name string, options ...func(*jetstream.StreamConfig)) jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name: "KV_" + name, Subjects: []string{"$KV." + name + ".>"}, MaxMsgsPerSubject: 1, MaxMsgs: -1, MaxMsgSize: -1, MaxConsumers: -1,
+		Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute, AllowRollup: true, DenyDelete: true, AllowDirect: true,
 	}
-	if err != nil {
-		return fmt.Errorf("create the stream %s: %w", want.Name, err)
+	for _, o := range options {
+		o(&c)
 	}
-	have := s.CachedInfo().Config
-	if have.Retention != want.Retention || (want.Discard == jetstream.DiscardNew && have.Discard != want.Discard) {
-		return fault.New(fault.Halt, "stream-policy", "the stream %s exists with retention %s and discard %s, which can lose work; want %s and %s",
-			want.Name, have.Retention, have.Discard, want.Retention, want.Discard).
-			WithHint("empty and remove it ('nats stream rm %s'), it is made again at the next start", want.Name)
-	}
-	return nil
+	return c
 }
 
-func exists(err error) bool {
-	return errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || errors.Is(err, jetstream.ErrBucketExists)
+// store declares the stream behind an object store, as clients expect it.
+func store(name string, options ...func(*jetstream.StreamConfig)) jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name: "OBJ_" + name, Subjects: []string{"$O." + name + ".C.>", "$O." + name + ".M.>"}, MaxAge: 30 * day,
+		Discard: jetstream.DiscardNew, AllowRollup: true, AllowDirect: true,
+	}
+	for _, o := range options {
+		o(&c)
+	}
+	return c
 }
 
-// allowAtomic lets several keys of a bucket change together or not at all: the
-// ledgers of a call's path do.
-func allowAtomic(ctx context.Context, js jetstream.JetStream, stream string) error {
-	s, err := js.Stream(ctx, stream)
-	if err != nil {
-		return fmt.Errorf("look at the stream %s: %w", stream, err)
+// Durable is the consumer that all replicas of a stage share.
+type Durable struct {
+	Name    string // the stage's
+	Stream  string
+	Subject string // empty = all of the stream
+}
+
+// Durables returns the consumers of all stages.
+func Durables() []Durable {
+	return []Durable{
+		{"parser", events.StreamDocuments, ""},
+		{"inbox", "OBJ_" + events.StoreInbox, "$O." + events.StoreInbox + ".M.>"},
+		{"chunker", events.StreamParsed, events.SubjectParsed},
+		{"embedder", events.StreamChunks, events.SubjectChunk},
+		{"upgrader", events.StreamUpgrades, events.SubjectUpgrade},
+		{"indexer", events.StreamVectors, events.SubjectVector},
+		{"recorder", events.StreamEvents, ""},
+		{"costd", events.StreamCosts, ""},
 	}
-	cfg := s.CachedInfo().Config
-	if cfg.AllowAtomicPublish {
-		return nil
+}
+
+// Config returns what the server is told of a consumer.
+func (d Durable) Config(ackWait time.Duration, maxInFlight int) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       d.Name,
+		FilterSubject: d.Subject,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       ackWait,
+		MaxDeliver:    -1, // failures are counted, not deliveries
+		MaxAckPending: maxInFlight,
 	}
-	cfg.AllowAtomicPublish = true
-	if _, err := js.UpdateStream(ctx, cfg); err != nil {
-		return fmt.Errorf("allow atomic batches in the stream %s: %w", stream, err)
-	}
-	return nil
 }

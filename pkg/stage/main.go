@@ -27,6 +27,7 @@ type Common struct {
 	Runtime  Settings      `embed:""`
 	Log      LogConfig     `embed:""`
 	HTTP     string        `name:"http" env:"SLUICE_HTTP" default:"127.0.0.1:0" help:"Address of /healthz, /readyz and /metrics; the log names the port if it is 0."`
+	Topology broker.Mode   `name:"topology" env:"SLUICE_TOPOLOGY" default:"ensure" enum:"ensure,bind" help:"${enum}: make the streams, consumers and buckets that are missing, or only look them up; then 'sluice apply' makes them, and the stage needs no right to."`
 	Replicas int           `name:"replicas" env:"SLUICE_REPLICAS" default:"1" help:"Replicas of streams and buckets, if they do not exist yet."`
 	MaxBytes int64         `name:"stream-max-bytes" env:"SLUICE_STREAM_MAX_BYTES" default:"4294967296" help:"Bytes of each hand-off stream, if it does not exist yet."`
 }
@@ -57,7 +58,7 @@ func (c LogConfig) Logger(w *os.File) zerolog.Logger {
 type Build[C any] func(ctx context.Context, env *Env, cfg *C) (stages []Stage, stop func() error, err error)
 
 // Main is the whole of a stage binary: it reads flags and environment, connects,
-// creates the topology, runs the stages until SIGTERM or SIGINT, and returns the
+// creates or looks up the topology, runs the stages until SIGTERM or SIGINT, and returns the
 // exit code: 0, 1 failed, 2 usage.
 func Main[C any](name, description string, build Build[C]) int {
 	var cli struct {
@@ -90,6 +91,9 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 	if err := cfg.Runtime.Validate(); err != nil {
 		return fault.Wrap(err, fault.Halt, "configuration", "the configuration cannot work").WithHint("see --help")
 	}
+	if err := cfg.NATS.Validate(); err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", cfg.HTTP)
 	if err != nil {
 		return fault.Wrap(err, fault.Halt, "http-address", "cannot listen on %q", cfg.HTTP).WithHint("set --http to a free address")
@@ -113,7 +117,7 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 		}
 	}()
 
-	log.Info().Str("http", listener.Addr().String()).Str("nats", cfg.NATS.URL).Msg("starting")
+	log.Info().Str("http", listener.Addr().String()).Str("nats", cfg.NATS.Redacted()).Msg("starting")
 	nc, err := broker.Connect(ctx, cfg.NATS, "sluice-"+name)
 	if err != nil {
 		return err
@@ -123,6 +127,7 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 	if err != nil {
 		return err
 	}
+	env.Topology = cfg.Topology
 	handler.Store(env.Handler())
 	flush, err := Trace(ctx, env, name)
 	if err != nil {
@@ -135,7 +140,7 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 		t.Replicas, t.MaxBytes = cfg.Replicas, cfg.MaxBytes
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
-		return broker.Ensure(ctx, env.JS, t)
+		return cfg.Topology.Start(ctx, env.JS, t, name)
 	}); err != nil {
 		return err
 	}

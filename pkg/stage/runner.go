@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 )
@@ -24,10 +26,11 @@ type runner struct {
 	env     *Env
 	stage   Stage
 	log     zerolog.Logger
-	cons    jetstream.Consumer
+	cons    atomic.Pointer[jetstream.Consumer] // made again when somebody removes it
 	retries jetstream.KeyValue
 	blobs   jetstream.ObjectStore
-	limit   int // bytes of a body; larger ones go to blobs
+	limit   int           // bytes of a body; larger ones go to blobs
+	ackWait time.Duration // of the consumer
 
 	queue    chan *Message // pulled, not yet begun
 	space    chan struct{} // signalled when a message leaves the hand
@@ -109,7 +112,7 @@ func (r *runner) prefetch() int {
 	return min(max(r.stage.Workers*r.stage.Batch.Items, 8), 512)
 }
 
-// open creates the consumer and finds the buckets.
+// open creates or finds the consumer and finds the buckets.
 func (r *runner) open(ctx context.Context) (err error) {
 	js, s := r.env.JS, r.stage
 	if r.retries, err = js.KeyValue(ctx, events.BucketRetries); err != nil {
@@ -129,21 +132,25 @@ func (r *runner) open(ctx context.Context) (err error) {
 			}
 		}
 	}
-	return r.consume(ctx)
+	if err := r.consume(ctx); err != nil {
+		return err
+	}
+	r.ackWait = (*r.cons.Load()).CachedInfo().Config.AckWait
+	return nil
 }
 
 func (r *runner) consume(ctx context.Context) (err error) {
-	r.cons, err = r.env.JS.CreateOrUpdateConsumer(ctx, r.stage.In.Stream, jetstream.ConsumerConfig{
-		Durable:       r.stage.Name,
-		FilterSubject: r.stage.In.Subject,
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       r.env.Settings.AckWait,
-		MaxDeliver:    -1, // failures are counted, not deliveries
-		MaxAckPending: r.env.Settings.MaxInFlight,
-	})
-	if err != nil {
-		return fmt.Errorf("create the consumer on %s: %w", r.stage.In.Stream, err)
+	d := broker.Durable{Name: r.stage.Name, Stream: r.stage.In.Stream, Subject: r.stage.In.Subject}
+	var c jetstream.Consumer
+	if r.env.Topology == broker.ModeBind {
+		c, err = broker.BindConsumer(ctx, r.env.JS, d)
+	} else {
+		c, err = r.env.JS.CreateOrUpdateConsumer(ctx, d.Stream, d.Config(r.env.Settings.AckWait, r.env.Settings.MaxInFlight))
 	}
+	if err != nil {
+		return fmt.Errorf("the consumer on %s: %w", d.Stream, err)
+	}
+	r.cons.Store(&c)
 	return nil
 }
 
@@ -203,7 +210,7 @@ func (r *runner) pull() error {
 		if !r.waitSpace(0) {
 			continue
 		}
-		it, err := r.cons.Messages(
+		it, err := (*r.cons.Load()).Messages(
 			jetstream.PullMaxMessages(r.prefetch()),
 			jetstream.PullExpiry(5*time.Second),
 			jetstream.PullHeartbeat(time.Second),
@@ -690,7 +697,7 @@ type failedFuture struct {
 
 // keepAlive tells the server that what is in hand is being worked on.
 func (r *runner) keepAlive() {
-	every := r.env.Settings.AckWait / 3
+	every := r.ackWait / 3
 	for sleep(r.working, every/2) {
 		now := time.Now()
 		r.mu.Lock()
@@ -716,7 +723,7 @@ func (r *runner) keepAlive() {
 func (r *runner) watchBacklog() {
 	for {
 		ctx, cancel := context.WithTimeout(r.working, 3*time.Second)
-		info, err := r.cons.Info(ctx)
+		info, err := (*r.cons.Load()).Info(ctx)
 		cancel()
 		if err == nil {
 			r.env.Metrics.backlog.WithLabelValues(r.stage.Name).Set(float64(info.NumPending))

@@ -32,6 +32,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/trace"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/fault"
 )
 
@@ -129,6 +130,7 @@ type Env struct {
 	Metrics  *Metrics
 	Health   *Health
 	Settings Settings
+	Topology broker.Mode // "" is ensure
 	wake     *wakeup
 	Tracer   trace.Tracer // nil: not traced; set by Trace
 	Version  string       // of the build, for micro; a semantic version

@@ -50,6 +50,7 @@ type Config struct {
 	Data     string        // directory of the broker's files, the index and the lock
 	Listen   string        // HOST:PORT of the embedded nats-server; port 0 = any free one
 	Join     broker.Config // with a URL, no nats-server is started
+	Topology broker.Mode   // "" is ensure
 	HTTP     string        // HOST:PORT of health, metrics and the status page; "" = none
 	Replicas int           // of streams that do not exist yet
 	MaxBytes int64         // of each hand-off stream that does not exist yet
@@ -118,7 +119,8 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.MaxBytes > 0 {
 		topology.MaxBytes = cfg.MaxBytes
 	}
-	if err := broker.Ensure(ctx, n.Env.JS, topology); err != nil {
+	n.Env.Topology = cfg.Topology
+	if err := cfg.Topology.Start(ctx, n.Env.JS, topology, ""); err != nil {
 		return nil, err
 	}
 	if err := n.run(ctx, cfg, &closers); err != nil {

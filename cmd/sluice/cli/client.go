@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -43,7 +42,7 @@ func (n Online) connect(ctx context.Context) (*client, error) {
 		var f *fault.Error
 		if errors.As(err, &f) && f.Reason == "nats-unreachable" {
 			return nil, failf("nats-unreachable", "start Sluice with 'sluice up', or name your server with --nats-url or NATS_URL",
-				"nothing answers at %s", redacted(n.NATS.URL))
+				"nothing answers at %s", n.NATS.Redacted())
 		}
 		return nil, err
 	}
@@ -74,11 +73,11 @@ func (n Online) open(ctx context.Context) (*client, error) {
 		c.close()
 		switch {
 		case errors.Is(err, jetstream.ErrBucketNotFound):
-			return nil, failf("not-set-up", "start the stages there: 'sluice up --nats-url "+redacted(n.NATS.URL)+"'",
-				"there is no Sluice on the NATS server at %s", redacted(n.NATS.URL))
+			return nil, failf("not-set-up", "start the stages there: 'sluice up --nats-url "+n.NATS.Redacted()+"'",
+				"there is no Sluice on the NATS server at %s", n.NATS.Redacted())
 		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
 			return nil, failf("no-jetstream", "start it with 'nats-server -js'",
-				"the NATS server at %s has no JetStream", redacted(n.NATS.URL))
+				"the NATS server at %s has no JetStream", n.NATS.Redacted())
 		}
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
 	}
@@ -86,18 +85,6 @@ func (n Online) open(ctx context.Context) (*client, error) {
 }
 
 func (c *client) close() { c.nc.Close() }
-
-// redacted hides passwords and tokens in the URLs of servers.
-func redacted(urls string) string {
-	parts := strings.Split(urls, ",")
-	for i, p := range parts {
-		if u, err := url.Parse(strings.TrimSpace(p)); err == nil && u.User != nil {
-			u.User = url.User("xxxxx")
-			parts[i] = u.String()
-		}
-	}
-	return strings.Join(parts, ",")
-}
 
 // get returns the entry of a document, or nil if there is none.
 func (c *client) get(ctx context.Context, id string) (*events.Document, error) {

@@ -22,10 +22,12 @@ import (
 type NodeOptions struct {
 	Data     string `env:"SLUICE_DATA" default:".sluice" type:"path" help:"Directory of everything that is kept." placeholder:"DIR" group:"Place:"`
 	NATSURL  string `name:"nats-url" env:"SLUICE_NATS_URL" help:"Join this NATS server instead of starting one." placeholder:"URL" group:"Place:"`
-	Creds    string `name:"nats-creds" env:"NATS_CREDS" type:"path" help:"NATS credentials file, to join." placeholder:"FILE" group:"Place:"`
 	Index    string `env:"SLUICE_INDEX" type:"path" help:"The SQLite file with vectors and text; default: index.db in the data directory." placeholder:"FILE" group:"Place:"`
 	Replicas int    `env:"SLUICE_REPLICAS" default:"1" help:"Replicas of streams and buckets, if they do not exist yet." group:"Place:"`
 	MaxBytes int64  `name:"stream-max-bytes" env:"SLUICE_STREAM_MAX_BYTES" default:"4294967296" help:"Bytes of each hand-off stream, if it does not exist yet." group:"Place:"`
+
+	Login    broker.Login `embed:"" group:"Connection:"`
+	Topology broker.Mode  `env:"SLUICE_TOPOLOGY" default:"ensure" enum:"ensure,bind" help:"${enum}: make the streams, consumers and buckets that are missing, or only look them up." group:"Connection:"`
 
 	IndexerBatch int           `env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction." group:"Indexer:"`
 	IndexerWait  time.Duration `env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill." group:"Indexer:"`
@@ -35,7 +37,7 @@ type NodeOptions struct {
 
 func (n NodeOptions) config(listen, http string, log zerolog.Logger) allinone.Config {
 	cfg := allinone.Config{
-		Data: n.Data, Listen: listen, Join: broker.Config{URL: n.NATSURL, Creds: n.Creds}, HTTP: http,
+		Data: n.Data, Listen: listen, Join: broker.Config{URL: n.NATSURL, Login: n.Login}, Topology: n.Topology, HTTP: http,
 		Replicas: n.Replicas, MaxBytes: n.MaxBytes, Stages: n.Stages, Log: log, Version: Version,
 	}
 	cfg.Stages.Indexer.Path, cfg.Stages.Indexer.Batch, cfg.Stages.Indexer.Wait = n.Index, n.IndexerBatch, n.IndexerWait
