@@ -263,7 +263,10 @@ type State struct {
 	Reason  string        `json:"reason,omitempty"`
 	Windows []WindowState `json:"windows"`
 	Frozen  bool          `json:"frozen,omitempty"`
-	Time    time.Time     `json:"time"`
+	// Waiting, of a service: calls wait that are dearer than what is left of the
+	// service's limits or the global ones. What is left may be more than nothing.
+	Waiting bool      `json:"waiting,omitempty"`
+	Time    time.Time `json:"time"`
 }
 
 // WindowState is one row of it.

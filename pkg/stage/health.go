@@ -79,8 +79,11 @@ func (h *Health) Ready() bool {
 }
 
 // Handler serves /healthz (the process lives), /readyz (it does its work) and
-// /metrics (Prometheus).
-func (e *Env) Handler() *http.ServeMux {
+// /metrics (Prometheus). A service may add routes of its own, while it serves,
+// too.
+func (e *Env) Handler() *http.ServeMux { return e.mux }
+
+func (e *Env) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	write := func(w http.ResponseWriter, ok bool) {
 		w.Header().Set("Content-Type", "application/json")

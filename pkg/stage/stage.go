@@ -24,6 +24,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -134,6 +135,7 @@ type Env struct {
 	wake     *wakeup
 	Tracer   trace.Tracer // nil: not traced; set by Trace
 	Version  string       // of the build, for micro; a semantic version
+	mux      *http.ServeMux
 }
 
 // NewEnv returns an Env on a connection, with its own metrics and health.
@@ -147,10 +149,12 @@ func NewEnv(nc *nats.Conn, log zerolog.Logger, s Settings) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Env{
+	e := &Env{
 		Conn: nc, JS: js, Log: log, Metrics: NewMetrics(), Health: NewHealth(nc),
 		Settings: s, Version: "0.1.0", wake: newWakeup(),
-	}, nil
+	}
+	e.mux = e.routes()
+	return e, nil
 }
 
 func (s *Stage) validate() error {

@@ -2,6 +2,7 @@ package costd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -63,6 +64,8 @@ func Limit(text string, scale int64) (*int64, error) {
 
 // Stages starts the grantor and returns the stage that counts what was spent.
 // stop hands the lead over.
+//
+// The process answers GET /scale/<stage>, see Scale.
 func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Stage, stop func() error, err error) {
 	limits, err := cfg.Limits()
 	if err != nil {
@@ -86,6 +89,15 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	if err != nil {
 		return nil, nil, err
 	}
+	var closers stage.Closers
+	closers.Add(g.Close)
+	scaling, err := NewScaling(ctx, env.JS)
+	if err != nil {
+		return nil, nil, errors.Join(err, closers.Close())
+	}
+	closers.Add(scaling.Close)
+	env.Metrics.Registry.MustRegister(scaling)
+	env.Handler().Handle("GET /scale/{stage}", scaling)
 	return []stage.Stage{{
 		Name: Name, In: stage.Route{Stream: events.StreamCosts}, Workers: 1, Observer: true,
 		Handle: func(_ context.Context, msg *stage.Message) error {
@@ -96,14 +108,14 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 			m.count(u)
 			return nil
 		},
-	}}, g.Close, nil
+	}}, closers.Close, nil
 }
 
 // metrics are what Prometheus reads of the budget.
 type metrics struct {
 	calls, tokens, pages, nano, saved *prometheus.CounterVec
-	limit, spent, reserved            *prometheus.GaugeVec
-	paused, warning                   *prometheus.GaugeVec
+	limit, spent, reserved, left      *prometheus.GaugeVec
+	paused, warning, waiting          *prometheus.GaugeVec
 }
 
 func newMetrics(r *prometheus.Registry) *metrics {
@@ -126,7 +138,9 @@ func newMetrics(r *prometheus.Registry) *metrics {
 		limit:    gauge("sluice_budget_limit", "Limits, in nano-dollars and requests; absent if there is none.", "scope", "window", "unit"),
 		spent:    gauge("sluice_budget_spent", "Spent in the window, in nano-dollars and requests.", "scope", "window", "unit"),
 		reserved: gauge("sluice_budget_reserved", "Out on leases, in nano-dollars and requests.", "scope", "window", "unit"),
+		left:     gauge("sluice_budget_left", "What may still be reserved in the window, in nano-dollars and requests; absent if there is no limit.", "scope", "window", "unit"),
 		warning:  gauge("sluice_budget_warning", "1 if 80 % of a limit of the scope is spent.", "scope"),
+		waiting:  gauge("sluice_budget_waiting", "1 if calls of the service wait for money or requests of its own or the global limits.", "scope"),
 		paused:   gauge("sluice_budget_paused", "1 if the scope's money or requests are spent, or it is frozen.", "scope"),
 	}
 }
@@ -154,21 +168,24 @@ func (m *metrics) show(s budget.State) {
 		} {
 			if v.limit != nil {
 				m.limit.WithLabelValues(scope, w.Window, unit).Set(float64(*v.limit))
+				m.left.WithLabelValues(scope, w.Window, unit).Set(float64(max(0, *v.limit-v.spent-v.reserved)))
 			} else {
 				m.limit.DeleteLabelValues(scope, w.Window, unit)
+				m.left.DeleteLabelValues(scope, w.Window, unit)
 			}
 			m.spent.WithLabelValues(scope, w.Window, unit).Set(float64(v.spent))
 			m.reserved.WithLabelValues(scope, w.Window, unit).Set(float64(v.reserved))
 		}
 	}
-	paused := 0.0
-	if s.State == "paused" {
-		paused = 1
+	for gauge, is := range map[*prometheus.GaugeVec]bool{
+		m.paused:  s.State == "paused",
+		m.warning: s.State == "warning" || s.State == "paused" && !s.Frozen,
+		m.waiting: s.Waiting,
+	} {
+		v := 0.0
+		if is {
+			v = 1
+		}
+		gauge.WithLabelValues(scope).Set(v)
 	}
-	m.paused.WithLabelValues(scope).Set(paused)
-	warning := 0.0
-	if s.State == "warning" || s.State == "paused" && !s.Frozen {
-		warning = 1
-	}
-	m.warning.WithLabelValues(scope).Set(warning)
 }

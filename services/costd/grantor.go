@@ -54,7 +54,8 @@ type Grantor struct {
 	marks   jetstream.KeyValue
 	marked  uint64
 	book    *book
-	refused bool // somebody lacks something
+	refused bool                  // somebody lacks something
+	waiting map[budget.Scope]bool // services whose calls wait for the global or their own limits
 	shown   map[budget.Scope]shown
 	dirty   map[budget.Scope]bool
 }
@@ -108,7 +109,7 @@ func NewGrantor(ctx context.Context, cfg GrantorConfig) (*Grantor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketPipeline, err)
 	}
-	g := &Grantor{cfg: cfg, kv: kv, marks: marks, queue: make(chan *nats.Msg, 4096), shown: map[budget.Scope]shown{}, dirty: map[budget.Scope]bool{}}
+	g := &Grantor{cfg: cfg, kv: kv, marks: marks, queue: make(chan *nats.Msg, 4096), shown: map[budget.Scope]shown{}, dirty: map[budget.Scope]bool{}, waiting: map[budget.Scope]bool{}}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.running.Go(g.run)
 	return g, nil
@@ -519,6 +520,12 @@ func (g *Grantor) handle(d *draft, m *nats.Msg) (reply func(commit uint64) []byt
 	if changed {
 		d.leases[r.Lease] = kept
 	}
+	if service := budget.Service(r.Service); changed && !r.Need.IsZero() {
+		waits := a.Refusal != nil && a.Refusal.Scope != budget.Tenant(r.Tenant) // of one tenant says nothing of the others
+		if g.waiting[service] != waits {
+			g.waiting[service], g.dirty[service] = waits, true
+		}
+	}
 	returned := r.Close || (l != nil && l.Out.Nano > r.Used.Nano+r.Keep.Nano) || (l != nil && l.Out.Requests > r.Used.Requests+r.Keep.Requests)
 	grown = changed && g.refused && returned
 	if a.Refusal != nil && changed && a.Refusal.What != "frozen" {
@@ -534,6 +541,18 @@ func encode(v any) []byte {
 		panic(err) // our own types
 	}
 	return b
+}
+
+// nobodyWaits forgets whose calls wait: other limits hold, and who still lacks
+// something asks again. Money that comes back is no reason: it may be too little,
+// and whoever it is enough for is granted it.
+func (g *Grantor) nobodyWaits() {
+	for s, waits := range g.waiting {
+		if waits {
+			g.dirty[s] = true
+		}
+	}
+	clear(g.waiting)
 }
 
 // set changes the limits of a scope.
@@ -562,6 +581,7 @@ func (g *Grantor) set(d *draft, data []byte) (func(uint64) []byte, bool) {
 	}
 	d.limits[c.Scope] = &l
 	d.scopes[c.Scope] = true
+	g.nobodyWaits()
 	g.announce(budget.SubjectIdle) // should it be lower: what lies idle comes back
 	return func(uint64) []byte { return encode(l) }, true
 }
@@ -635,6 +655,7 @@ func (g *Grantor) publish(now bool) {
 		for _, w := range g.shown[s].state.Windows {
 			if !at.Before(w.Resets) {
 				g.dirty[s] = true
+				g.nobodyWaits()
 				now = true
 			}
 		}
@@ -673,7 +694,7 @@ func (g *Grantor) publish(now bool) {
 // state sums a scope up.
 func (g *Grantor) state(s budget.Scope, now time.Time) budget.State {
 	limits := g.limits(s)
-	st := budget.State{Scope: s, State: "open", Reason: "open", Frozen: limits.Frozen, Time: now.UTC()}
+	st := budget.State{Scope: s, State: "open", Reason: "open", Frozen: limits.Frozen, Waiting: g.waiting[s], Time: now.UTC()}
 	worst := 0
 	say := func(level int, state, reason string) {
 		if level > worst {

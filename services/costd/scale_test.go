@@ -1,0 +1,162 @@
+package costd_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/pkg/budget"
+	"sluice/pkg/events"
+	"sluice/pkg/natstest"
+	"sluice/pkg/stage"
+	"sluice/services/costd"
+)
+
+// A stage that the budget stops has no backlog to be scaled on, and has it again
+// when there is money, whichever costd is asked.
+func TestAPausedStageIsNotScaledUp(t *testing.T) {
+	w := newWorld(t)
+	w.costd("a", day(2_500))
+	nc, js := w.connect()
+	scaling, err := costd.NewScaling(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := scaling.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for i := range 7 {
+		if _, err := js.Publish(t.Context(), events.SubjectChunk, fmt.Appendf(nil, "%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(what, service string, paused bool) {
+		t.Helper()
+		var a costd.Scale
+		natstest.Eventually(t, 10*time.Second, what, func() bool {
+			a, err = scaling.Stage(t.Context(), "embedder", service)
+			return err == nil && a.Paused == paused && a.Backlog == 7
+		})
+		want := uint64(7)
+		if paused {
+			want = 0
+		}
+		if a.Effective != want || a.Effective != a.Open*a.Backlog || a.Oldest <= 0 || (a.Reason != "") != paused {
+			t.Errorf("%s: %+v", what, a)
+		}
+	}
+	limit := func(c budget.Change) {
+		t.Helper()
+		m, err := nc.Request(budget.SubjectSet, encode(t, c), 5*time.Second)
+		if err != nil || strings.Contains(string(m.Data), `"error"`) {
+			t.Fatalf("%s (%v)", m.Data, err)
+		}
+	}
+	is("before anything is spent", "openai", false)
+
+	// Two calls of 1,000 fit into 2,500. The third waits for more than what is left.
+	g := w.gate(nil)
+	spend := func() error {
+		tk, err := g.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
+		if err == nil {
+			tk.Settle(1000)
+		}
+		return err
+	}
+	natstest.Eventually(t, 10*time.Second, "the limit", func() bool { return spend() != nil })
+	is("at the limit", "openai", true)
+	is("for a service that is not at a limit", "llamaparse", false)
+	is("for a stage that pays nothing", "", false)
+
+	more := int64(100_000)
+	limit(budget.Change{Scope: budget.Global, DayNano: &more})
+	is("after the raise", "openai", false)
+	if err := spend(); err != nil {
+		t.Fatal(err)
+	}
+	is("after a call", "openai", false)
+
+	frozen := true
+	limit(budget.Change{Scope: budget.Service("openai"), Frozen: &frozen})
+	is("frozen", "openai", true)
+	is("another service, while one is frozen", "llamaparse", false)
+	frozen = false
+	limit(budget.Change{Scope: budget.Service("openai"), Frozen: &frozen})
+	is("thawed", "openai", false)
+
+	// A tenant at its limit is nobody else's business.
+	none := int64(0)
+	limit(budget.Change{Scope: budget.Tenant("acme"), DayNano: &none})
+	natstest.Eventually(t, 10*time.Second, "the tenant's limit", func() bool { return spend() != nil })
+	is("while a tenant waits", "openai", false)
+}
+
+// What autoscalers and Prometheus read is served by the daemon itself.
+func TestTheDaemonServesBacklogs(t *testing.T) {
+	w := newWorld(t)
+	env := natstest.Env(t, w.url, stage.DefaultSettings())
+	_, stop, err := costd.Stages(t.Context(), env, costd.Config{Day: "none", Hour: "none", DayRequests: "none", HourRequests: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	get := func(path string) (int, string) {
+		r := httptest.NewRecorder()
+		env.Handler().ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil))
+		return r.Code, r.Body.String()
+	}
+	before := time.Now()
+	if _, err := env.JS.Publish(t.Context(), events.SubjectSubmit, []byte("text")); err != nil {
+		t.Fatal(err)
+	}
+	code, body := get("/scale/parser?service=llamaparse")
+	var a costd.Scale
+	decode(t, []byte(body), &a)
+	if code != http.StatusOK || a.Stage != "parser" || a.Service != "llamaparse" || a.Backlog != 1 || a.Open != 1 || a.Effective != 1 || a.Oldest > time.Since(before).Seconds()+1 {
+		t.Errorf("%d %s", code, body)
+	}
+	for name := range costd.Handoffs {
+		if code, body := get("/scale/" + name); code != http.StatusOK {
+			t.Errorf("%s: %d %s", name, code, body)
+		}
+	}
+	if code, body := get("/scale/nobody"); code != http.StatusNotFound || !strings.Contains(body, "nobody") {
+		t.Errorf("%d %s", code, body)
+	}
+	families, err := env.Metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := 0
+	for _, f := range families {
+		if strings.HasPrefix(f.GetName(), "sluice_backlog") {
+			series += len(f.GetMetric())
+		}
+	}
+	if series != 2*len(costd.Handoffs) {
+		t.Errorf("%d series of backlogs", series)
+	}
+	// Within a second the broker is not asked again.
+	for range 3 {
+		if _, err := env.JS.Publish(t.Context(), events.SubjectSubmit, []byte("more text")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Eventually(t, 5*time.Second, "a fresh figure", func() bool {
+		_, body = get("/scale/parser")
+		decode(t, []byte(body), &a)
+		return a.Backlog == 4
+	})
+	// An autoscaler must not take a broker that is away for an empty queue.
+	env.Conn.Close()
+	natstest.Eventually(t, 5*time.Second, "no figure", func() bool { code, _ = get("/scale/parser"); return code == http.StatusServiceUnavailable })
+}
