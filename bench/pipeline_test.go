@@ -241,7 +241,7 @@ func pipeline(b *testing.B, embed func(context.Context, *stage.Env) ([]stage.Sta
 		if err != nil {
 			b.Fatal(err)
 		}
-		ps, err := parser.Stages(ctx, env, parser.DefaultConfig(), p)
+		ps, err := parser.Stages(ctx, env, parser.DefaultConfig(), p, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

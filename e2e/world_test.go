@@ -163,7 +163,7 @@ func (w *world) submit(name string, data []byte, header ...string) submission {
 	} else {
 		s.Document = events.ContentDocumentID(tenant, events.ContentHash(data))
 	}
-	s.Revision = events.Revision(w.publish(msg))
+	s.Revision = events.RevisionOf(w.publish(msg))
 	return s
 }
 
@@ -321,7 +321,7 @@ func (w *world) search(req events.SearchRequest) events.SearchReply {
 func (w *world) drained(d time.Duration) {
 	w.t.Helper()
 	w.eventually(d, "all hand-offs are empty", func() error {
-		for _, stream := range []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors} {
+		for _, stream := range []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors, events.StreamUpgrades} {
 			s, err := w.js.Stream(w.t.Context(), stream)
 			if err != nil {
 				return err

@@ -50,7 +50,7 @@ func (t Topology) Streams() []jetstream.StreamConfig {
 		{events.StreamParsed, []string{events.SubjectParsed}},
 		{events.StreamChunks, []string{events.SubjectChunk}},
 		{events.StreamVectors, []string{events.SubjectVector}},
-		{events.StreamUpgrades, []string{events.SubjectUpgrade}},
+		{events.StreamUpgrades, []string{events.SubjectUpgrade, events.SubjectReparse}},
 	}, t.Extra...)
 	var all []jetstream.StreamConfig
 	for _, h := range handoffs {
@@ -129,6 +129,7 @@ type Durable struct {
 func Durables() []Durable {
 	return []Durable{
 		{"parser", events.StreamDocuments, ""},
+		{"reparser", events.StreamUpgrades, events.SubjectReparse},
 		{"inbox", "OBJ_" + events.StoreInbox, "$O." + events.StoreInbox + ".M.>"},
 		{"chunker", events.StreamParsed, events.SubjectParsed},
 		{"embedder", events.StreamChunks, events.SubjectChunk},

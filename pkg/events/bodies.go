@@ -60,12 +60,29 @@ type About struct {
 	Name        string            `json:"name,omitempty"`
 	ContentHash string            `json:"content_hash"` // SHA-256 of the submitted bytes, hex
 	Fingerprint string            `json:"fingerprint"`  // of the whole pipeline that handles it
-	Bytes       int64             `json:"bytes"`        // size of what was submitted
+	Parser      string            `json:"parser,omitempty"`
+	Degraded    bool              `json:"degraded,omitempty"` // a fallback parsed it: Parser is not the one that was meant
+	Bytes       int64             `json:"bytes"`              // size of what was submitted
 	Submitted   time.Time         `json:"submitted"`
 	Facts       Facts             `json:"facts"`
 	Meta        map[string]string `json:"meta,omitempty"`
 	Warnings    []string          `json:"warnings,omitempty"`
 	Nano        int64             `json:"nano,omitempty"` // nano-dollars the parse cost
+}
+
+// Reparse is a submission that waits for the service of the parser that was
+// meant: a fallback has read it meanwhile, or could not. Subject docs.reparse.
+type Reparse struct {
+	V           int               `json:"v"`
+	Document    string            `json:"document"`
+	Revision    Revision          `json:"revision"` // of the fallback's work
+	Tenant      string            `json:"tenant"`
+	File        string            `json:"file,omitempty"` // a hint to the type
+	ContentType string            `json:"content_type,omitempty"`
+	Charset     string            `json:"charset,omitempty"`
+	Meta        map[string]string `json:"meta,omitempty"`
+	Submitted   time.Time         `json:"submitted"`
+	Data        []byte            `json:"data"` // as submitted
 }
 
 // Parsed is a document as Markdown. Subject docs.parsed.
@@ -223,6 +240,8 @@ func kind(v any) string {
 		return "reference"
 	case *Deletion:
 		return "deletion"
+	case *Reparse:
+		return TypeReparse
 	case *Parsed:
 		return TypeParsed
 	case *Chunk:
@@ -284,15 +303,30 @@ func (d *Deletion) check() error {
 	return nil
 }
 
-func (a *About) check() error {
-	if err := checkID("document", a.Document); err != nil {
+func (a *About) check() error { return checkIdentity(a.Document, a.Revision, a.Tenant) }
+
+func checkIdentity(document string, r Revision, tenant string) error {
+	if err := checkID("document", document); err != nil {
 		return err
 	}
-	if a.Revision == 0 {
+	if r == 0 {
 		return malformed("field revision is missing")
 	}
-	if a.Tenant == "" {
+	if tenant == "" {
 		return malformed("field tenant is missing")
+	}
+	return nil
+}
+
+func (r *Reparse) check() error {
+	if err := checkVersion(r.V); err != nil {
+		return err
+	}
+	if err := checkIdentity(r.Document, r.Revision, r.Tenant); err != nil {
+		return err
+	}
+	if len(r.Data) == 0 {
+		return malformed("field data is empty")
 	}
 	return nil
 }

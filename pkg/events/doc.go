@@ -11,6 +11,8 @@
 //	docs.parsed                               stream PARSED     -> chunker
 //	docs.chunk                                stream CHUNKS     -> embedder
 //	docs.vector                               stream VECTORS    -> indexer
+//	docs.upgrade                              stream UPGRADES   -> upgrader
+//	docs.reparse                              stream UPGRADES   -> reparser
 //	docs.event.<document>.<what>              stream EVENTS     -> recorder, anyone
 //	docs.dead.<stage>                         stream DEADLETTER -> operators
 //	cost.usage.<service>.<operation>          stream COSTS      -> costd
@@ -27,10 +29,12 @@
 //
 //   - A document is named by tenant and name, or by its content if it has no
 //     name: DocumentID, ContentDocumentID.
-//   - A revision of a document is the sequence of its submission in DOCUMENTS.
-//     Later submissions win everywhere, whatever overtakes what. The stream's
-//     first sequence is the wall clock in milliseconds at its creation, so a
-//     recreated stream never counts from below an index that outlived it.
+//   - A revision of a document follows from the sequence of its submission in
+//     DOCUMENTS: Revision. Later submissions win everywhere, whatever overtakes
+//     what, and of one submission the parser that was meant wins over a fallback.
+//     The stream's first sequence is the wall clock in milliseconds at its
+//     creation, so a recreated stream never counts from below an index that
+//     outlived it.
 //   - A chunk is named by document, ordinal, text and pipeline fingerprint: ChunkID.
 //   - A fingerprint says by which code and settings something was made. Equal
 //     content and equal fingerprints mean a duplicate, which costs nothing.

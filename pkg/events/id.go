@@ -62,8 +62,25 @@ func writeString(h hash.Hash, s string) {
 	_, _ = io.WriteString(h, s) // a hash never fails
 }
 
-// Revision is the sequence of a submission in DOCUMENTS; larger is newer.
+// Revision orders what was ever made of a document; larger is newer. It is twice
+// the sequence of the submission in DOCUMENTS, and one more once the parser that
+// was meant has read it: what that parser makes comes after what a fallback made
+// of the same submission, and before all that is submitted later.
 type Revision uint64
+
+// RevisionOf returns the revision of a submission that has not been read yet, or
+// that a fallback has read.
+func RevisionOf(sequence uint64) Revision { return Revision(sequence << 1) }
+
+// Sequence returns the sequence of the submission in DOCUMENTS.
+func (r Revision) Sequence() uint64 { return uint64(r >> 1) }
+
+// Whole returns the revision that the parser that was meant makes of the same
+// submission.
+func (r Revision) Whole() Revision { return r | 1 }
+
+// IsWhole tells it from a fallback's.
+func (r Revision) IsWhole() bool { return r&1 == 1 }
 
 // String returns the revision in decimal, as in the Revision header.
 func (r Revision) String() string { return strconv.FormatUint(uint64(r), 10) }

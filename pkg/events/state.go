@@ -52,6 +52,7 @@ type Event struct {
 	Tokens   int    `json:"tokens,omitempty"`
 	Nano     int64  `json:"nano,omitempty"` // nano-dollars
 	Model    string `json:"model,omitempty"`
+	Parser   string `json:"parser,omitempty"` // who parsed: service and version
 
 	Failure *Failure `json:"failure,omitempty"`
 	ReplyTo string   `json:"reply_to,omitempty"`
@@ -131,14 +132,23 @@ type Document struct {
 	Tokens        int       `json:"tokens,omitempty"`
 	Nano          int64     `json:"nano,omitempty"` // nano-dollars
 	Model         string    `json:"model,omitempty"`
-	Held          string    `json:"held,omitempty"` // why it waits; empty when it moves
+	Parser        string    `json:"parser,omitempty"` // who parsed: service and version
+	Held          string    `json:"held,omitempty"`   // why it waits; empty when it moves
 	Retries       int       `json:"retries,omitempty"`
 	Failure       *Failure  `json:"failure,omitempty"`
 	Warnings      []string  `json:"warnings,omitempty"`
+	// Upgrade says how it stands with the parse that shall replace a fallback's.
+	Upgrade *Upgrade `json:"upgrade,omitempty"`
 	// Gone is the newest deletion: nothing at or below it is searchable.
 	Gone Revision `json:"gone,omitempty"`
 	// Live is what search returns now. It can be older than Revision.
 	Live *Live `json:"live,omitempty"`
+}
+
+// Upgrade is a document's second parse, while it is not whole.
+type Upgrade struct {
+	Held    string   `json:"held,omitempty"`    // why it waits; empty when it moves
+	Failure *Failure `json:"failure,omitempty"` // why it ended: the document stays degraded
 }
 
 // Live is the searchable revision of a document.

@@ -11,7 +11,7 @@ const (
 	StreamParsed     = "PARSED"
 	StreamChunks     = "CHUNKS"
 	StreamVectors    = "VECTORS"
-	StreamUpgrades   = "UPGRADES" // chunks that a fallback embedded, to be embedded again
+	StreamUpgrades   = "UPGRADES" // what a fallback did, to be done again when its service is back
 	StreamEvents     = "EVENTS"
 	StreamDeadLetter = "DEADLETTER"
 	StreamCosts      = "COSTS"
@@ -25,7 +25,8 @@ const (
 	SubjectParsed      = "docs.parsed"
 	SubjectChunk       = "docs.chunk"
 	SubjectVector      = "docs.vector"
-	SubjectUpgrade     = "docs.upgrade"
+	SubjectUpgrade     = "docs.upgrade" // a Chunk that a fallback embedded
+	SubjectReparse     = "docs.reparse" // a Reparse: a submission that a fallback parsed, or could not
 	SubjectEventPrefix = "docs.event."
 	SubjectDeadPrefix  = "docs.dead."
 	SubjectUsagePrefix = "cost.usage."
@@ -80,6 +81,7 @@ const (
 
 // Event types: the body's kind and schema version.
 const (
+	TypeReparse   = "reparse/1"
 	TypeParsed    = "parsed/1"
 	TypeChunk     = "chunk/1"
 	TypeVector    = "vector/1"

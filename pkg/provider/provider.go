@@ -80,6 +80,10 @@ type Parse struct {
 	Nano     int64    // cost in nano-dollars
 	Billed   bool     // Nano is what the service has billed, not what its price list says
 	Reused   bool     // came from a cache, cost nothing
+	// Parser is who made it, where that is another than Describe names.
+	Parser ParserInfo
+	// Fallback says that Parser stood in for a service that is away.
+	Fallback bool
 }
 
 // Parser turns a document into Markdown. One call is one attempt. Refusals are
@@ -95,6 +99,9 @@ type ParserInfo struct {
 	Service string // "local", "llamaparse"
 	Version string // changes whenever the same bytes would give other Markdown
 }
+
+// String returns the parser as it stands on documents: "local/1".
+func (i ParserInfo) String() string { return i.Service + "/" + i.Version }
 
 // Jobs is a paid service that parses in the background. The guard of package
 // budget makes a Parser of it: only Create costs money, and only the guard

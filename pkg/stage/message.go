@@ -16,7 +16,7 @@ import (
 )
 
 // Message is one message in hand. Its fields are for reading, except those
-// that Identify sets.
+// that Identify sets, and Revision where a parser raises it.
 type Message struct {
 	Subject string
 	Header  nats.Header

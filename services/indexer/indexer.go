@@ -160,13 +160,13 @@ func story(what events.What, r *index.Revision) events.Event {
 	return events.Event{
 		What: what, Of: r.Chunks, Tokens: r.Tokens, Model: r.Model,
 		ContentHash: r.About.ContentHash, Fingerprint: r.About.Fingerprint, Bytes: r.About.Bytes,
-		Pages: r.About.Facts.Pages, Type: r.About.Facts.Type, Title: r.About.Facts.Title, Warnings: r.About.Warnings,
+		Pages: r.About.Facts.Pages, Type: r.About.Facts.Type, Title: r.About.Facts.Title, Warnings: r.About.Warnings, Parser: r.About.Parser,
 	}
 }
 
 func complete(m *stage.Message, r *index.Revision) {
 	e := story(events.Completed, r)
-	if r.Degraded > 0 {
+	if r.Degraded > 0 || r.About.Degraded {
 		e.What = events.Downgraded
 	}
 	e.Nano, e.Reused, e.Submitted = r.Nano+r.About.Nano, r.Reused, &r.About.Submitted

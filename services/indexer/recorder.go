@@ -85,12 +85,12 @@ func (r *recorder) record(ctx context.Context, batch []*stage.Message) {
 				return
 			}
 			before := g.entry.State.Final() && len(g.events) > 0 && g.entry.Revision > 0
-			was := g.entry.Revision
+			was := g.entry.Revision.Sequence()
 			for _, e := range g.events {
 				Fold(g.entry, e)
 			}
 			if g.err = r.store(ctx, g.entry, g.revision); g.err == nil {
-				if g.entry.State.Final() && (!before || g.entry.Revision > was) {
+				if g.entry.State.Final() && (!before || g.entry.Revision.Sequence() > was) {
 					r.reply(g.entry, g.events)
 				}
 				return
@@ -160,7 +160,7 @@ func (r *recorder) store(ctx context.Context, d *events.Document, revision uint6
 func (r *recorder) reply(d *events.Document, from []*events.Event) {
 	to := ""
 	for _, e := range from {
-		if e.ReplyTo != "" && e.Revision == d.Revision {
+		if e.ReplyTo != "" && e.Revision.Sequence() == d.Revision.Sequence() {
 			to = e.ReplyTo
 		}
 	}
@@ -207,19 +207,46 @@ var stateOf = map[events.What]events.State{
 
 // Fold applies an event to a document's entry. Events of one revision may come
 // in any order and more than once; events of an older revision change nothing.
+//
+// What a fallback has made of a submission is what the entry tells until the
+// parser that was meant has made its own whole: only then is it the better one.
 func Fold(d *events.Document, e *events.Event) {
 	foldLive(d, e)
-	if e.Revision < d.Revision {
+	state, known := stateOf[e.What]
+	switch mine, theirs := d.Revision.Sequence(), e.Revision.Sequence(); {
+	case theirs < mine:
 		return
-	}
-	if e.Revision > d.Revision {
+	case theirs > mine:
 		*d = events.Document{
-			V: events.Version, Document: e.Document, Revision: e.Revision, Live: d.Live, Gone: d.Gone,
+			V: events.Version, Document: e.Document, Revision: events.RevisionOf(theirs), Live: d.Live, Gone: d.Gone,
 			// What a duplicate or a failure does not tell stays true of what is live.
 			Type: d.Type, Title: d.Title,
 		}
+		if known {
+			d.Revision = e.Revision
+		}
+	case e.Revision == d.Revision:
+	case e.Revision.IsWhole():
+		switch {
+		case final(state) || !parsed(d.State) && known:
+			d.Revision, d.Upgrade, d.Held, d.Warnings = e.Revision, nil, "", nil
+		case parsed(d.State):
+			foldUpgrade(d, e)
+			return
+		}
+	default: // a fallback's, and late
+		if final(d.State) || !parsed(state) {
+			return
+		}
+		var up *events.Upgrade
+		if d.Failure != nil || d.Held != "" {
+			up = &events.Upgrade{Held: d.Held, Failure: d.Failure}
+		}
+		*d = events.Document{
+			V: events.Version, Document: e.Document, Revision: e.Revision, Live: d.Live, Gone: d.Gone, Upgrade: up,
+			Type: d.Type, Title: d.Title, Submitted: d.Submitted, Updated: d.Updated, Bytes: d.Bytes,
+		}
 	}
-	state, known := stateOf[e.What]
 	if known && rank(state) >= rank(d.State) {
 		d.State, d.Stage = state, e.Stage
 	}
@@ -237,6 +264,7 @@ func Fold(d *events.Document, e *events.Event) {
 	set(&d.Type, e.Type)
 	set(&d.Title, e.Title)
 	set(&d.Model, e.Model)
+	set(&d.Parser, e.Parser)
 	if e.Submitted != nil {
 		d.Submitted = *e.Submitted
 	}
@@ -281,6 +309,27 @@ func Fold(d *events.Document, e *events.Event) {
 	}
 	if d.State != events.StateFailed {
 		d.Failure = nil
+	}
+}
+
+// parsed tells whether a state says that a parser has made something of the
+// submission, and final whether the index has.
+func parsed(s events.State) bool { return rank(s) > rank(events.StateAccepted) }
+func final(s events.State) bool  { return rank(s) > rank(events.StateFailed) }
+
+// foldUpgrade tells why a document is still what the fallback has made of it.
+func foldUpgrade(d *events.Document, e *events.Event) {
+	switch e.What {
+	case events.Failed:
+		d.Upgrade = &events.Upgrade{Failure: e.Failure} // the last word, until somebody replays it
+	case events.Held:
+		if e.Failure != nil && (d.Upgrade == nil || d.Upgrade.Failure == nil) {
+			d.Upgrade = &events.Upgrade{Held: e.Failure.Message}
+		}
+	default:
+		if d.Upgrade != nil && d.Upgrade.Failure == nil {
+			d.Upgrade = nil // it moves
+		}
 	}
 }
 

@@ -26,8 +26,13 @@ func TestFoldDoesNotDependOnTheOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var all []*events.Event
 		// One revision of a document has one end: what it is made of says so.
-		for rev := events.Revision(1); rev <= 4; rev++ {
-			end := rapid.SampledFrom([]events.What{events.Completed, events.Duplicated, events.Deleted, events.Failed, events.Superseded}).Draw(t, "end")
+		// Of each submission there may be a fallback's and a whole one.
+		for rev := events.RevisionOf(1); rev <= events.RevisionOf(3).Whole(); rev++ {
+			ends := []events.What{events.Downgraded, events.Failed, events.Superseded}
+			if rev.IsWhole() {
+				ends = append(ends, events.Completed, events.Duplicated, events.Deleted)
+			}
+			end := rapid.SampledFrom(ends).Draw(t, "end")
 			for _, w := range whats {
 				early := w == events.Accepted || w == events.ParsedWhat || w == events.Chunked || w == events.Embedded || w == events.Indexed
 				if (early || w == end) && rapid.Bool().Draw(t, "happens") {
@@ -56,7 +61,7 @@ func TestFoldDoesNotDependOnTheOrder(t *testing.T) {
 		r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 		got := fold(shuffled)
 		if got.State != want.State || got.Revision != want.Revision || !reflect.DeepEqual(got.Live, want.Live) ||
-			!reflect.DeepEqual(got.Failure, want.Failure) || got.Chunks != want.Chunks {
+			!reflect.DeepEqual(got.Failure, want.Failure) || !reflect.DeepEqual(got.Upgrade, want.Upgrade) || got.Chunks != want.Chunks {
 			t.Fatalf("in order   %+v %+v\nshuffled   %+v %+v", want, want.Live, got, got.Live)
 		}
 	})
@@ -66,15 +71,55 @@ func TestALateCompletionDoesNotBringADeletedDocumentBack(t *testing.T) {
 	id := events.DocumentID("t", "n")
 	d := events.Document{V: 1, Document: id}
 	for _, e := range []events.Event{
-		{What: events.Accepted, Revision: 5},
-		{What: events.Deleted, Revision: 6},
-		{What: events.Accepted, Revision: 7},
-		{What: events.Completed, Revision: 5, ContentHash: "old"},
+		{What: events.Accepted, Revision: events.RevisionOf(5)},
+		{What: events.Deleted, Revision: events.RevisionOf(6).Whole()},
+		{What: events.Accepted, Revision: events.RevisionOf(7)},
+		{What: events.Completed, Revision: events.RevisionOf(5).Whole(), ContentHash: "old"},
 	} {
 		e.V, e.Document = 1, id
 		Fold(&d, &e)
 	}
-	if d.State != events.StateAccepted || d.Revision != 7 || d.Live != nil {
+	if d.State != events.StateAccepted || d.Revision != events.RevisionOf(7) || d.Live != nil {
 		t.Errorf("%+v live %+v", d, d.Live)
+	}
+}
+
+// What a fallback made is told until the whole is there, and why it is not.
+func TestTheStoryOfAnUpgrade(t *testing.T) {
+	id := events.DocumentID("t", "n")
+	d := events.Document{V: 1, Document: id}
+	fold := func(rev events.Revision, e events.Event) {
+		e.V, e.Document, e.Revision = 1, id, rev
+		Fold(&d, &e)
+	}
+	poor := events.RevisionOf(9)
+	whole := poor.Whole()
+	away := &events.Failure{Message: "the service is away"}
+	fold(poor, events.Event{What: events.Accepted, Bytes: 10})
+	fold(whole, events.Event{What: events.Held, Failure: away})
+	if d.Held != away.Message || d.State != events.StateAccepted || d.Revision != poor {
+		t.Errorf("a document that waits to be read: %+v", d)
+	}
+	fold(poor, events.Event{What: events.ParsedWhat, Parser: "local/1", Warnings: []string{"a picture"}})
+	fold(whole, events.Event{What: events.Held, Failure: away})
+	fold(poor, events.Event{What: events.Downgraded, Of: 3, Fingerprint: "poor"})
+	if d.State != events.StateDegraded || d.Held != "" || d.Upgrade == nil || d.Upgrade.Held != away.Message || d.Parser != "local/1" || d.Live.Fingerprint != "poor" {
+		t.Errorf("degraded: %+v %+v", d, d.Upgrade)
+	}
+	fold(whole, events.Event{What: events.ParsedWhat, Parser: "paid/2"})
+	fold(whole, events.Event{What: events.Chunked, Of: 7})
+	if d.State != events.StateDegraded || d.Upgrade != nil || d.Chunks != 3 || d.Parser != "local/1" {
+		t.Errorf("under way: %+v %+v", d, d.Upgrade)
+	}
+	refused := &events.Failure{Reason: "input-refused"}
+	fold(whole, events.Event{What: events.Failed, Failure: refused})
+	fold(whole, events.Event{What: events.Held, Failure: away}) // late
+	fold(poor, events.Event{What: events.Downgraded, Of: 3, Fingerprint: "poor"})
+	if d.State != events.StateDegraded || d.Failure != nil || d.Upgrade == nil || d.Upgrade.Failure != refused {
+		t.Errorf("refused: %+v %+v", d, d.Upgrade)
+	}
+	fold(whole, events.Event{What: events.Completed, Of: 7, Parser: "paid/2", Fingerprint: "good"})
+	if d.State != events.StateComplete || d.Upgrade != nil || d.Warnings != nil || d.Parser != "paid/2" || d.Revision != whole || d.Chunks != 7 || d.Live.Fingerprint != "good" || d.Live.Degraded {
+		t.Errorf("whole: %+v %+v", d, d.Upgrade)
 	}
 }

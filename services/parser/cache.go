@@ -47,7 +47,7 @@ func (c *cached) Parse(ctx context.Context, src provider.Source) (provider.Parse
 		c.log.Debug().Err(err).Msg("the parse cache does not answer")
 	}
 	out, err := c.Parser.Parse(ctx, src)
-	if err == nil && out.Nano > 0 {
+	if err == nil && out.Nano > 0 && !out.Fallback { // another parser's work has no place under this key
 		if body, err := json.Marshal(out); err != nil {
 			c.log.Warn().Err(err).Msg("a parse cannot be encoded")
 		} else if _, err := c.store.PutBytes(ctx, key, body); err != nil {

@@ -5,6 +5,9 @@
 // A second small stage, inbox, turns objects put into the object store "inbox"
 // into references. Content that is indexed already, by a pipeline of the same
 // settings, is not parsed again.
+//
+// Where a service parses, a third one, reparser, has it parse what a fallback
+// read while the service was away.
 package parser
 
 import (
@@ -21,6 +24,7 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
+	"sluice/pkg/provider/router"
 	"sluice/pkg/stage"
 	"sluice/services/parser/llamaparse"
 )
@@ -32,6 +36,8 @@ const Name = "parser"
 type Config struct {
 	Provider     string        `name:"parser" env:"SLUICE_PARSER" default:"local" enum:"local,llamaparse" help:"Who parses: local is this process, for nothing; llamaparse is LlamaCloud, for PDF, Office and images (${enum})."`
 	Workers      int           `name:"parser-workers" env:"SLUICE_PARSER_WORKERS" default:"0" help:"Documents parsed at once; 0 is 4, or 16 where most of the time is waiting for a service."`
+	Fallback     string        `name:"parser-fallback" env:"SLUICE_PARSER_FALLBACK" default:"hold" enum:"hold,local" help:"While the service that parses is away: hold the work, or read documents in this process, tagged, and have them parsed again when the service is back (${enum}). 'sluice mode' changes it live."`
+	Upgrade      float64       `name:"parser-upgrade-rate" env:"SLUICE_PARSER_UPGRADE_RATE" default:"2" help:"Documents a second of a fallback's that each replica has parsed again."`
 	FetchTimeout time.Duration `name:"fetch-timeout" env:"SLUICE_FETCH_TIMEOUT" default:"60s" help:"Longest download of a referenced document."`
 	FetchLimit   int64         `name:"fetch-limit" env:"SLUICE_FETCH_LIMIT" default:"104857600" help:"Largest referenced document in bytes."`
 	FetchHosts   []string      `name:"fetch-hosts" env:"SLUICE_FETCH_HOSTS" help:"Hosts that references may name, .example.org for all below it; without it all public ones."`
@@ -42,7 +48,7 @@ type Config struct {
 // DefaultConfig returns the defaults of the tags.
 func DefaultConfig() Config {
 	return Config{
-		Provider: "local", FetchTimeout: time.Minute, FetchLimit: 100 << 20,
+		Provider: "local", Fallback: "hold", Upgrade: 2, FetchTimeout: time.Minute, FetchLimit: 100 << 20,
 		Llama: LlamaParse{
 			BaseURL: llamaparse.RegionNA, Tier: "cost_effective", Version: "2026-09-07", MaxPages: 200, Failed: 0.05, Price: "1.25",
 			Job: 2 * time.Hour, Poll: time.Second, Listen: "127.0.0.1:8099",
@@ -59,14 +65,15 @@ type parser struct {
 	fetcher   *fetcher
 }
 
-// Stages returns the stages parser and inbox. The fingerprints of the later
-// stages are read from the bucket "pipeline" until ctx ends.
-func Stages(ctx context.Context, env *stage.Env, cfg Config, p provider.Parser) ([]stage.Stage, error) {
+// Stages returns the stages parser and inbox, and reparser if again is not nil:
+// it is p without the fallback that stands in for a service. The fingerprints of
+// the later stages are read from the bucket "pipeline" until ctx ends.
+func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.Parser) ([]stage.Stage, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = 4
 	}
-	if cfg.Workers < 1 || cfg.FetchLimit < 1 || cfg.FetchTimeout <= 0 {
-		return nil, fault.New(fault.Halt, "configuration", "parser-workers, fetch-limit and fetch-timeout must be positive")
+	if cfg.Workers < 1 || cfg.FetchLimit < 1 || cfg.FetchTimeout <= 0 || cfg.Upgrade <= 0 {
+		return nil, fault.New(fault.Halt, "configuration", "parser-workers, parser-upgrade-rate, fetch-limit and fetch-timeout must be positive")
 	}
 	documents, err := env.JS.KeyValue(ctx, events.BucketDocuments)
 	if err != nil {
@@ -76,15 +83,14 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p provider.Parser) 
 	if err != nil {
 		return nil, fmt.Errorf("open the object store %s: %w", events.StoreInbox, err)
 	}
-	info := p.Describe()
 	s := &parser{
-		cfg: cfg, provider: p, version: info.Service + "/" + info.Version, documents: documents,
+		cfg: cfg, provider: p, version: p.Describe().String(), documents: documents,
 		fetcher: newFetcher(cfg, inbox),
 	}
 	if s.pipeline, err = watchPipeline(ctx, env.JS); err != nil {
 		return nil, err
 	}
-	return []stage.Stage{{
+	stages := []stage.Stage{{
 		Name:        Name,
 		In:          stage.Route{Stream: events.StreamDocuments},
 		Workers:     cfg.Workers,
@@ -96,13 +102,17 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p provider.Parser) 
 		In:      stage.Route{Stream: "OBJ_" + events.StoreInbox, Subject: "$O." + events.StoreInbox + ".M.>"},
 		Workers: 1,
 		Handle:  announce,
-	}}, nil
+	}}
+	if again != nil {
+		stages = append(stages, s.reparser(again))
+	}
+	return stages, nil
 }
 
 // identify names the document of a submission before anything else is done
 // with it, so that every failure has a name to go by.
 func identify(m *stage.Message) {
-	m.Revision = events.Revision(m.Seq)
+	m.Revision = events.RevisionOf(m.Seq)
 	m.Document = ""
 	if m.Tenant == "" {
 		m.Tenant = events.DefaultTenant
@@ -212,6 +222,7 @@ func remove(m *stage.Message) error {
 }
 
 func tombstone(m *stage.Message, confirm string) {
+	m.Revision = m.Revision.Whole() // no fallback has a say in it
 	m.Publish(events.SubjectVector, events.TypeTombstone, confirm, events.Encode(events.Tombstone{
 		V: events.Version, Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name,
 		Confirm: confirm,
@@ -255,12 +266,13 @@ func (s *parser) reference(ctx context.Context, m *stage.Message) error {
 // parse is the stage's work, once the bytes are there.
 func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Source, meta map[string]string) error {
 	src.Owner = provider.Owner{Tenant: m.Tenant, Document: m.Document, CorrelationID: m.CorrelationID}
-	hash, fingerprint := events.ContentHash(src.Data), s.pipeline.fingerprint(s.version)
+	hash := events.ContentHash(src.Data)
 	submitted := m.Time.UTC()
+	m.Revision = events.RevisionOf(m.Seq) // an earlier attempt may have raised it
 	m.EmitNow(events.Event{
 		What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: hash, Submitted: &submitted,
 	}, "once")
-	duplicate, err := s.duplicate(ctx, m.Document, hash, fingerprint)
+	duplicate, err := s.duplicate(ctx, m.Document, hash, s.pipeline.fingerprint(s.version))
 	if err != nil {
 		return err
 	}
@@ -271,22 +283,49 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Sourc
 		return nil
 	}
 	out, err := s.provider.Parse(ctx, src)
+	if f := fault.From(err); f != nil && f.Reason == router.ReasonUnread {
+		// Held where it is in nobody's way: here it would keep a worker from
+		// documents that the fallback can read.
+		s.later(m, src, meta, submitted)
+		m.Emit(events.Event{What: events.Held, Failure: &events.Failure{
+			Stage: Name, Class: f.Class.String(), Reason: f.Reason, Message: f.Message, Hint: f.Hint,
+		}}, "unread")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	about := events.About{
-		Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name, ContentHash: hash,
-		Fingerprint: fingerprint, Bytes: int64(len(src.Data)), Submitted: submitted, Facts: out.Facts, Meta: meta,
-		Warnings: out.Warnings, Nano: out.Nano,
+	if !out.Fallback {
+		m.Revision = m.Revision.Whole()
 	}
+	s.deliver(m, src, meta, submitted, out)
+	if out.Fallback {
+		s.later(m, src, meta, submitted)
+	}
+	return nil
+}
+
+// deliver hands a parsed document on.
+func (s *parser) deliver(m *stage.Message, src provider.Source, meta map[string]string, submitted time.Time, out provider.Parse) {
+	version, by := s.version, s.version
+	if out.Parser != (provider.ParserInfo{}) {
+		by = out.Parser.String()
+	}
+	if out.Fallback {
+		version = by // its output is nobody else's
+	}
+	about := events.About{
+		Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name, ContentHash: events.ContentHash(src.Data),
+		Fingerprint: s.pipeline.fingerprint(version), Parser: by, Degraded: out.Fallback, Bytes: int64(len(src.Data)),
+		Submitted: submitted, Facts: out.Facts, Meta: meta, Warnings: out.Warnings, Nano: out.Nano,
+	}
+	m.Emit(events.Event{
+		What: events.ParsedWhat, Type: out.Facts.Type, Title: out.Facts.Title, Pages: out.Facts.Pages, Parser: by,
+		Bytes: int64(len(src.Data)), Warnings: out.Warnings, Nano: out.Nano,
+	}, "")
 	m.Publish(events.SubjectParsed, events.TypeParsed, "", events.Encode(events.Parsed{
 		V: events.Version, About: about, Markdown: out.Markdown, Pages: out.Pages,
 	}))
-	m.Emit(events.Event{
-		What: events.ParsedWhat, Type: out.Facts.Type, Title: out.Facts.Title, Pages: out.Facts.Pages,
-		Bytes: int64(len(src.Data)), Warnings: out.Warnings, Nano: out.Nano,
-	}, "")
-	return nil
 }
 
 // duplicate reports whether the content is what search returns now, made by

@@ -113,7 +113,7 @@ func setUp(t *testing.T, change func(*parser.Config)) *rig {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	stages, err := parser.Stages(ctx, r.env, cfg, upper{})
+	stages, err := parser.Stages(ctx, r.env, cfg, upper{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestASubmission(t *testing.T) {
 	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 })
 	p := r.parsed[0]
 	if p.Name != "notes.v2.txt" || p.Tenant != "acme" || p.Meta["Team"] != "blue" || p.Markdown != "HELLO\n" ||
-		p.Document != events.DocumentID("acme", "notes.v2.txt") || uint64(p.Revision) != seq ||
+		p.Document != events.DocumentID("acme", "notes.v2.txt") || p.Revision != events.RevisionOf(seq).Whole() ||
 		p.ContentHash != events.ContentHash([]byte("hello")) || p.Fingerprint == "" {
 		t.Errorf("%+v", p)
 	}
@@ -322,7 +322,7 @@ func TestADeletionTravelsToTheIndex(t *testing.T) {
 	r := setUp(t, nil)
 	seq := r.publish(t, events.SubjectDelete, []byte(`{"name":"a.txt","tenant":"acme"}`))
 	r.wait(t, "tombstone", func() bool { return len(r.tombs) == 1 })
-	if got := r.tombs[0]; got.Document != events.DocumentID("acme", "a.txt") || uint64(got.Revision) != seq || got.Confirm != "" {
+	if got := r.tombs[0]; got.Document != events.DocumentID("acme", "a.txt") || got.Revision != events.RevisionOf(seq).Whole() || got.Confirm != "" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -352,11 +352,11 @@ func TestWhatIsLiveIsNotParsedAgain(t *testing.T) {
 	put()
 	seq := r.publish(t, "docs.submit.a.txt", []byte("same"))
 	r.wait(t, "a confirmation is asked for", func() bool { return len(r.tombs) == 1 })
-	if got := r.tombs[0]; got.Confirm != p.ContentHash || uint64(got.Revision) != seq {
+	if got := r.tombs[0]; got.Confirm != p.ContentHash || got.Revision != events.RevisionOf(seq).Whole() {
 		t.Errorf("%+v", got)
 	}
 	// While something newer is on its way, nothing is a duplicate.
-	entry.Revision, entry.State = events.Revision(seq+1), events.StateChunked
+	entry.Revision, entry.State = events.RevisionOf(seq+1).Whole(), events.StateChunked
 	put()
 	r.publish(t, "docs.submit.a.txt", []byte("same"))
 	r.wait(t, "parsed again", func() bool { return len(r.parsed) == 2 })

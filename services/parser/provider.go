@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
@@ -58,18 +60,22 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 	}
 	closers.Add(here.Close)
 	if cfg.Provider == "" || cfg.Provider == "local" {
-		stages, err = Stages(ctx, env, cfg, here)
+		stages, err = Stages(ctx, env, cfg, here, nil)
 		return stages, closers.Close, err
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = 16 // a document that is read here does not wait for jobs there
 	}
 	var control atomic.Pointer[router.Control]
+	mode := router.Real
+	if cfg.Fallback == "local" {
+		mode = router.Hybrid
+	}
 	client, err := cfg.Llama.client(func(info provider.RateInfo) {
 		if c := control.Load(); c != nil {
 			c.Limiter().Observe(info)
 		}
-	})
+	}, mode == router.Hybrid)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -89,7 +95,7 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 	}
 	c, err := router.New(ctx, router.Config{
 		Conn: env.Conn, JS: env.JS, Log: env.Log.With().Str("stage", Name).Logger(), Metrics: env.Metrics.Registry,
-		Service: llamaparse.Service, Stage: Name, Check: client.Check, Wake: env.Wake,
+		Service: llamaparse.Service, Stage: Name, Mode: mode, Check: client.Check, Wake: env.Wake,
 		Changed: func(s string) { env.Health.Provider(Name, s) },
 	})
 	if err != nil {
@@ -104,17 +110,41 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 		}
 		closers.Add(end)
 	}
-	paid := &cached{
-		Parser: router.Parser(c, budget.Parser(gate, Name, client, records)), store: store, log: env.Log,
-		record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) },
+	// One guard for both: a job that one of the stages has started, the other finds.
+	guarded := budget.Parser(gate, Name, client, records)
+	kept := func(p provider.Parser) provider.Parser {
+		paid := &cached{Parser: p, store: store, log: env.Log, record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) }}
+		return &sorted{paid: paid, here: here, text: cfg.Llama.Text}
 	}
-	stages, err = Stages(ctx, env, cfg, &sorted{paid: paid, here: here, text: cfg.Llama.Text})
+	first := kept(router.Parser(c, guarded, here))
+	again := kept(&paced{router.Parser(c, guarded, nil), c, rate.NewLimiter(rate.Limit(cfg.Upgrade), max(1, int(cfg.Upgrade)))})
+	stages, err = Stages(ctx, env, cfg, first, again)
 	return stages, closers.Close, err
 }
 
-func (c LlamaParse) client(observe func(provider.RateInfo)) (*llamaparse.Client, error) {
-	if c.Key == "" && (c.BaseURL == llamaparse.RegionNA || c.BaseURL == llamaparse.RegionEU) {
-		return nil, fault.New(fault.Halt, "configuration", "there is no key for %s", c.BaseURL).WithHint("set LLAMA_CLOUD_API_KEY")
+// paced bounds how often a service is asked, so that fresh documents come first.
+type paced struct {
+	provider.Parser
+	control *router.Control
+	limit   *rate.Limiter
+}
+
+// Parse waits for its turn, unless the service would not be asked.
+func (p *paced) Parse(ctx context.Context, src provider.Source) (provider.Parse, error) {
+	if p.control.Serves() {
+		if err := p.limit.Wait(ctx); err != nil {
+			return provider.Parse{}, err
+		}
+	}
+	return p.Parser.Parse(ctx, src)
+}
+
+// client makes the client; without a key only if something can take over.
+
+func (c LlamaParse) client(observe func(provider.RateInfo), keyless bool) (*llamaparse.Client, error) {
+	if c.Key == "" && (c.BaseURL == llamaparse.RegionNA || c.BaseURL == llamaparse.RegionEU) && !keyless {
+		return nil, fault.New(fault.Halt, "configuration", "there is no key for %s", c.BaseURL).
+			WithHint("set LLAMA_CLOUD_API_KEY, or --parser-fallback local to begin without")
 	}
 	nano, ok := budget.Price(c.Price, 1000)
 	if !ok {
@@ -160,11 +190,17 @@ func (s *sorted) Describe() provider.ParserInfo {
 // Parse parses with one of them.
 func (s *sorted) Parse(ctx context.Context, src provider.Source) (provider.Parse, error) {
 	kind, media := sniff.Detect(src.Name, src.ContentType, src.Data)
+	p := s.paid
 	if len(src.Data) == 0 || !s.text && !hard(kind, media) {
-		return s.here.Parse(ctx, src)
+		p = s.here
+	} else {
+		src.ContentType = media
 	}
-	src.ContentType = media
-	return s.paid.Parse(ctx, src)
+	out, err := p.Parse(ctx, src)
+	if !out.Fallback {
+		out.Parser = p.Describe()
+	}
+	return out, err
 }
 
 // hard tells what a service reads better than this process.

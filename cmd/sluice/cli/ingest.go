@@ -101,6 +101,7 @@ type outcome struct {
 	Tokens        int             `json:"tokens"`
 	Nano          int64           `json:"nano"`
 	Seconds       float64         `json:"seconds"`
+	Parser        string          `json:"parser,omitempty"`
 	Held          string          `json:"held,omitempty"`
 	Warnings      []string        `json:"warnings,omitempty"`
 	Failure       *events.Failure `json:"failure,omitempty"`
@@ -124,7 +125,7 @@ func outcomeOf(r submit.Result) outcome {
 	out := outcome{
 		Name: d.Name, Document: d.Document, Tenant: d.Tenant, Revision: d.Revision, CorrelationID: d.CorrelationID,
 		State: stateOf(r), Type: d.Type, Bytes: d.Bytes, Pages: d.Pages, Chunks: d.Chunks, Reused: d.Reused, Tokens: d.Tokens,
-		Nano: d.Nano, Held: d.Held, Warnings: d.Warnings, Failure: d.Failure,
+		Nano: d.Nano, Parser: d.Parser, Held: d.Held, Warnings: d.Warnings, Failure: d.Failure,
 	}
 	if r.Final {
 		out.Seconds = elapsed(r).Seconds()
@@ -348,6 +349,9 @@ func printResults(o *output, results []submit.Result, took time.Duration) error 
 	}
 	o.printf("\n%s: %s; %s, %s, %s in %s s\n", plural(len(results), "document"), tally(states),
 		plural(sum.chunks, "chunk"), plural(sum.tokens, "token"), dollars(sum.nano), seconds(took))
+	if states[string(events.StateDegraded)] > 0 {
+		o.printf("Degraded documents can be searched, and are done again by themselves when the service is back.\n")
+	}
 	return nil
 }
 

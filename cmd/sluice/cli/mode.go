@@ -26,6 +26,7 @@ func (ModeCmd) Help() string {
 		"and made again when the service is asked again. Stages whose provider is local or mock have no mode.",
 		"sluice mode", "What holds for the embedder",
 		"sluice mode embedder hybrid", "Have documents flow on during an outage",
+		"sluice mode parser local", "Read documents here, and pay for them later",
 		"sluice mode embedder default", "What the embedder was started with")
 }
 

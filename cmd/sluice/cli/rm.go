@@ -99,7 +99,7 @@ func (c *client) remove(ctx context.Context, d *events.Document) (removal, error
 		return removal{}, fault.Wrap(err, fault.Unavailable, "not-submitted", "the deletion of %q could not be stored", label(d)).
 			WithHint("see 'sluice doctor'")
 	}
-	return removal{Name: d.Name, Document: d.Document, Revision: events.Revision(ack.Sequence), State: "submitted"}, nil
+	return removal{Name: d.Name, Document: d.Document, Revision: events.RevisionOf(ack.Sequence).Whole(), State: "submitted"}, nil
 }
 
 // removed waits until the bucket says that a deletion is done.
@@ -109,10 +109,10 @@ func (c *client) removed(ctx context.Context, d *events.Document, r removal) (re
 		switch {
 		case err != nil:
 			return r, err
-		case now == nil, now.Revision > r.Revision:
+		case now == nil, now.Revision.Sequence() > r.Revision.Sequence():
 			r.State = "superseded" // submitted again meanwhile
 			return r, nil
-		case now.Revision == r.Revision && now.State.Final():
+		case now.Revision.Sequence() == r.Revision.Sequence() && now.State.Final():
 			r.State = string(now.State)
 			if f := now.Failure; f != nil && now.State == events.StateFailed {
 				return r, failf(f.Reason, f.Hint, "%q is not deleted: %s", label(d), f.Message)

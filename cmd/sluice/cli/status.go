@@ -15,7 +15,7 @@ import (
 )
 
 // handoffs are the work queues, in the order of the pipeline.
-var handoffs = []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors}
+var handoffs = []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors, events.StreamUpgrades}
 
 // StatusCmd shows where documents stand.
 type StatusCmd struct {
@@ -103,7 +103,7 @@ func printDocument(o *output, d *events.Document) {
 	}
 	field("document", "%s", d.Document)
 	field("tenant", "%s", d.Tenant)
-	field("revision", "%d, submitted %s", d.Revision, stamp(d.Submitted))
+	field("revision", "%d, submitted %s", d.Revision.Sequence(), stamp(d.Submitted))
 	if d.Title != "" {
 		field("title", "%s", d.Title)
 	}
@@ -125,6 +125,9 @@ func printDocument(o *output, d *events.Document) {
 		}
 		field("chunks", "%s, %s tokens%s", grouped(int64(d.Chunks)), grouped(int64(d.Tokens)), indexed)
 	}
+	if d.Parser != "" {
+		field("parser", "%s", d.Parser)
+	}
 	if d.Model != "" {
 		field("model", "%s", d.Model)
 	}
@@ -140,7 +143,7 @@ func printDocument(o *output, d *events.Document) {
 	case d.Live.Revision == d.Revision:
 		field("searchable", "yes, this revision")
 	default:
-		field("searchable", "revision %d, with %s", d.Live.Revision, plural(d.Live.Chunks, "chunk"))
+		field("searchable", "revision %d, with %s", d.Live.Revision.Sequence(), plural(d.Live.Chunks, "chunk"))
 	}
 	if d.Held != "" && !d.State.Final() {
 		field("held", "%s", d.Held)
@@ -150,6 +153,16 @@ func printDocument(o *output, d *events.Document) {
 		if f.Hint != "" {
 			field("hint", "%s", f.Hint)
 		}
+	}
+	switch u := d.Upgrade; {
+	case u == nil:
+	case u.Failure != nil:
+		field("upgrade", "failed: %s in %s: %s", u.Failure.Reason, u.Failure.Stage, u.Failure.Message)
+		if u.Failure.Hint != "" {
+			field("hint", "%s", u.Failure.Hint)
+		}
+	default:
+		field("upgrade", "waits: %s", u.Held)
 	}
 	for _, w := range d.Warnings {
 		field("warning", "%s", w)
@@ -197,6 +210,8 @@ func printDocuments(o *output, docs []*events.Document) error {
 			reason = d.Failure.Reason
 		case d.Held != "" && !d.State.Final():
 			reason = "held: " + d.Held
+		case d.Upgrade != nil && d.Upgrade.Failure != nil:
+			reason = "upgrade: " + d.Upgrade.Failure.Reason
 		}
 		row := []string{
 			label(d), string(d.State), count(d.Pages), count(d.Chunks), count(d.Tokens), dollars(d.Nano), ago(d.Updated, now), reason,
@@ -298,7 +313,8 @@ func (c *client) queues(ctx context.Context, streams ...string) ([]queueStatus, 
 		if err := consumers.Err(); err != nil {
 			return nil, fmt.Errorf("list the consumers of %s: %w", name, err)
 		}
-		if !found {
+		// Where no service may be away, nothing is ever done again.
+		if !found && (name != events.StreamUpgrades || base.Messages > 0) {
 			base.Waiting = base.Messages
 			all = append(all, base)
 		}
@@ -405,7 +421,7 @@ func (cmd TraceCmd) Run(ctx context.Context, o *output) error {
 	if err != nil {
 		return err
 	}
-	var last events.Revision
+	last := uint64(0)
 	told := false
 	err = replay(ctx, c.js, events.StreamEvents, events.SubjectEventPrefix+d.Document+".>", false, cmd.Follow, func(msg jetstream.Msg) error {
 		e, err := events.Decode[events.Event](msg.Data())
@@ -417,9 +433,9 @@ func (cmd TraceCmd) Run(ctx context.Context, o *output) error {
 		if o.json {
 			return o.line(e)
 		}
-		if e.Revision != last {
-			last = e.Revision
-			o.printf("%s\n", o.paint(bold, fmt.Sprintf("%s revision %d, correlation ID %s", safe(label(d)), e.Revision, safe(e.CorrelationID))))
+		if at := e.Revision.Sequence(); at != last {
+			last = at
+			o.printf("%s\n", o.paint(bold, fmt.Sprintf("%s revision %d, correlation ID %s", safe(label(d)), at, safe(e.CorrelationID))))
 		}
 		what := fmt.Sprintf("%-10s", e.What)
 		if s, ok := map[events.What]string{events.Failed: "failed", events.Completed: "complete", events.Retried: "warn", events.Held: "warn"}[e.What]; ok {
@@ -474,6 +490,9 @@ func details(e *events.Event) string {
 	}
 	if e.Nano > 0 {
 		add("%s", dollars(e.Nano))
+	}
+	if e.Parser != "" {
+		add("%s", e.Parser)
 	}
 	if e.Model != "" {
 		add("%s", e.Model)

@@ -56,8 +56,8 @@ type follower struct {
 
 type tracked struct {
 	Result
-	before   events.Revision // known revisions up to this one are older submissions
-	revision events.Revision // 0 = not known yet
+	before   uint64 // sequences up to this one are of older submissions
+	sequence uint64 // of the submission; 0 = not known yet
 	touched  time.Time
 }
 
@@ -99,13 +99,14 @@ func (f *follower) hear(msg *nats.Msg) {
 	defer f.mu.Unlock()
 	f.heard = time.Now()
 	for _, t := range f.byID[e.Document] {
-		if e.Revision <= t.before || (t.revision != 0 && e.Revision < t.revision) {
+		at := e.Revision.Sequence()
+		if at <= t.before || (t.sequence != 0 && at < t.sequence) {
 			continue
 		}
-		if t.revision == 0 {
-			t.revision = e.Revision
+		if t.sequence == 0 {
+			t.sequence = at
 		}
-		if e.Revision > t.revision {
+		if at > t.sequence {
 			continue // a later submission by somebody with the same correlation ID
 		}
 		indexer.Fold(&t.Document, e)
@@ -150,7 +151,7 @@ func (f *follower) expect(n int) int {
 
 // submitting announces a document, before it is published: its first events
 // may be faster than the acknowledgement.
-func (f *follower) submitting(i int, src Source, document, tenant string, before events.Revision) {
+func (f *follower) submitting(i int, src Source, document, tenant string, before uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.results[i]
@@ -161,17 +162,15 @@ func (f *follower) submitting(i int, src Source, document, tenant string, before
 	f.byID[document] = append(f.byID[document], t)
 }
 
-// submitted notes that the broker has the document, as revision r if known.
-func (f *follower) submitted(i int, r events.Revision) {
+// submitted notes that the broker has the document, at a sequence if known.
+func (f *follower) submitted(i int, sequence uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.results[i]
 	t.Submitted = true
-	if r != 0 {
-		t.revision = r
-		if t.Document.Revision < r {
-			t.Document.Revision = r
-		}
+	if sequence != 0 {
+		t.sequence = sequence
+		t.Document.Revision = max(t.Document.Revision, events.RevisionOf(sequence))
 	}
 	f.full = false
 	f.signal()
@@ -302,17 +301,18 @@ func (f *follower) lookUp(ctx context.Context) {
 
 // adopt takes over what the recorder knows of a document.
 func (f *follower) adopt(t *tracked, d *events.Document) {
-	mine := d.Revision == t.revision || (t.revision == 0 && d.Revision > t.before && d.CorrelationID == f.correlation)
+	at := d.Revision.Sequence()
+	mine := at == t.sequence || (t.sequence == 0 && at > t.before && d.CorrelationID == f.correlation)
 	switch {
 	case mine:
-		t.revision = d.Revision
+		t.sequence = at
 		if !t.Final {
 			t.Document = *d
 			if d.State.Final() {
 				f.end(t, d.Updated)
 			}
 		}
-	case t.revision != 0 && d.Revision > t.revision:
+	case t.sequence != 0 && at > t.sequence:
 		t.Superseded = true
 		f.end(t, time.Now())
 	}

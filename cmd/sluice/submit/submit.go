@@ -246,7 +246,7 @@ func (s *Submitter) publish(ctx context.Context, i int, src Source, document str
 	if err != nil {
 		return err
 	}
-	s.submitted(i, events.Revision(ack.Sequence))
+	s.submitted(i, ack.Sequence)
 	return nil
 }
 
@@ -308,7 +308,7 @@ func (s *Submitter) object(ctx context.Context, i int, src Source, r io.Reader) 
 	}
 	h.Set(events.HeaderFilename, name)
 	document := events.DocumentID(s.opts.Tenant, name)
-	// The revision is given when the parser takes the object up. Until then,
+	// The sequence is given when the parser takes the object up. Until then,
 	// whatever was there before is not the answer.
 	before, err := s.current(ctx, document)
 	if err != nil {
@@ -324,7 +324,7 @@ func (s *Submitter) object(ctx context.Context, i int, src Source, r io.Reader) 
 	return nil
 }
 
-func (s *Submitter) current(ctx context.Context, document string) (events.Revision, error) {
+func (s *Submitter) current(ctx context.Context, document string) (uint64, error) {
 	e, err := s.documents.Get(ctx, document)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return 0, nil
@@ -336,5 +336,5 @@ func (s *Submitter) current(ctx context.Context, document string) (events.Revisi
 	if err != nil {
 		return 0, nil // another release's entry says nothing about revisions
 	}
-	return d.Revision, nil
+	return d.Revision.Sequence(), nil
 }

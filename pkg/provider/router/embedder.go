@@ -2,9 +2,7 @@ package router
 
 import (
 	"context"
-	"errors"
 
-	"sluice/pkg/fault"
 	"sluice/pkg/provider"
 )
 
@@ -35,10 +33,8 @@ func (e *embedder) Embed(ctx context.Context, inputs []provider.Input) (out prov
 		out, err = e.Embedder.Embed(ctx, inputs)
 		return err
 	})
-	if err != nil && e.fallback != nil && mode == Hybrid && !errors.Is(err, context.Canceled) {
-		if class := fault.Of(err); class == fault.Unavailable || class == fault.Halt {
-			return e.degrade(ctx, inputs)
-		}
+	if e.fallback != nil && mode == Hybrid && ctx.Err() == nil && isAway(err) {
+		return e.degrade(ctx, inputs)
 	}
 	return out, err
 }

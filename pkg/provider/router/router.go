@@ -247,7 +247,7 @@ func (c *Control) away() error {
 	defer c.mu.Unlock()
 	switch {
 	case c.mode == Local:
-		f := fault.New(fault.Unavailable, "mode-local", "held: the mode of the %s is local, so %s is not asked", c.cfg.Stage, c.cfg.Service).
+		f := fault.New(fault.Unavailable, reasonLocal, "held: the mode of the %s is local, so %s is not asked", c.cfg.Stage, c.cfg.Service).
 			WithHint("sluice mode %s hybrid", c.cfg.Stage).After(30 * time.Second)
 		f.Hold = true
 		return f
@@ -278,11 +278,39 @@ func (c *Control) once(ctx context.Context, tokens int, call func(ctx context.Co
 	return err
 }
 
+// absent is the error that a call would meet now.
+func (c *Control) absent() error {
+	if err := c.away(); err != nil {
+		return err
+	}
+	return c.held()
+}
+
+// The reasons of a service that is away for everyone.
+const (
+	reasonOpen  = "breaker-open"
+	reasonLocal = "mode-local"
+)
+
+// isAway tells whether an error is the service's, so that a fallback may take its
+// place. What is held for another reason waits for something else: a job that
+// another replica has under way, say.
+func isAway(err error) bool {
+	if err == nil {
+		return false
+	}
+	f := fault.From(err)
+	if f.Hold {
+		return f.Reason == reasonOpen || f.Reason == reasonLocal
+	}
+	return f.Class == fault.Unavailable || f.Class == fault.Halt
+}
+
 func (c *Control) held() error {
 	c.mu.Lock()
 	last := c.last
 	c.mu.Unlock()
-	f := fault.New(fault.Unavailable, "breaker-open", "held: %s is away (%s); goes on by itself when it is back", c.cfg.Service, last).After(c.cfg.Open)
+	f := fault.New(fault.Unavailable, reasonOpen, "held: %s is away (%s); goes on by itself when it is back", c.cfg.Service, last).After(c.cfg.Open)
 	f.Hold = true
 	return f
 }

@@ -233,3 +233,85 @@ func TestModesAreLive(t *testing.T) {
 		}
 	})
 }
+
+// reader is a parser that answers what it is told to.
+type reader struct {
+	name  string
+	err   error
+	calls int
+}
+
+func (r *reader) Describe() provider.ParserInfo {
+	return provider.ParserInfo{Service: r.name, Version: "1"}
+}
+
+func (r *reader) Parse(context.Context, provider.Source) (provider.Parse, error) {
+	r.calls++
+	return provider.Parse{Markdown: r.name}, r.err
+}
+
+// Who parses depends on the mode and on the class of the failure.
+func TestWhoParses(t *testing.T) {
+	e := env(t)
+	held := func(f *fault.Error) error { f.Hold = true; return f }
+	away := fault.New(fault.Unavailable, "unavailable", "503")
+	for _, tc := range []struct {
+		name     string
+		mode     router.Mode
+		err      error // of the service
+		unread   error // of the fallback
+		asked    int   // calls of the service
+		by, want string
+	}{
+		{name: "it answers", mode: router.Hybrid, asked: 1, by: "paid"},
+		{name: "it is away", mode: router.Hybrid, err: away, asked: 3, by: "here"},
+		{name: "it is away, and nothing may take its place", mode: router.Real, err: away, asked: 3, want: "unavailable"},
+		{name: "our configuration is wrong", mode: router.Hybrid, err: fault.New(fault.Halt, "invalid-key", "401"), asked: 1, by: "here"},
+		{name: "our configuration is wrong, and nothing may take its place", mode: router.Real, err: fault.New(fault.Halt, "invalid-key", "401"), asked: 1, want: "invalid-key"},
+		{name: "the money is spent", mode: router.Hybrid, err: fault.New(fault.CostLimit, "budget", "no money"), asked: 1, want: "budget"},
+		{name: "the document is refused", mode: router.Hybrid, err: fault.New(fault.Execution, "input-refused", "413"), asked: 1, want: "input-refused"},
+		{name: "the document cannot be parsed", mode: router.Hybrid, err: fault.Invalid("too-large", "300 pages"), asked: 1, want: "too-large"},
+		{name: "another replica parses it", mode: router.Hybrid, err: held(fault.New(fault.Unavailable, "parsed-elsewhere", "wait")), asked: 1, want: "parsed-elsewhere"},
+		{name: "neither can read it", mode: router.Hybrid, err: away, unread: fault.Invalid("scanned", "a picture"), asked: 3, want: router.ReasonUnread},
+		{name: "it shall not be asked", mode: router.Local, by: "here"},
+		{name: "it shall not be asked, and this is a scan", mode: router.Local, unread: fault.Invalid("scanned", "a picture"), want: router.ReasonUnread},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, err := router.New(t.Context(), router.Config{
+				Conn: e.Conn, JS: e.JS, Log: zerolog.Nop(), Service: "paid", Stage: "parser", Mode: tc.mode, Delay: time.Millisecond,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			paid, here := &reader{name: "paid", err: tc.err}, &reader{name: "here", err: tc.unread}
+			out, err := router.Parser(c, paid, here).Parse(t.Context(), provider.Source{})
+			if paid.calls != tc.asked {
+				t.Errorf("the service was asked %d times, want %d", paid.calls, tc.asked)
+			}
+			if tc.want != "" {
+				f := fault.From(err)
+				if f == nil || f.Reason != tc.want || out.Fallback {
+					t.Fatalf("%+v, %v; want %s", out, err, tc.want)
+				}
+				if tc.want == router.ReasonUnread && (f.Class != fault.Unavailable || !f.Hold || !strings.Contains(f.Message, "a picture")) {
+					t.Errorf("%+v", f)
+				}
+				return
+			}
+			if err != nil || out.Markdown != tc.by || out.Fallback != (tc.by == "here") || out.Fallback != (out.Parser == here.Describe()) {
+				t.Errorf("%+v, %v; want it from %s", out, err, tc.by)
+			}
+			// Whoever has no fallback waits.
+			if tc.mode == router.Local {
+				if _, err := router.Parser(c, paid, nil).Parse(t.Context(), provider.Source{}); !fault.From(err).Hold || paid.calls != 0 {
+					t.Errorf("without a fallback: %v", err)
+				}
+			}
+		})
+	}
+}

@@ -519,6 +519,9 @@ const (
 )
 
 func (c *Client) do(ctx context.Context, method, path, contentType string, body io.Reader, timeout time.Duration, to any) error {
+	if c.cfg.Key == "" && (c.cfg.BaseURL == RegionNA || c.cfg.BaseURL == RegionEU) {
+		return provider.Unbilled(fault.New(fault.Halt, "no-key", "there is no key for %s", Service).WithHint("set LLAMA_CLOUD_API_KEY"))
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, c.cfg.BaseURL+path, body)

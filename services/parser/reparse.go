@@ -1,0 +1,88 @@
+package parser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/provider"
+	"sluice/pkg/stage"
+)
+
+// Reparser is the name of the stage that has documents parsed again that a
+// fallback read, or could not read.
+const Reparser = "reparser"
+
+// later queues a submission for the reparser. Its bytes go along: a submission is
+// gone once it has been handed on, and what a reference points at may change.
+func (s *parser) later(m *stage.Message, src provider.Source, meta map[string]string, submitted time.Time) {
+	m.Publish(events.SubjectReparse, events.TypeReparse, "", events.Encode(events.Reparse{
+		V: events.Version, Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, File: src.Name,
+		ContentType: src.ContentType, Charset: src.Charset, Meta: meta, Submitted: submitted, Data: src.Data,
+	}))
+}
+
+// reparser returns the stage. Its parser p has no fallback, so the work is held
+// until the service is back and the budget allows.
+//
+// What it makes is a revision of its own, between the fallback's and whatever is
+// submitted later. So nothing here has to be checked for the sake of order: the
+// check below saves money, and may be late.
+func (s *parser) reparser(p provider.Parser) stage.Stage {
+	return stage.Stage{
+		Name: Reparser, In: stage.Route{Stream: events.StreamUpgrades, Subject: events.SubjectReparse},
+		Workers:  s.cfg.Workers,
+		Identify: func(m *stage.Message) { m.Revision = m.Revision.Whole() },
+		Handle: func(ctx context.Context, m *stage.Message) error {
+			r, err := events.Decode[events.Reparse](m.Data)
+			if err != nil {
+				return err
+			}
+			if r.Document != m.Document || r.Revision.Whole() != m.Revision {
+				return fault.Invalid("malformed-event", "body and headers name different documents or revisions")
+			}
+			wanted, err := s.wanted(ctx, r)
+			if err != nil {
+				return err
+			}
+			if !wanted {
+				m.Emit(events.Event{What: events.Superseded}, "reparse")
+				return nil
+			}
+			src := provider.Source{
+				Name: r.File, ContentType: r.ContentType, Charset: r.Charset, Data: r.Data,
+				Owner: provider.Owner{Tenant: m.Tenant, Document: m.Document, CorrelationID: m.CorrelationID},
+			}
+			out, err := p.Parse(ctx, src)
+			if err != nil {
+				return err
+			}
+			s.deliver(m, src, r.Meta, r.Submitted, out)
+			return nil
+		},
+	}
+}
+
+// wanted tells whether a submission may still profit from a better parse: what
+// has been replaced or deleted meanwhile is not paid for. A newer submission
+// that has not been read yet, or was refused, replaces nothing.
+func (s *parser) wanted(ctx context.Context, r *events.Reparse) (bool, error) {
+	e, err := s.documents.Get(ctx, r.Document)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look the document up: %w", err)
+	}
+	d, err := events.DecodeDocument(e.Value())
+	if err != nil {
+		return true, nil // an entry of another release
+	}
+	newer := d.Revision.Sequence() > r.Revision.Sequence() && d.State != events.StateAccepted && d.State != events.StateFailed
+	return d.Gone < r.Revision && (d.Live == nil || d.Live.Revision <= r.Revision) && !newer, nil
+}
