@@ -1,7 +1,6 @@
 package events
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -178,9 +177,16 @@ type body[T any] interface {
 func Decode[T any, P body[T]](data []byte) (*T, error) {
 	v := new(T)
 	var err error
-	if vec, ok := any(v).(*Vector); ok {
-		err = vec.decode(data)
-	} else {
+	switch v := any(v).(type) {
+	case *Parsed:
+		err = read(v, data)
+	case *Chunk:
+		err = read(v, data)
+	case *Vector:
+		err = read(v, data)
+	case *Event:
+		err = read(v, data)
+	default:
 		err = json.Unmarshal(data, v)
 	}
 	if err != nil {
@@ -192,41 +198,26 @@ func Decode[T any, P body[T]](data []byte) (*T, error) {
 	return v, nil
 }
 
-// decode is json.Unmarshal, four times as fast: encoding/json reads the 8 kB of
-// base64 in the embedding byte by byte, twice. So the embedding is taken out
-// first, and a mark is left in its place. Quotes inside JSON strings are
-// escaped, so the bytes of embeddingKey can only be a field; that it is the
-// field of this object shows when the mark comes back in it.
-func (v *Vector) decode(data []byte) error {
-	start := bytes.Index(data, embeddingKey) + len(embeddingKey)
-	if start >= len(embeddingKey) && !bytes.Contains(data[start:], embeddingKey) {
-		// The base64 decoder skips line breaks, which JSON strings cannot hold.
-		if n := bytes.IndexByte(data[start:], '"'); n > 0 && bytes.IndexByte(data[start:start+n], '\n') < 0 && bytes.IndexByte(data[start:start+n], '\r') < 0 {
-			embedding := make([]byte, base64.StdEncoding.DecodedLen(n))
-			m, err := base64.StdEncoding.Decode(embedding, data[start:start+n])
-			rest := make([]byte, 0, len(data)-n+len(mark))
-			rest = append(append(append(rest, data[:start]...), mark...), data[start+n:]...)
-			if err == nil && json.Unmarshal(rest, v) == nil && string(v.Embedding) == string(markBytes) {
-				v.Embedding = embedding[:m]
-				return nil
-			}
-			*v = Vector{}
-		}
-	}
-	return json.Unmarshal(data, v) // whatever was odd, this names it
-}
-
-var (
-	embeddingKey = []byte(`"embedding":"`)
-	mark         = []byte("c2x1aWNl")
-	markBytes    = []byte("sluice")
-)
-
 // DecodeDocument reads an entry of the bucket "documents".
 func DecodeDocument(data []byte) (*Document, error) { return Decode[Document](data) }
 
 // Encode returns v as JSON. The bodies of this package cannot fail to encode.
 func Encode(v any) []byte {
+	const rest = 1 << 10 // identity, facts, escapes: a body longer than expected grows
+	switch v := v.(type) {
+	case Parsed:
+		return write(&v, len(v.Markdown)+len(v.Markdown)/16+32*len(v.Pages)+rest)
+	case Chunk:
+		return write(&v, len(v.Text)+len(v.Text)/16+rest)
+	case Vector:
+		return write(&v, len(v.Text)+len(v.Text)/16+base64.StdEncoding.EncodedLen(len(v.Embedding))+rest)
+	case Event:
+		return write(&v, rest)
+	}
+	return marshal(v)
+}
+
+func marshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic("events: encoding " + kind(v) + ": " + err.Error())

@@ -1,0 +1,36 @@
+package events
+
+import (
+	"testing"
+	"time"
+)
+
+// Falling back to encoding/json is correct and slow, so nothing else would notice.
+func TestWhatIsWrittenIsReadWithoutEncodingJSON(t *testing.T) {
+	now := time.Date(2026, 11, 1, 12, 0, 0, 250, time.UTC)
+	about := About{
+		Document: "d", Revision: 1795632026807, Tenant: "acme", Name: "a.md", Submitted: now, Meta: map[string]string{"A": "1", "B": "<2>"},
+		Facts: Facts{Type: "text/markdown", Pages: 2}, Warnings: []string{"é"}, Nano: 5,
+	}
+	chunk := Chunk{V: Version, Text: "a < b\n\t\"é\" \\ \u2028", Headings: []string{"A", "B"}, Start: 10, About: &about}
+	for name, c := range map[string]*codec{
+		"parsed": through(&Parsed{}, Encode(Parsed{About: about, Markdown: "#", Pages: []PageMark{{1, 0}, {2, 9}}})),
+		"chunk":  through(&Chunk{}, Encode(chunk)),
+		"vector": through(&Vector{}, Encode(Vector{Chunk: chunk, Embedding: EncodeVector([]float32{1, 2}), Nano: -1, Reused: true})),
+		"event": through(&Event{}, Encode(Event{
+			What: Failed, Time: now, Seconds: 0.0125, Submitted: &now, Ordinals: []int{0, 1, 20}, Failure: &Failure{Message: "no"}, ReplyTo: "r",
+		})),
+	} {
+		if c.bad || c.at != len(c.buf) {
+			t.Errorf("%s: stopped at %d of %s", name, c.at, c.buf)
+		}
+	}
+}
+
+func through[T any, P fielder[T]](v P, data []byte) *codec {
+	c := &codec{buf: data, reading: true}
+	c.open()
+	v.fields(c)
+	c.close()
+	return c
+}

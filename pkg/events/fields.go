@@ -1,0 +1,113 @@
+package events
+
+// What the bodies that travel by the ten thousand are on the wire, field by
+// field in the order of their structs. Package encoding/json with the tags of
+// the structs says the same, and is what both directions are tested against.
+
+func (p *Parsed) fields(c *codec) {
+	number(c, "v", &p.V, always)
+	p.About.fields(c)
+	text(c, "markdown", &p.Markdown, always)
+	list(c, "page_marks", &p.Pages, func(m *PageMark) {
+		c.open()
+		number(c, "page", &m.Page, always)
+		number(c, "offset", &m.Offset, always)
+		c.close()
+	})
+}
+
+func (a *About) fields(c *codec) {
+	text(c, "document", &a.Document, always)
+	number(c, "revision", &a.Revision, always)
+	text(c, "tenant", &a.Tenant, always)
+	text(c, "name", &a.Name, omitempty)
+	text(c, "content_hash", &a.ContentHash, always)
+	text(c, "fingerprint", &a.Fingerprint, always)
+	number(c, "bytes", &a.Bytes, always)
+	c.time("submitted", &a.Submitted)
+	if c.key("facts", always, false) {
+		c.open()
+		a.Facts.fields(c)
+		c.close()
+	}
+	c.pairs("meta", &a.Meta)
+	list(c, "warnings", &a.Warnings, c.string)
+	number(c, "nano", &a.Nano, omitempty)
+}
+
+func (f *Facts) fields(c *codec) {
+	text(c, "type", &f.Type, omitempty)
+	text(c, "title", &f.Title, omitempty)
+	text(c, "author", &f.Author, omitempty)
+	text(c, "created", &f.Created, omitempty)
+	text(c, "modified", &f.Modified, omitempty)
+	text(c, "language", &f.Language, omitempty)
+	number(c, "pages", &f.Pages, omitempty)
+}
+
+func (k *Chunk) fields(c *codec) {
+	number(c, "v", &k.V, always)
+	text(c, "id", &k.ID, always)
+	text(c, "document", &k.Document, always)
+	number(c, "revision", &k.Revision, always)
+	text(c, "tenant", &k.Tenant, always)
+	number(c, "ordinal", &k.Ordinal, always)
+	number(c, "of", &k.Of, always)
+	text(c, "text", &k.Text, always)
+	list(c, "headings", &k.Headings, c.string)
+	number(c, "start", &k.Start, always)
+	number(c, "end", &k.End, always)
+	number(c, "page", &k.Page, omitempty)
+	number(c, "tokens", &k.Tokens, always)
+	number(c, "input_tokens", &k.InputTokens, always)
+	object(c, "about", &k.About)
+}
+
+func (v *Vector) fields(c *codec) {
+	v.Chunk.fields(c)
+	text(c, "model", &v.Model, always)
+	c.binary("embedding", &v.Embedding)
+	number(c, "nano", &v.Nano, always)
+	c.flag("reused", &v.Reused)
+	c.flag("degraded", &v.Degraded)
+}
+
+func (e *Event) fields(c *codec) {
+	number(c, "v", &e.V, always)
+	text(c, "what", &e.What, always)
+	text(c, "document", &e.Document, always)
+	number(c, "revision", &e.Revision, always)
+	text(c, "tenant", &e.Tenant, omitempty)
+	text(c, "name", &e.Name, omitempty)
+	text(c, "correlation_id", &e.CorrelationID, always)
+	text(c, "stage", &e.Stage, always)
+	c.time("time", &e.Time)
+	c.float("seconds", &e.Seconds)
+	text(c, "type", &e.Type, omitempty)
+	text(c, "title", &e.Title, omitempty)
+	number(c, "bytes", &e.Bytes, omitempty)
+	text(c, "content_hash", &e.ContentHash, omitempty)
+	text(c, "fingerprint", &e.Fingerprint, omitempty)
+	c.optionalTime("submitted", &e.Submitted)
+	number(c, "pages", &e.Pages, omitempty)
+	list(c, "warnings", &e.Warnings, c.string)
+	list(c, "ordinals", &e.Ordinals, func(n *int) { integer(c, n) })
+	number(c, "chunks", &e.Chunks, omitempty)
+	number(c, "of", &e.Of, omitempty)
+	number(c, "reused", &e.Reused, omitempty)
+	number(c, "tokens", &e.Tokens, omitempty)
+	number(c, "nano", &e.Nano, omitempty)
+	text(c, "model", &e.Model, omitempty)
+	object(c, "failure", &e.Failure)
+	text(c, "reply_to", &e.ReplyTo, omitempty)
+}
+
+func (f *Failure) fields(c *codec) {
+	text(c, "stage", &f.Stage, always)
+	text(c, "class", &f.Class, always)
+	text(c, "reason", &f.Reason, always)
+	text(c, "message", &f.Message, always)
+	text(c, "hint", &f.Hint, omitempty)
+	number(c, "attempts", &f.Attempts, omitempty)
+	text(c, "origin", &f.Origin, omitempty)
+}
