@@ -42,6 +42,7 @@ func through[T any, P fielder[T]](v P, data []byte) *codec {
 func TestNoFieldIsForgotten(t *testing.T) {
 	for _, v := range []any{&Parsed{}, &Chunk{}, &Vector{}, &Event{}} {
 		fill(reflect.ValueOf(v).Elem())
+		v = reflect.ValueOf(v).Elem().Interface() // pointers are left to encoding/json
 		got := Encode(v)
 		if want, err := json.Marshal(v); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("encoded\n%s\nencoding/json says\n%s, %v", got, want, err)
