@@ -90,7 +90,7 @@ func TestWhoImportsWhom(t *testing.T) {
 				t.Errorf("%s imports %s: only the embedded broker links the server", f.path, i)
 			case i == "sluice/pkg/broker/embedded" && !under(f.path, "cmd/sluice") && f.dir() != "pkg/natstest" && !under(f.path, "e2e"):
 				t.Errorf("%s imports %s: a stage does not carry a server", f.path, i)
-			case i == "sluice/pkg/natstest":
+			case i == "sluice/pkg/natstest", strings.HasSuffix(i, "/pgtest"):
 				t.Errorf("%s imports %s: it is for tests", f.path, i)
 			case under(f.path, "services") && (under(i, "sluice/services") || under(i, "sluice/cmd")):
 				own := strings.Join(strings.SplitN(f.path, "/", 3)[:2], "/")

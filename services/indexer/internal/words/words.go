@@ -33,6 +33,23 @@ func (t Term) Weight() int { return int(t & 0xFF) }
 // MakeTerm returns the term of key with a weight in halves.
 func MakeTerm(k Key, weight int) Term { return Term(k)<<8 | Term(min(weight, 0xFF)) }
 
+// Merge returns the terms of a and b together. Both ascend by key, and so does it.
+func Merge(a, b []Term) []Term {
+	out := make([]Term, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		switch ka, kb := a[0].Key(), b[0].Key(); {
+		case ka < kb:
+			out, a = append(out, a[0]), a[1:]
+		case ka > kb:
+			out, b = append(out, b[0]), b[1:]
+		default:
+			out = append(out, MakeTerm(ka, a[0].Weight()+b[0].Weight()))
+			a, b = a[1:], b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
+
 // Weights of the places a word can stand in, in halves of an occurrence in the
 // text: a chunk under the heading "Refunds" is more about refunds than one
 // that mentions them once.

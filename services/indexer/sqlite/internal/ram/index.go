@@ -122,7 +122,7 @@ func (x *Index) Put(d Document) {
 	}
 	x.byID[d.ID] = at
 	for _, c := range d.Chunks {
-		x.add(at, tenant, mergeTerms(c.Terms, d.Terms), c)
+		x.add(at, tenant, words.Merge(c.Terms, d.Terms), c)
 	}
 }
 
@@ -389,23 +389,6 @@ func (x *Index) floats(n int) (f []float32, done func()) {
 	p := x.scratch.Get().(*[]float32)
 	*p = slices.Grow((*p)[:0], n)[:n]
 	return *p, func() { x.scratch.Put(p) }
-}
-
-// mergeTerms adds the terms of b to those of a. Both ascend by key.
-func mergeTerms(a, b []words.Term) []words.Term {
-	out := make([]words.Term, 0, len(a)+len(b))
-	for len(a) > 0 && len(b) > 0 {
-		switch ka, kb := a[0].Key(), b[0].Key(); {
-		case ka < kb:
-			out, a = append(out, a[0]), a[1:]
-		case ka > kb:
-			out, b = append(out, b[0]), b[1:]
-		default:
-			out = append(out, words.MakeTerm(ka, a[0].Weight()+b[0].Weight()))
-			a, b = a[1:], b[1:]
-		}
-	}
-	return append(append(out, a...), b...)
 }
 
 const termBytes = 6

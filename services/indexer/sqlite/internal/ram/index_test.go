@@ -37,7 +37,7 @@ func (p plain) keyword(tenant string, keys []words.Key, k int) []index.Ranked {
 		}
 		for _, c := range d.Chunks {
 			r := row{id: c.Row, length: float64(c.Length), tf: make([]float64, len(keys))}
-			for _, t := range mergeTerms(c.Terms, d.Terms) {
+			for _, t := range words.Merge(c.Terms, d.Terms) {
 				if j := slices.Index(keys, t.Key()); j >= 0 {
 					r.tf[j] = float64(levels[levelOf[t.Weight()]]) / 2
 					df[j]++
