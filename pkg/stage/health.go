@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"cmp"
 	"encoding/json"
 	"net/http"
 	"sort"
@@ -15,9 +14,8 @@ import (
 type Health struct {
 	conn *nats.Conn
 
-	mu      sync.Mutex
-	stages  map[string]*StageHealth
-	refused string // what NATS does not let this process do
+	mu     sync.Mutex
+	stages map[string]*StageHealth
 }
 
 // StageHealth is the state of one stage of the process.
@@ -28,6 +26,7 @@ type StageHealth struct {
 	Held    string `json:"held,omitempty"`   // why messages wait in hand
 	Full    string `json:"full,omitempty"`   // which downstream is full
 	InHand  int    `json:"in_hand"`
+	Down    string `json:"down,omitempty"` // what the stage needs and cannot reach
 	// Provider says how the service does that the stage calls.
 	Provider string `json:"provider,omitempty"`
 }
@@ -53,29 +52,33 @@ func (h *Health) Provider(stage, state string) {
 	h.update(stage, func(s *StageHealth) { s.Provider = state })
 }
 
+// Down shows what a stage needs and cannot reach, or with "" that nothing is
+// amiss. Without it the stage is not ready.
+func (h *Health) Down(stage, what string) {
+	h.update(stage, func(s *StageHealth) { s.Down = what })
+}
+
 // Stages returns the state of every stage, by name.
 func (h *Health) Stages() []StageHealth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := make([]StageHealth, 0, len(h.stages))
 	for _, s := range h.stages {
-		s := *s
-		s.Halted = cmp.Or(s.Halted, h.refused)
-		all = append(all, s)
+		all = append(all, *s)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Stage < all[j].Stage })
 	return all
 }
 
-// Ready reports whether the process is connected and every stage runs and is
-// not halted. A held stage is ready: waiting for money is what it should do.
+// Ready reports whether the process is connected and every stage runs, has what
+// it needs and is not halted. A held stage is ready: waiting for money is what it should do.
 func (h *Health) Ready() bool {
 	if !h.conn.IsConnected() {
 		return false
 	}
 	stages := h.Stages()
 	for _, s := range stages {
-		if !s.Running || s.Halted != "" {
+		if !s.Running || s.Halted != "" || s.Down != "" {
 			return false
 		}
 	}

@@ -1,12 +1,13 @@
 // Package indexer is the last stage: it makes documents searchable.
 //
-// It writes vectors and text into an index (SQLite by default), in which a
-// revision becomes visible as a whole and the one before it goes in the same
-// transaction. It answers searches, and with the recorder it keeps the state of
-// every document.
+// It writes vectors and text into an index, an SQLite file or a Postgres with
+// pgvector, in which a revision becomes visible as a whole and the one before it
+// goes in the same transaction. It answers searches, and with the recorder it
+// keeps the state of every document.
 package indexer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,12 +15,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/nats-io/nats.go"
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/stage"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/pgvector"
 	"sluice/services/indexer/sqlite"
 )
 
@@ -28,16 +31,34 @@ const Name = "indexer"
 
 // Config configures the stage. The tags are read by kong.
 type Config struct {
-	Path    string        `name:"index" env:"SLUICE_INDEX" default:"sluice.db" type:"path" help:"The SQLite file with vectors and text."`
-	Relaxed bool          `name:"index-relaxed" env:"SLUICE_INDEX_RELAXED" help:"Leave it to the operating system when a commit reaches the disk: faster, and a power failure may undo the last ones."`
-	Batch   int           `name:"indexer-batch" env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction."`
-	Wait    time.Duration `name:"indexer-wait" env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill."`
+	Path        string        `name:"index" env:"SLUICE_INDEX" default:"sluice.db" placeholder:"FILE|URL" help:"Where vectors and text are: an SQLite file, or the URL of a Postgres with pgvector, postgres://USER:PASSWORD@HOST/DATABASE, which any number of indexers may share. Set a password by the environment: others can see flags."`
+	Relaxed     bool          `name:"index-relaxed" env:"SLUICE_INDEX_RELAXED" help:"Do not wait until a commit is on the disk: faster, and a power failure may undo the last ones."`
+	Connections int           `name:"index-connections" env:"SLUICE_INDEX_CONNECTIONS" default:"8" help:"Postgres: most connections of this process."`
+	Timeout     time.Duration `name:"index-timeout" env:"SLUICE_INDEX_TIMEOUT" default:"1m" help:"Postgres: longest time of a statement."`
+	Batch       int           `name:"indexer-batch" env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction."`
+	Wait        time.Duration `name:"indexer-wait" env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill."`
+}
+
+// Shown returns the place of the index as anyone may see it.
+func (c Config) Shown() string {
+	if pgvector.IsURL(c.Path) {
+		return pgvector.Redact(c.Path)
+	}
+	return c.Path
+}
+
+// Open opens the index that the configuration names.
+func Open(ctx context.Context, cfg Config) (index.Store, error) {
+	if pgvector.IsURL(cfg.Path) {
+		return pgvector.Open(ctx, cfg.Path, pgvector.Options{Connections: cfg.Connections, Timeout: cfg.Timeout, Relaxed: cfg.Relaxed})
+	}
+	return sqlite.Open(ctx, kong.ExpandPath(cfg.Path), sqlite.Options{Relaxed: cfg.Relaxed})
 }
 
 // Stages opens the index and returns the stages indexer and recorder, and what
 // closes the index after they have stopped.
 func Stages(ctx context.Context, env *stage.Env, cfg Config) ([]stage.Stage, func() error, error) {
-	store, err := sqlite.Open(ctx, cfg.Path, sqlite.Options{Relaxed: cfg.Relaxed})
+	store, err := Open(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,15 +66,72 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) ([]stage.Stage, fun
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
-	return []stage.Stage{Stage(env, cfg, store), recorder}, store.Close, nil
+	stop := watch(env, store)
+	return []stage.Stage{Stage(env, cfg, store), recorder}, func() error {
+		stop()
+		return store.Close()
+	}, nil
 }
+
+// watchEvery is how often an index that can be away is asked whether it is there.
+const watchEvery = 5 * time.Second
+
+// watch keeps the health of the stage true while nobody writes: an index on a
+// server can be away. It returns what ends the watching.
+func watch(env *stage.Env, store index.Store) (stop func()) {
+	server, ok := store.(interface{ Ping(context.Context) error })
+	if !ok {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(watchEvery)
+		defer tick.Stop()
+		down := ""
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			limited, done := context.WithTimeout(ctx, watchEvery)
+			err := server.Ping(limited)
+			done()
+			if ctx.Err() != nil {
+				return
+			}
+			was := down
+			if down = ""; err != nil {
+				down = fault.From(err).Message
+			}
+			if env.Health.Down(Name, down); (was == "") != (down == "") {
+				env.Log.Warn().Str("stage", Name).Bool("reached", err == nil).Msg(cmp.Or(down, "the index answers again"))
+			}
+		}
+	})
+	return func() {
+		cancel()
+		watching.Wait()
+	}
+}
+
+// workers write at once. SQLite has one writer, and a second would only wait
+// for it. In Postgres each has a connection; some are left to searches.
+func (c Config) workers() int {
+	if !pgvector.IsURL(c.Path) {
+		return 1
+	}
+	return max(1, min(maxWorkers, c.Connections/2))
+}
+
+const maxWorkers = 4
 
 // Stage returns the stage that writes to and searches in a store.
 func Stage(env *stage.Env, cfg Config, store index.Store) stage.Stage {
 	return stage.Stage{
 		Name: Name, In: stage.Route{Stream: events.StreamVectors, Subject: events.SubjectVector},
-		// The store has one writer; a second call would only wait for it.
-		Workers: 1, Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
+		Workers: cfg.workers(), Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) { write(ctx, store, batch) },
 		Endpoints: []stage.Endpoint{{
 			Name: "search", Subject: events.SubjectSearch,

@@ -61,10 +61,11 @@ type Config struct {
 
 // Node is a running pipeline.
 type Node struct {
-	URL  string // for NATS clients, without credentials
-	HTTP string // HOST:PORT, or ""
-	Conn *nats.Conn
-	Env  *stage.Env
+	URL   string // for NATS clients, without credentials
+	HTTP  string // HOST:PORT, or ""
+	Index string // its place, without credentials
+	Conn  *nats.Conn
+	Env   *stage.Env
 
 	cancel context.CancelFunc
 	failed chan error    // the first error of a stage
@@ -135,6 +136,7 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *stage.Closers) erro
 	if cfg.Stages.Indexer.Path == "" {
 		cfg.Stages.Indexer.Path = filepath.Join(cfg.Data, "index.db")
 	}
+	n.Index = cfg.Stages.Indexer.Shown()
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
 	var groups sync.WaitGroup

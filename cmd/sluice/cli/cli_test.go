@@ -40,10 +40,7 @@ func TestMain(m *testing.M) {
 		stop()
 		os.Exit(code)
 	}
-	// An object store's Put ends its publisher's listener, and if that has not
-	// been scheduled yet, it waits for ever (nats.go 1.55). A connection that we
-	// forget still shows by its other goroutines.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+	goleak.VerifyTestMain(m)
 }
 
 // result is what a command did.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
@@ -192,7 +193,7 @@ func checkStreams(ctx context.Context, u *checkup, c *client) bool {
 // discover asks all micro services of the pipeline for their state. Answers
 // stop when none has come for a while.
 func (c *client) discover(ctx context.Context) (map[string][]micro.Stats, error) {
-	inbox := c.nc.NewInbox() // with the prefix that the user may hear
+	inbox := nats.NewInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, fmt.Errorf("look for stages: %w", err)

@@ -16,21 +16,24 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/stage"
 	"sluice/services/embedder"
+	"sluice/services/indexer"
 )
 
 // NodeOptions place an all-in-one; up and run share them.
 type NodeOptions struct {
 	Data     string `env:"SLUICE_DATA" default:".sluice" type:"path" help:"Directory of everything that is kept." placeholder:"DIR" group:"Place:"`
 	NATSURL  string `name:"nats-url" env:"SLUICE_NATS_URL" help:"Join this NATS server instead of starting one." placeholder:"URL" group:"Place:"`
-	Index    string `env:"SLUICE_INDEX" type:"path" help:"The SQLite file with vectors and text; default: index.db in the data directory." placeholder:"FILE" group:"Place:"`
+	Index    string `env:"SLUICE_INDEX" help:"An SQLite file, or the URL of a Postgres with pgvector (postgres://USER@HOST/DATABASE; its password by the environment); default: index.db in the data directory." placeholder:"FILE|URL" group:"Place:"`
 	Replicas int    `env:"SLUICE_REPLICAS" default:"1" help:"Replicas of streams and buckets, if they do not exist yet." group:"Place:"`
 	MaxBytes int64  `name:"stream-max-bytes" env:"SLUICE_STREAM_MAX_BYTES" default:"4294967296" help:"Bytes of each hand-off stream, if it does not exist yet." group:"Place:"`
 
 	Login    broker.Login `embed:"" group:"Connection:"`
 	Topology broker.Mode  `env:"SLUICE_TOPOLOGY" default:"ensure" enum:"ensure,bind" help:"${enum}: make the streams, consumers and buckets that are missing, or only look them up." group:"Connection:"`
 
-	IndexerBatch int           `env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction." group:"Indexer:"`
-	IndexerWait  time.Duration `env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill." group:"Indexer:"`
+	IndexConnections int           `env:"SLUICE_INDEX_CONNECTIONS" default:"8" help:"Most connections to a Postgres index." group:"Indexer:"`
+	IndexTimeout     time.Duration `env:"SLUICE_INDEX_TIMEOUT" default:"1m" help:"Longest time of a statement on a Postgres index." group:"Indexer:"`
+	IndexerBatch     int           `env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction." group:"Indexer:"`
+	IndexerWait      time.Duration `env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill." group:"Indexer:"`
 
 	allinone.Stages
 }
@@ -40,7 +43,9 @@ func (n NodeOptions) config(listen, http string, log zerolog.Logger) allinone.Co
 		Data: n.Data, Listen: listen, Join: broker.Config{URL: n.NATSURL, Login: n.Login}, Topology: n.Topology, HTTP: http,
 		Replicas: n.Replicas, MaxBytes: n.MaxBytes, Stages: n.Stages, Log: log, Version: Version,
 	}
-	cfg.Stages.Indexer.Path, cfg.Stages.Indexer.Batch, cfg.Stages.Indexer.Wait = n.Index, n.IndexerBatch, n.IndexerWait
+	cfg.Stages.Indexer = indexer.Config{
+		Path: n.Index, Connections: n.IndexConnections, Timeout: n.IndexTimeout, Batch: n.IndexerBatch, Wait: n.IndexerWait,
+	}
 	return cfg
 }
 
@@ -63,6 +68,7 @@ func (UpCmd) Help() string {
 		"sluice up", "Start here",
 		"sluice up --data /var/lib/sluice --http 0.0.0.0:8642", "Keep the data elsewhere, show the status page to the network",
 		"sluice up --nats-url nats://nats.internal:4222", "Join a NATS server that runs already",
+		"sluice up --index postgres://sluice@db.internal/sluice", "Index in a Postgres with pgvector",
 		"sluice up --max-tokens 256 --strategy sentence", "Other chunks")
 }
 
@@ -71,6 +77,7 @@ type ready struct {
 	NATS     string  `json:"nats"`
 	HTTP     string  `json:"http,omitempty"`
 	Data     string  `json:"data"`
+	Index    string  `json:"index"` // without credentials
 	Embedder string  `json:"embedder"`
 	PID      int     `json:"pid"`
 	Seconds  float64 `json:"seconds"` // to start
@@ -95,7 +102,7 @@ func (cmd UpCmd) Run(ctx context.Context, o *output) (err error) {
 	if info, err := embedder.Describe(cmd.Embedder); err == nil {
 		model = info.Model
 	}
-	r := ready{NATS: node.URL, HTTP: "http://" + node.HTTP, Data: cmd.Data, Embedder: model, PID: os.Getpid(), Seconds: time.Since(began).Seconds()}
+	r := ready{NATS: node.URL, HTTP: "http://" + node.HTTP, Data: cmd.Data, Index: node.Index, Embedder: model, PID: os.Getpid(), Seconds: time.Since(began).Seconds()}
 	if o.json {
 		if err := o.line(r); err != nil {
 			return err
@@ -106,7 +113,7 @@ func (cmd UpCmd) Run(ctx context.Context, o *output) (err error) {
 			flag = " --nats-url " + node.URL
 		}
 		o.printf("%s in %s s; Ctrl-C stops it\n", o.paint(good, "ready"), seconds(time.Since(began)))
-		o.printf("  nats      %s\n  status    %s\n  data      %s\n  embedder  %s\n", r.NATS, r.HTTP, r.Data, r.Embedder)
+		o.printf("  nats      %s\n  status    %s\n  data      %s\n  index     %s\n  embedder  %s\n", r.NATS, r.HTTP, r.Data, r.Index, r.Embedder)
 		o.printf("next: sluice ingest FILE%s\n", flag)
 	}
 	select {
