@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/pkg/events"
+	"sluice/services/indexer/pgvector/pgtest"
 )
 
 // Whatever is killed, and whenever, every document becomes complete and the
@@ -17,16 +18,18 @@ func TestChaos(t *testing.T) {
 	files := corpus(t, documents)
 	dumps := map[string]map[string]string{}
 	for _, run := range []struct {
-		name    string
-		disturb func(t *testing.T, w *world, r *rand.Rand, submit func(n int))
+		name string
+		set  func(t *testing.T) (setup, disturbance)
 	}{
-		{"undisturbed", func(_ *testing.T, _ *world, _ *rand.Rand, submit func(int)) { submit(documents) }},
-		{"stages", killStages},
-		{"server", killServer},
+		{"undisturbed", plain(func(_ *testing.T, _ *world, _ *rand.Rand, submit func(int)) { submit(documents) })},
+		{"stages", plain(killStages)},
+		{"server", plain(killServer)},
+		{"postgres", killIndexers},
 	} {
 		t.Run(run.name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed(t), 0))
-			w := newWorld(t, setup{})
+			s, disturb := run.set(t)
+			w := newWorld(t, s)
 			began := time.Now()
 			var subs []submission
 			submit := func(n int) {
@@ -35,7 +38,7 @@ func TestChaos(t *testing.T) {
 					subs = append(subs, w.submit(f.name, f.data))
 				}
 			}
-			run.disturb(t, w, r, submit)
+			disturb(t, w, r, submit)
 			submit(documents)
 			docs := w.settle(2*time.Minute, subs...)
 			if len(docs) != documents {
@@ -64,11 +67,47 @@ func TestChaos(t *testing.T) {
 		})
 	}
 	want := dumps["undisturbed"]
-	for _, name := range []string{"stages", "server"} {
+	for _, name := range []string{"stages", "server", "postgres"} {
 		if t.Failed() {
 			return
 		}
 		diff(t, name, dumps[name], want)
+	}
+}
+
+// disturbance submits documents, and kills meanwhile.
+type disturbance func(t *testing.T, w *world, r *rand.Rand, submit func(n int))
+
+// plain is a world of one replica of each stage and an index in a file.
+func plain(d disturbance) func(*testing.T) (setup, disturbance) {
+	return func(*testing.T) (setup, disturbance) { return setup{}, d }
+}
+
+// killIndexers has three indexers write into one Postgres, and kills them in
+// turn, and Postgres itself in between. What they leave is compared with the
+// file that the undisturbed run left.
+func killIndexers(t *testing.T) (setup, disturbance) {
+	server := pgtest.New(t)
+	s := setup{replicas: map[string]int{"indexer": 3}, index: server.Database(t)}
+	return s, func(t *testing.T, w *world, r *rand.Rand, submit func(int)) {
+		for kill := range 12 {
+			submit(40)
+			pause(r, 400*time.Millisecond)
+			if kill%4 == 3 {
+				if err := server.Kill(); err != nil {
+					t.Error(err)
+				}
+				pause(r, 400*time.Millisecond)
+				if err := server.Start(); err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("kill %d: postgres", kill+1)
+				continue
+			}
+			p := w.stage["indexer"][kill%3]
+			p.crash(t)
+			t.Logf("kill %d: %s", kill+1, p.name)
+		}
 	}
 }
 

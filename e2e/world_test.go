@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,8 +21,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/events"
+	"sluice/services/indexer"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/sqlite"
 )
 
 // stages are the binaries of the pipeline. The parser comes last: it asks the
@@ -32,6 +33,7 @@ var stages = []string{"indexer", "embedder", "chunker", "parser"}
 type world struct {
 	t      *testing.T
 	dir    string
+	index  string // its place
 	url    string
 	server *process
 	stage  map[string][]*process // the replicas by binary
@@ -44,12 +46,14 @@ type setup struct {
 	replicas map[string]int
 	args     map[string][]string // more flags, by binary
 	costd    bool                // for what costs money
+	index    string              // its place; default: an SQLite file
 }
 
 // newWorld starts everything and returns when all stages have said who they are.
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), stage: map[string][]*process{}}
+	w.index = cmp.Or(s.index, filepath.Join(w.dir, "index.db"))
 	port := freePort(t)
 	w.url = "nats://127.0.0.1:" + strconv.Itoa(port)
 	w.server = spawn(t, w.dir, "natsserver", "natsserver", "--dir", filepath.Join(w.dir, "jetstream"), "--port", strconv.Itoa(port))
@@ -64,7 +68,7 @@ func newWorld(t *testing.T, s setup) *world {
 				"--nats-url", w.url, "--log-format", "json", "--ack-wait", "3s", "--retry-delay", "100ms", "--retry-cap", "1s", "--grace", "10s",
 			}, s.args[name]...)
 			if name == "indexer" {
-				args = append(args, "--index", w.index())
+				args = append(args, "--index", w.index)
 			}
 			label := name
 			if n > 0 {
@@ -96,8 +100,6 @@ func newWorld(t *testing.T, s setup) *world {
 	})
 	return w
 }
-
-func (w *world) index() string { return filepath.Join(w.dir, "index.db") }
 
 func (w *world) processes() []*process {
 	all := []*process{}
@@ -348,7 +350,7 @@ func (w *world) stop() {
 // right: the revisions. Stop the stages first.
 func (w *world) dump() map[string]string {
 	w.t.Helper()
-	store, err := sqlite.Open(w.t.Context(), w.index(), sqlite.Options{})
+	store, err := indexer.Open(w.t.Context(), indexer.Config{Path: w.index})
 	if err != nil {
 		w.t.Fatal(err)
 	}
