@@ -18,18 +18,19 @@ import (
 func main() {
 	dir := flag.String("dir", "", "JetStream's files")
 	port := flag.Int("port", 4222, "port to listen on")
+	file := flag.String("config", "", "a nats-server configuration: users, TLS, the cluster")
 	flag.Parse()
-	if err := run(*dir, *port); err != nil {
+	if err := run(*dir, *file, *port); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(dir string, port int) error {
+func run(dir, file string, port int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	log := zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger()
-	s, err := embedded.Start(embedded.Config{Dir: dir, Port: port, Log: log})
+	s, err := embedded.Start(embedded.Config{Dir: dir, File: file, Port: port, Log: log})
 	if err != nil {
 		return err
 	}

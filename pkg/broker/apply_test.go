@@ -195,7 +195,7 @@ func TestBindSaysWhatIsMissing(t *testing.T) {
 			t.Errorf("%v, want a halt about %s", err, what)
 		}
 	}
-	check(broker.Bind(ctx, js, broker.DefaultTopology(), "chunker"), "PARSED")
+	check(broker.Bind(ctx, js, broker.DefaultTopology(), "chunker"), "CHUNKS")
 	if err := broker.Ensure(ctx, js, broker.DefaultTopology()); err != nil {
 		t.Fatal(err)
 	}

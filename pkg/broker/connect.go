@@ -33,9 +33,9 @@ type Login struct {
 	InboxPrefix string `name:"nats-inbox-prefix" env:"NATS_INBOX_PREFIX" placeholder:"PREFIX" help:"Subject prefix of answers. A user with rights of its own may hear only its own, such as _INBOX_parser."`
 }
 
-// Validate reads the files and names the first that cannot work. It connects to
+// Check reads the files and names the first that cannot work. It connects to
 // nothing, and no error quotes what a file holds.
-func (l Login) Validate() error {
+func (l Login) Check() error {
 	_, err := l.options()
 	return err
 }
@@ -123,8 +123,8 @@ func readSeed(path string) (nkeys.KeyPair, error) {
 	return seed, nil
 }
 
-// Validate names the first setting that cannot work. It connects to nothing.
-func (c Config) Validate() error {
+// Check names the first setting that cannot work. It connects to nothing.
+func (c Config) Check() error {
 	if strings.TrimSpace(c.URL) == "" {
 		return fault.New(fault.Halt, "nats-url", "there is no address of a NATS server").WithHint("set NATS_URL or --nats-url")
 	}
@@ -134,7 +134,7 @@ func (c Config) Validate() error {
 			return fault.New(fault.Halt, "nats-url", "--nats-url is not the address of a NATS server").WithHint("use nats://HOST:PORT, or tls://HOST:PORT")
 		}
 	}
-	return c.Login.Validate()
+	return c.Login.Check()
 }
 
 // Redacted returns the URLs without passwords and tokens.
@@ -156,7 +156,7 @@ func (c Config) Redacted() string {
 // waits for a server that is still starting until ctx ends, and afterwards
 // reconnects for ever: a stage outlives its broker.
 func Connect(ctx context.Context, cfg Config, name string, opts ...nats.Option) (*nats.Conn, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	login, err := cfg.options()

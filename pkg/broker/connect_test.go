@@ -58,7 +58,7 @@ func TestLoginsAreChecked(t *testing.T) {
 		"a wild inbox":         {broker.Config{URL: url, Login: broker.Login{InboxPrefix: "_INBOX.>"}}, "--nats-inbox-prefix"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := c.cfg.Validate()
+			err := c.cfg.Check()
 			if c.want == "" {
 				if err != nil {
 					t.Fatal(err)

@@ -1,6 +1,9 @@
 package events
 
 import (
+	"bytes"
+	"encoding/json"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -33,4 +36,51 @@ func through[T any, P fielder[T]](v P, data []byte) *codec {
 	v.fields(c)
 	c.close()
 	return c
+}
+
+// A field that a struct has and its codec does not would be lost without a word.
+func TestNoFieldIsForgotten(t *testing.T) {
+	for _, v := range []any{&Parsed{}, &Chunk{}, &Vector{}, &Event{}} {
+		fill(reflect.ValueOf(v).Elem())
+		v = reflect.ValueOf(v).Elem().Interface() // pointers are left to encoding/json
+		got := Encode(v)
+		if want, err := json.Marshal(v); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("encoded\n%s\nencoding/json says\n%s, %v", got, want, err)
+		}
+	}
+}
+
+// fill gives every field of v a value that is not left out.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(1, 0).UTC()))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("k"), reflect.ValueOf("v"))
+	case reflect.String:
+		v.SetString("s")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Float64:
+		v.SetFloat(1)
+	default:
+		if v.CanInt() {
+			v.SetInt(1)
+		} else {
+			v.SetUint(1)
+		}
+	}
 }

@@ -23,6 +23,8 @@ func (a *About) fields(c *codec) {
 	text(c, "name", &a.Name, omitempty)
 	text(c, "content_hash", &a.ContentHash, always)
 	text(c, "fingerprint", &a.Fingerprint, always)
+	text(c, "parser", &a.Parser, omitempty)
+	c.flag("degraded", &a.Degraded)
 	number(c, "bytes", &a.Bytes, always)
 	c.time("submitted", &a.Submitted)
 	if c.key("facts", always, false) {
@@ -98,6 +100,7 @@ func (e *Event) fields(c *codec) {
 	number(c, "tokens", &e.Tokens, omitempty)
 	number(c, "nano", &e.Nano, omitempty)
 	text(c, "model", &e.Model, omitempty)
+	text(c, "parser", &e.Parser, omitempty)
 	object(c, "failure", &e.Failure)
 	text(c, "reply_to", &e.ReplyTo, omitempty)
 }

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"sort"
@@ -14,8 +15,9 @@ import (
 type Health struct {
 	conn *nats.Conn
 
-	mu     sync.Mutex
-	stages map[string]*StageHealth
+	mu      sync.Mutex
+	stages  map[string]*StageHealth
+	refused string // what NATS does not let this process do
 }
 
 // StageHealth is the state of one stage of the process.
@@ -64,7 +66,9 @@ func (h *Health) Stages() []StageHealth {
 	defer h.mu.Unlock()
 	all := make([]StageHealth, 0, len(h.stages))
 	for _, s := range h.stages {
-		all = append(all, *s)
+		s := *s
+		s.Halted = cmp.Or(s.Halted, h.refused)
+		all = append(all, s)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Stage < all[j].Stage })
 	return all

@@ -91,7 +91,7 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 	if err := cfg.Runtime.Validate(); err != nil {
 		return fault.Wrap(err, fault.Halt, "configuration", "the configuration cannot work").WithHint("see --help")
 	}
-	if err := cfg.NATS.Validate(); err != nil {
+	if err := cfg.NATS.Check(); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp", cfg.HTTP)

@@ -445,7 +445,7 @@ func (r *runner) waiting(why *fault.Error) {
 		}
 	}
 	r.halted.Set(0)
-	if halted != "" {
+	if halted != "" || r.env.Health.refusal() != "" {
 		r.halted.Set(1)
 	}
 	r.env.Health.update(r.stage.Name, func(h *StageHealth) { h.Halted, h.Held = halted, held })

@@ -154,6 +154,7 @@ func NewEnv(nc *nats.Conn, log zerolog.Logger, s Settings) (*Env, error) {
 		Settings: s, Version: "0.1.0", wake: newWakeup(),
 	}
 	e.mux = e.routes()
+	e.hearRefusals()
 	return e, nil
 }
 

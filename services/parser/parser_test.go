@@ -25,7 +25,11 @@ import (
 	"sluice/services/parser"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// An object store's Put ends its publisher's listener, and if that has not
+	// been scheduled yet, it waits for ever (nats.go 1.55).
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+}
 
 // upper is a parser that shows what it was given.
 type upper struct{}

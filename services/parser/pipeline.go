@@ -31,21 +31,23 @@ func watchPipeline(ctx context.Context, js jetstream.JetStream) (*pipeline, erro
 	}
 	p := &pipeline{stages: map[string]string{}}
 	known := make(chan struct{})
-	told := false
-	w, err := broker.NewWatch(ctx, kv, ">", func(e jetstream.KeyValueEntry) {
+	told := sync.OnceFunc(func() { close(known) })
+	hear := func(e jetstream.KeyValueEntry) {
 		p.mu.Lock()
 		p.stages[e.Key()] = string(e.Value())
 		ready := p.stages["chunker"] != "" && p.stages["embedder"] != ""
 		p.mu.Unlock()
-		if ready && !told {
-			told = true
-			close(known)
+		if ready {
+			told()
 		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch the bucket %s: %w", events.BucketPipeline, err)
 	}
-	context.AfterFunc(ctx, w.Close)
+	for _, stage := range []string{"chunker", "embedder"} {
+		w, err := broker.NewWatch(ctx, kv, stage, hear)
+		if err != nil {
+			return nil, fmt.Errorf("watch the bucket %s: %w", events.BucketPipeline, err)
+		}
+		context.AfterFunc(ctx, w.Close)
+	}
 	t := time.NewTimer(settle)
 	defer t.Stop()
 	select {

@@ -36,7 +36,8 @@ func (s *parser) later(m *stage.Message, src provider.Source, meta map[string]st
 func (s *parser) reparser(p provider.Parser) stage.Stage {
 	return stage.Stage{
 		Name: Reparser, In: stage.Route{Stream: events.StreamUpgrades, Subject: events.SubjectReparse},
-		Workers:  s.cfg.Workers,
+		// Half: fresh documents come first, and what waits here waits with its bytes.
+		Workers:  max(1, s.cfg.Workers/2),
 		Identify: func(m *stage.Message) { m.Revision = m.Revision.Whole() },
 		Handle: func(ctx context.Context, m *stage.Message) error {
 			r, err := events.Decode[events.Reparse](m.Data)

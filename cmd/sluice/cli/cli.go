@@ -40,6 +40,7 @@ type root struct {
 	Budget BudgetCmd `cmd:"" group:"care" help:"Show and set what may be spent."`
 	Cost   CostCmd   `cmd:"" group:"care" help:"Show what was spent on what."`
 	Mode   ModeCmd   `cmd:"" group:"care" help:"Show and set what is done while a paid service is away."`
+	Apply  ApplyCmd  `cmd:"" group:"care" help:"Make streams, consumers and buckets; write down who may use them."`
 	Doctor DoctorCmd `cmd:"" group:"care" help:"Check everything that has to work."`
 
 	Parse ParseCmd `cmd:"" group:"try" help:"Print a document as Markdown."`

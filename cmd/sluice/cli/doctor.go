@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
@@ -193,7 +192,7 @@ func checkStreams(ctx context.Context, u *checkup, c *client) bool {
 // discover asks all micro services of the pipeline for their state. Answers
 // stop when none has come for a while.
 func (c *client) discover(ctx context.Context) (map[string][]micro.Stats, error) {
-	inbox := nats.NewInbox()
+	inbox := c.nc.NewInbox() // with the prefix that the user may hear
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, fmt.Errorf("look for stages: %w", err)

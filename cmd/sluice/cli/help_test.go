@@ -107,7 +107,7 @@ func shellWords(t *testing.T, s string) []string {
 // The commands whose flags are this package's own.
 func TestHelpTexts(t *testing.T) {
 	for _, command := range []string{
-		"", "ingest", "search", "status", "trace", "ls", "rm", "dead", "dead ls", "dead show", "dead replay", "dead purge", "doctor", "version", "completion",
+		"", "ingest", "search", "status", "trace", "ls", "rm", "dead", "dead ls", "dead show", "dead replay", "dead purge", "apply", "doctor", "version", "completion",
 	} {
 		name := strings.ReplaceAll(command, " ", "-")
 		if name == "" {

@@ -17,6 +17,7 @@ import (
 // the loopback interface.
 type Config struct {
 	Dir  string // JetStream's files; required
+	File string // a nats-server configuration, for users, TLS and clusters; what is said here wins over it
 	Host string // default 127.0.0.1
 	Port int    // 0 = any free port
 	Log  zerolog.Logger
@@ -36,17 +37,23 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.Port == 0 {
 		cfg.Port = server.RANDOM_PORT
 	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: "sluice", Host: cfg.Host, Port: cfg.Port,
-		JetStream: true, StoreDir: cfg.Dir,
-		// Streams reserve their byte bounds against this figure. The disk is
-		// the real limit, and a full disk is reported when it is met.
-		JetStreamMaxStore: 1 << 40,
-		// A PubAck is not an fsync. One process and one disk: half a second is
-		// what a power failure may cost; a killed process loses nothing.
-		SyncInterval: 500 * time.Millisecond,
-		NoSigs:       true,
-	})
+	options := &server.Options{ServerName: "sluice"}
+	if cfg.File != "" {
+		var err error
+		if options, err = server.ProcessConfigFile(cfg.File); err != nil {
+			return nil, fmt.Errorf("read the NATS configuration: %w", err)
+		}
+	}
+	options.Host, options.Port = cfg.Host, cfg.Port
+	options.JetStream, options.StoreDir = true, cfg.Dir
+	// Streams reserve their byte bounds against this figure. The disk is the real
+	// limit, and a full disk is reported when it is met.
+	options.JetStreamMaxStore = 1 << 40
+	// A PubAck is not an fsync. One process and one disk: half a second is what a
+	// power failure may cost; a killed process loses nothing.
+	options.SyncInterval = 500 * time.Millisecond
+	options.NoSigs = true
+	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded NATS server: %w", err)
 	}
