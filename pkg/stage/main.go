@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	_ "time/tzdata" // images have no files of time zones, and TZ should work there, too
 
 	"github.com/alecthomas/kong"
 	"github.com/mattn/go-isatty"
@@ -63,9 +64,10 @@ type Build[C any] func(ctx context.Context, env *Env, cfg *C) (stages []Stage, s
 func Main[C any](name, description string, build Build[C]) int {
 	var cli struct {
 		Common
-		Stage C `embed:""`
+		Stage   C                `embed:""`
+		Version kong.VersionFlag `name:"version" help:"Print the version."`
 	}
-	parser, err := kong.New(&cli, kong.Name(name), kong.Description(description), kong.UsageOnError())
+	parser, err := kong.New(&cli, kong.Name(name), kong.Description(description), kong.UsageOnError(), kong.Vars{"version": name + " " + Version})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 2

@@ -123,6 +123,9 @@ func (s Settings) Validate() error {
 	return nil
 }
 
+// Version is the version of the release, a semantic one; the linker may set it.
+var Version = "0.1.0"
+
 // Env is what a stage runs in. Several stages of one process share it.
 type Env struct {
 	Conn     *nats.Conn
@@ -151,7 +154,7 @@ func NewEnv(nc *nats.Conn, log zerolog.Logger, s Settings) (*Env, error) {
 	}
 	e := &Env{
 		Conn: nc, JS: js, Log: log, Metrics: NewMetrics(), Health: NewHealth(nc),
-		Settings: s, Version: "0.1.0", wake: newWakeup(),
+		Settings: s, Version: Version, wake: newWakeup(),
 	}
 	e.mux = e.routes()
 	e.hearRefusals()

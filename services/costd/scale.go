@@ -21,14 +21,27 @@ import (
 )
 
 // Handoffs are the stages that can be scaled and the streams that they take
-// their work from. Each stream is a work queue with one consumer: what is in it
-// is what is not done yet.
-var Handoffs = map[string]string{
-	"parser":   events.StreamDocuments,
-	"chunker":  events.StreamParsed,
-	"embedder": events.StreamChunks,
-	"indexer":  events.StreamVectors,
-	"upgrader": events.StreamUpgrades,
+// their work from: work queues with one consumer, so that what is in the stream
+// is what is not done yet. Upgrades of what a fallback made are not among them:
+// two stages share their stream, and take from it at a rate of their own.
+var Handoffs = handoffs()
+
+func handoffs() map[string]string {
+	consumers := map[string]int{}
+	for _, d := range broker.Durables() {
+		consumers[d.Stream]++
+	}
+	queue := map[string]bool{}
+	for _, s := range broker.DefaultTopology().Streams() {
+		queue[s.Name] = s.Retention == jetstream.WorkQueuePolicy && consumers[s.Name] == 1
+	}
+	found := map[string]string{}
+	for _, d := range broker.Durables() {
+		if queue[d.Stream] {
+			found[d.Name] = d.Stream
+		}
+	}
+	return found
 }
 
 // Scale is what an autoscaler should know of a stage: GET /scale/<stage>, with

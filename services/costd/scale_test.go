@@ -124,6 +124,9 @@ func TestTheDaemonServesBacklogs(t *testing.T) {
 	if code != http.StatusOK || a.Stage != "parser" || a.Service != "llamaparse" || a.Backlog != 1 || a.Open != 1 || a.Effective != 1 || a.Oldest > time.Since(before).Seconds()+1 {
 		t.Errorf("%d %s", code, body)
 	}
+	if len(costd.Handoffs) != 4 {
+		t.Errorf("the stages that scale are %v", costd.Handoffs)
+	}
 	for name := range costd.Handoffs {
 		if code, body := get("/scale/" + name); code != http.StatusOK {
 			t.Errorf("%s: %d %s", name, code, body)

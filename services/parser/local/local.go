@@ -25,6 +25,7 @@ import (
 	"sluice/pkg/provider"
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/isolate"
+	"sluice/services/parser/internal/pdf"
 	"sluice/services/parser/internal/sniff"
 )
 
@@ -97,6 +98,16 @@ func Init() {
 	// The converter is never closed: the process ends with it.
 	c := newConverter(os.Getenv(cacheDirEnv))
 	isolate.Init(c.convert)
+}
+
+// Warm compiles what the first document of some formats would wait for, and keeps
+// it in a folder: Config.CacheDir of parsers on the same kind of processor.
+func Warm(dir string) error {
+	r, err := pdf.New(pdf.Config{CacheDir: dir})
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.Warm(), r.Close())
 }
 
 // Parser converts documents. It is safe for concurrent use.

@@ -119,13 +119,41 @@ func (r *Reader) instances() (pdfium.Pool, error) {
 	if r.pool != nil {
 		return r.pool, nil
 	}
+	pool, err := r.compile()
+	if err != nil && r.elsewhere() {
+		pool, err = r.compile()
+	}
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Halt, "pdfium", "cannot compile pdfium")
+	}
+	r.pool = pool
+	return pool, nil
+}
+
+// elsewhere moves a cache that was given, and cannot be used, to the folder of
+// temporary files: the cache of an image is read-only where its root is, and
+// lacks what a processor of another kind needs.
+func (r *Reader) elsewhere() bool {
+	if r.cfg.CacheDir == "" {
+		return false
+	}
+	c, err := wazero.NewCompilationCacheWithDir(filepath.Join(os.TempDir(), "sluice-wazero"))
+	if err != nil {
+		return false
+	}
+	_ = r.cache.Close(context.Background()) // nothing was compiled with it
+	r.cache = c
+	return true
+}
+
+func (r *Reader) compile() (pdfium.Pool, error) {
 	runtime := wazero.NewRuntimeConfig().
 		WithCoreFeatures(api.CoreFeaturesV2 | experimental.CoreFeaturesExceptionHandling).
 		WithMemoryLimitPages(uint32(min(r.cfg.Memory/wasmPage, 1<<16)))
 	if r.cache != nil {
 		runtime = runtime.WithCompilationCache(r.cache)
 	}
-	pool, err := webassembly.Init(webassembly.Config{
+	return webassembly.Init(webassembly.Config{
 		MaxIdle:  1,
 		MaxTotal: r.cfg.Documents,
 		// An empty one: the default is the host's whole file system.
@@ -134,11 +162,6 @@ func (r *Reader) instances() (pdfium.Pool, error) {
 		Stdout:        io.Discard,
 		Stderr:        io.Discard,
 	})
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Halt, "pdfium", "cannot compile pdfium")
-	}
-	r.pool = pool
-	return pool, nil
 }
 
 // Read reads a PDF file. It is a format.Reader: besides the errors named there,
