@@ -71,7 +71,7 @@ func start(b *testing.B) (*nats.Conn, jetstream.JetStream) {
 		b.Fatal(err)
 	}
 	b.Cleanup(s.Stop)
-	nc, err := broker.Connect(b.Context(), broker.Config{URL: s.URL()}, "bench")
+	nc, err := broker.Connect(b.Context(), broker.Config{URL: s.URL()}, "bench", nats.InProcessServer(s))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -92,12 +92,17 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	closers.Add(unlock)
 
 	n := &Node{failed: make(chan error, 2), done: make(chan struct{})}
+	var options []nats.Option
 	if cfg.Join.URL == "" {
-		if cfg.Join.URL, err = serve(cfg, &closers); err != nil {
+		server, err := serve(cfg, &closers)
+		if err != nil {
 			return nil, err
 		}
+		cfg.Join.URL = server.URL()
+		// What the stages say to one another needs no socket.
+		options = append(options, nats.InProcessServer(server))
 	}
-	if n.Conn, err = broker.Connect(ctx, cfg.Join, "sluice"); err != nil {
+	if n.Conn, err = broker.Connect(ctx, cfg.Join, "sluice", options...); err != nil {
 		return nil, err
 	}
 	closers.Add(func() error { n.Conn.Close(); return nil })
@@ -281,34 +286,34 @@ func (n *Node) listen(cfg Config) (stop func() error, err error) {
 }
 
 // serve starts the embedded nats-server.
-func serve(cfg Config, closers *stage.Closers) (url string, err error) {
+func serve(cfg Config, closers *stage.Closers) (*embedded.Server, error) {
 	host, port, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
-		return "", fault.Wrap(err, fault.Halt, "nats-address", "%q is not an address for NATS", cfg.Listen).WithHint("use HOST:PORT, such as 127.0.0.1:4222")
+		return nil, fault.Wrap(err, fault.Halt, "nats-address", "%q is not an address for NATS", cfg.Listen).WithHint("use HOST:PORT, such as 127.0.0.1:4222")
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return "", fault.Wrap(err, fault.Halt, "nats-address", "%q is not a port for NATS", port).WithHint("use HOST:PORT, such as 127.0.0.1:4222")
+		return nil, fault.Wrap(err, fault.Halt, "nats-address", "%q is not a port for NATS", port).WithHint("use HOST:PORT, such as 127.0.0.1:4222")
 	}
 	if number != 0 {
 		// The server would only say that it is not ready, after a while.
 		l, err := net.Listen("tcp", cfg.Listen)
 		if err != nil {
-			return "", fault.Wrap(err, fault.Halt, "nats-address", "cannot listen on %s for NATS", cfg.Listen).
+			return nil, fault.Wrap(err, fault.Halt, "nats-address", "cannot listen on %s for NATS", cfg.Listen).
 				WithHint("if a NATS server runs there, join it with --nats-url nats://%s; or choose another --nats", cfg.Listen)
 		}
 		if err := l.Close(); err != nil {
-			return "", fmt.Errorf("try the address %s: %w", cfg.Listen, err)
+			return nil, fmt.Errorf("try the address %s: %w", cfg.Listen, err)
 		}
 	}
 	server, err := embedded.Start(embedded.Config{
 		Dir: filepath.Join(cfg.Data, "nats"), Host: host, Port: int(number), Log: cfg.Log.With().Str("stage", "nats").Logger(),
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	closers.Add(func() error { server.Stop(); return nil })
-	return server.URL(), nil
+	return server, nil
 }
 
 // lock makes the directory and keeps other processes out of it: two brokers on

@@ -70,6 +70,10 @@ func Start(cfg Config) (*Server, error) {
 // URL returns the address for clients.
 func (s *Server) URL() string { return s.s.ClientURL() }
 
+// InProcessConn lets a client of this process connect without a socket: see
+// nats.InProcessServer.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.s.InProcessConn() }
+
 // Stop shuts the server down and waits until its files are closed.
 func (s *Server) Stop() {
 	s.s.Shutdown()
