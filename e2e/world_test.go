@@ -20,7 +20,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
+	"sluice/pkg/natstest"
 	"sluice/services/indexer"
 	"sluice/services/indexer/index"
 )
@@ -35,7 +37,9 @@ type world struct {
 	dir    string
 	index  string // its place
 	url    string
-	server *process
+	server *process   // the first of
+	nodes  []*process // all nats-servers
+	login  func(user string) broker.Login
 	stage  map[string][]*process // the replicas by binary
 	nc     *nats.Conn
 	js     jetstream.JetStream
@@ -47,6 +51,9 @@ type setup struct {
 	args     map[string][]string // more flags, by binary
 	costd    bool                // for what costs money
 	index    string              // its place; default: an SQLite file
+	// nodes of a NATS cluster with replicated streams, TLS, and a user for each
+	// service that may do no more than it needs; 0 is one server for everybody.
+	nodes int
 }
 
 // newWorld starts everything and returns when all stages have said who they are.
@@ -54,9 +61,19 @@ func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), stage: map[string][]*process{}}
 	w.index = cmp.Or(s.index, filepath.Join(w.dir, "index.db"))
-	port := freePort(t)
-	w.url = "nats://127.0.0.1:" + strconv.Itoa(port)
-	w.server = spawn(t, w.dir, "natsserver", "natsserver", "--dir", filepath.Join(w.dir, "jetstream"), "--port", strconv.Itoa(port))
+	if s.nodes > 0 {
+		w.secure(s.nodes)
+	} else {
+		port := freePort(t)
+		w.url = "nats://127.0.0.1:" + strconv.Itoa(port)
+		w.nodes = []*process{spawn(t, w.dir, "natsserver", "natsserver", "--dir", filepath.Join(w.dir, "jetstream"), "--port", strconv.Itoa(port))}
+		w.login = func(string) broker.Login { return broker.Login{} }
+	}
+	w.server = w.nodes[0]
+	w.connect()
+	if s.nodes > 0 {
+		w.apply(s.nodes)
+	}
 	names := stages
 	if s.costd {
 		names = append([]string{"costd"}, stages...)
@@ -70,21 +87,16 @@ func newWorld(t *testing.T, s setup) *world {
 			if name == "indexer" {
 				args = append(args, "--index", w.index)
 			}
+			if s.nodes > 0 {
+				l := w.login(name)
+				args = append(args, "--topology", "bind", "--nats-nkey", l.NKey, "--nats-ca", l.CA, "--nats-inbox-prefix", l.InboxPrefix)
+			}
 			label := name
 			if n > 0 {
 				label += "-" + strconv.Itoa(n+1)
 			}
 			w.stage[name] = append(w.stage[name], spawn(t, w.dir, name, label, args...))
 		}
-	}
-	var err error
-	if w.nc, err = nats.Connect(w.url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
-		nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.nc.Close)
-	if w.js, err = jetstream.New(w.nc); err != nil {
-		t.Fatal(err)
 	}
 	w.eventually(60*time.Second, "the parser is ready", func() error {
 		kv, err := w.js.KeyValue(t.Context(), events.BucketPipeline)
@@ -99,6 +111,74 @@ func newWorld(t *testing.T, s setup) *world {
 		return nil
 	})
 	return w
+}
+
+// connect connects the test itself, as the operator if there are users.
+func (w *world) connect() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	var err error
+	if w.nc, err = broker.Connect(ctx, broker.Config{URL: w.url, Login: w.login(broker.UserOperator)}, w.t.Name()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(w.nc.Close)
+	if w.js, err = jetstream.New(w.nc); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// secure starts a cluster that is configured as 'sluice apply' says, with TLS
+// between everybody.
+func (w *world) secure(nodes int) {
+	w.t.Helper()
+	s := natstest.Secure(w.t)
+	w.login = func(user string) broker.Login {
+		l := s.Login(user)
+		l.CA = s.CA
+		return l
+	}
+	var urls, routes []string
+	ports := make([][2]int, nodes)
+	for i := range ports {
+		ports[i] = [2]int{freePort(w.t), freePort(w.t)}
+		urls = append(urls, "tls://127.0.0.1:"+strconv.Itoa(ports[i][0]))
+		routes = append(routes, fmt.Sprintf("%q", "nats-route://127.0.0.1:"+strconv.Itoa(ports[i][1])))
+	}
+	w.url = strings.Join(urls, ",")
+	for i, p := range ports {
+		name := "nats-" + strconv.Itoa(i+1)
+		text := s.Include() + s.TLS(false) + fmt.Sprintf("server_name: %s\n", name)
+		if nodes > 1 {
+			text += fmt.Sprintf("cluster { name: sluice, listen: \"127.0.0.1:%d\", routes: [%s], tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true } }\n",
+				p[1], strings.Join(routes, ", "), s.Cert, s.Key, s.CA)
+		}
+		w.nodes = append(w.nodes, spawn(w.t, w.dir, "natsserver", name,
+			"--dir", filepath.Join(w.dir, name+".js"), "--port", strconv.Itoa(p[0]), "--config", s.Config(w.t, name+".conf", text)))
+	}
+}
+
+// apply makes the topology as the user that may.
+func (w *world) apply(replicas int) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	nc, err := broker.Connect(ctx, broker.Config{URL: w.url, Login: w.login(broker.UserApply)}, w.t.Name())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	topology := broker.DefaultTopology()
+	topology.Replicas, topology.AckWait = replicas, 3*time.Second
+	topology.MaxBytes = 1 << 30
+	w.eventually(time.Minute, "the topology is made", func() error {
+		_, err := broker.Apply(ctx, js, topology, false)
+		return err
+	})
 }
 
 func (w *world) processes() []*process {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -138,8 +139,14 @@ func Apply(ctx context.Context, js jetstream.JetStream, t Topology, dry bool) ([
 	return changes, refused
 }
 
+// answer bounds one request: a cluster that elects a leader does not answer at
+// all, and the next try may meet the new one.
+const answer = 5 * time.Second
+
 // look returns a stream's configuration, or nil if there is none.
 func look(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.StreamConfig, error) {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
 	s, err := js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
@@ -152,6 +159,8 @@ func look(ctx context.Context, js jetstream.JetStream, name string) (*jetstream.
 
 // stream creates a stream, or mends one that lacks something.
 func stream(ctx context.Context, js jetstream.JetStream, have *jetstream.StreamConfig, want jetstream.StreamConfig, dry bool) (Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*answer)
+	defer cancel()
 	if have == nil {
 		if dry {
 			return Change{Outcome: Created}, nil
@@ -235,6 +244,8 @@ func kept(have *jetstream.StreamConfig, want jetstream.StreamConfig) string {
 
 // consumer creates a durable consumer, or gives it the declared settings.
 func consumer(ctx context.Context, js jetstream.JetStream, d Durable, want jetstream.ConsumerConfig, dry bool) (Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*answer)
+	defer cancel()
 	c, err := js.Consumer(ctx, d.Stream, d.Name)
 	missing := errors.Is(err, jetstream.ErrConsumerNotFound) || dry && errors.Is(err, jetstream.ErrStreamNotFound)
 	if err != nil && !missing {
@@ -277,6 +288,8 @@ func consumer(ctx context.Context, js jetstream.JetStream, d Durable, want jetst
 // BindConsumer looks a stage's consumer up, and fails if it is not what the
 // stage needs. The error says to run 'sluice apply'.
 func BindConsumer(ctx context.Context, js jetstream.JetStream, d Durable) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
 	c, err := js.Consumer(ctx, d.Stream, d.Name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, missing("the stream %s has no consumer %s", d.Stream, d.Name)

@@ -95,8 +95,8 @@ func (r *recorder) record(ctx context.Context, batch []*stage.Message) {
 				}
 				return
 			}
-			var api *jetstream.APIError
-			if !errors.Is(g.err, jetstream.ErrKeyExists) && (!errors.As(g.err, &api) || api.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence) {
+			// Not by the error's code: replicated streams have one of their own.
+			if !errors.Is(g.err, jetstream.ErrKeyExists) && !errors.Is(g.err, jetstream.ErrKeyRevisionMismatch) {
 				return
 			}
 		}
