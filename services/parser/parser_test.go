@@ -117,7 +117,7 @@ func setUp(t *testing.T, change func(*parser.Config)) *rig {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	stages, err := parser.Stages(ctx, r.env, cfg, upper{}, nil)
+	stages, err := parser.Stages(ctx, r.env, cfg, upper{}, upper{})
 	if err != nil {
 		t.Fatal(err)
 	}

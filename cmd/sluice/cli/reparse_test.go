@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +30,7 @@ func hybrid(c *allinone.Config) {
 }
 
 // scan is a PDF of one picture: there is nothing in it that could be read here.
-func scan() string {
+func scan(height int) string {
 	var b bytes.Buffer
 	b.WriteString("%PDF-1.4\n")
 	var at []int
@@ -43,7 +45,7 @@ func scan() string {
 	object("<</Type/Pages/Kids[3 0 R]/Count 1>>")
 	object("<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R/Resources<</XObject<</I 5 0 R>>>>>>")
 	object(stream("", "q 600 0 0 800 0 0 cm /I Do Q"))
-	object(stream("/Type/XObject/Subtype/Image/Width 8/Height 8/ColorSpace/DeviceGray/BitsPerComponent 8", strings.Repeat("\x7f\xff", 32)))
+	object(stream("/Type/XObject/Subtype/Image/Width 1000/Height "+strconv.Itoa(height)+"/ColorSpace/DeviceGray/BitsPerComponent 8", strings.Repeat("\x7f\xff", 500*height)))
 	xref := b.Len()
 	fmt.Fprintf(&b, "xref\n0 %d\n0000000000 65535 f \n", len(at)+1)
 	for _, o := range at {
@@ -114,7 +116,7 @@ func TestParsesDuringAnOutage(t *testing.T) {
 		c.Stages.Chunker.MaxTokens = 128
 	})
 	server.Script(fake.Rule{Status: 503})
-	files := map[string]string{"scan.pdf": scan()}
+	files := map[string]string{"scan.pdf": scan(1)}
 	for i := range documents {
 		files[fmt.Sprintf("v/%02d.md", i)] = long(i)
 	}
@@ -144,7 +146,7 @@ func TestParsesDuringAnOutage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kept, err := store.List(t.Context()); err == nil || !strings.Contains(err.Error(), "no objects") {
+	if kept, err := store.List(t.Context()); !errors.Is(err, jetstream.ErrNoObjectsFound) {
 		t.Errorf("the parses that were paid for: %v, %v; nothing was", kept, err)
 	}
 
@@ -340,32 +342,96 @@ func TestNoKeyYet(t *testing.T) {
 	}
 }
 
-// Whoever wants to hear of a document hears once, when it can be searched.
-func TestADegradedDocumentIsReportedOnce(t *testing.T) {
+// Whoever wants to hear of a document hears once, when it can be searched. What
+// does not fit into a message waits in the object store.
+func TestWhoWaitsForAnUpgrade(t *testing.T) {
 	_, node := parsing(t, fake.Config{}, "5.00", quick)
 	sluice(t, "mode", "parser", "local").want(t, 0)
 	modeIs(t, node, "parser", "local")
-	sub, err := node.Conn.SubscribeSync("answers.here")
+	hear, err := node.Conn.SubscribeSync("answers.*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	submission := nats.NewMsg("docs.submit.a.txt")
-	submission.Data = []byte("The ferry.")
-	submission.Header.Set(events.HeaderReplySubject, "answers.here")
-	if _, err := node.Env.JS.PublishMsg(t.Context(), submission); err != nil {
-		t.Fatal(err)
+	put := func(name, text string) {
+		t.Helper()
+		store, err := node.Env.JS.ObjectStore(t.Context(), events.StoreInbox)
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta := jetstream.ObjectMeta{Name: name, Headers: nats.Header{events.HeaderReplySubject: {"answers." + name[:1]}, "Meta-Team": {"blue"}}}
+		if _, err := store.Put(t.Context(), meta, strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	msg, err := sub.NextMsg(10 * time.Second)
-	if err != nil {
-		t.Fatal(err)
+	answer := func(want events.State, name string) {
+		t.Helper()
+		msg, err := hear.NextMsg(20 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d events.Document
+		if err := json.Unmarshal(msg.Data, &d); err != nil || d.State != want || d.Name != name {
+			t.Errorf("%v, %s is %s; want %s to be %s", err, d.Name, d.State, name, want)
+		}
 	}
-	var d events.Document
-	if err := json.Unmarshal(msg.Data, &d); err != nil || d.State != events.StateDegraded {
-		t.Errorf("%v, %+v", err, d)
-	}
+	put("a.txt", "The ferry.")
+	answer(events.StateDegraded, "a.txt")
+	put("scan.pdf", scan(1500)) // 1.5 MB
+	eventually(t, "the scan waits, out of everybody's way", func() bool {
+		return strings.Contains(entries(t)["scan.pdf"].Held, "mode of the parser is local") &&
+			stream(t, node, events.StreamDocuments).State.Msgs == 0 && stream(t, node, "OBJ_"+events.StoreBlobs).State.Msgs > 0
+	})
 	sluice(t, "mode", "parser", "real").want(t, 0)
-	eventually(t, "it is whole", func() bool { return inState(t, events.StateComplete) == 1 })
-	if n, _, err := sub.Pending(); err != nil || n != 0 {
+	answer(events.StateComplete, "scan.pdf")
+	eventually(t, "both are whole, and nothing is left", func() bool {
+		blobs, err := node.Env.JS.ObjectStore(t.Context(), events.StoreBlobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = blobs.List(t.Context())
+		return inState(t, events.StateComplete) == 2 && errors.Is(err, jetstream.ErrNoObjectsFound)
+	})
+	sluice(t, "search", "what stands on page 1", "--meta", "Team=blue", "-k", "1").want(t, 0).has(t, "scan.pdf")
+	if n, _, err := hear.Pending(); err != nil || n != 0 {
 		t.Errorf("%d more answers, %v", n, err)
+	}
+}
+
+// What is submitted or deleted while the service is at the upgrade wins, though
+// it is done long before.
+func TestAnUpgradeThatComesTooLate(t *testing.T) {
+	server, node := parsing(t, fake.Config{}, "5.00", quick)
+	server.Script(fake.Rule{On: "create", Contains: "an older ferry", Work: fake.Duration(time.Hour)})
+	sluice(t, "mode", "parser", "local").want(t, 0)
+	modeIs(t, node, "parser", "local")
+	in(t, map[string]string{"d/a.md": "# A\n\nThis is an older ferry.", "d/b.md": "# B\n\nThis is an older ferry.", "d/c.md": "# C\n\nThis is an older ferry."})
+	sluice(t, "ingest", "d").want(t, 0).has(t, "3 degraded")
+	sluice(t, "mode", "parser", "real").want(t, 0)
+	eventually(t, "the jobs run", func() bool { return server.Meter().Creates == 3 })
+	in(t, map[string]string{"d/a.md": "# A\n\nThis is the newer ferry."})
+	sluice(t, "ingest", "d/a.md").want(t, 0).has(t, "1 complete")
+	sluice(t, "rm", "d/b.md").want(t, 0)
+	newest := entries(t)
+	server.Advance(time.Hour)
+	eventually(t, "the upgrades have ended", func() bool {
+		for _, name := range handoffs {
+			if stream(t, node, name).State.Msgs > 0 {
+				return false
+			}
+		}
+		return entries(t)["d/c.md"].State == events.StateComplete
+	})
+	now := entries(t)
+	for _, name := range []string{"d/a.md", "d/b.md"} {
+		if was, is := newest[name], now[name]; is.State != was.State || is.Revision != was.Revision || (is.Live == nil) != (name == "d/b.md") {
+			t.Errorf("%s was %s at %d, and is %s at %d, live %+v", name, was.State, was.Revision, is.State, is.Revision, is.Live)
+		}
+	}
+	found := map[string]string{}
+	for _, h := range hits(t, node) {
+		found[h.Name] += h.Text
+	}
+	if len(found) != 2 || !strings.Contains(found["d/a.md"], "the newer") || strings.Contains(found["d/a.md"], "older") || !strings.Contains(found["d/c.md"], "older") {
+		t.Errorf("search finds %q", found)
 	}
 }
