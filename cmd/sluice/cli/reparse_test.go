@@ -150,6 +150,9 @@ func TestParsesDuringAnOutage(t *testing.T) {
 		t.Errorf("the parses that were paid for: %v, %v; nothing was", kept, err)
 	}
 
+	poor := entries(t)[waiting].Live.Fingerprint
+	sluice(t, "ingest", waiting).want(t, 0).has(t, "1 degraded") // and no duplicate
+
 	// What comes later wins, whether it is a newer text or a deletion.
 	newer := map[string]string{}
 	for i := range 3 {
@@ -171,6 +174,9 @@ func TestParsesDuringAnOutage(t *testing.T) {
 		t.Errorf("%d documents as read here, %d whole", poor, whole)
 	}
 	all := entries(t)
+	if all["scan.pdf"].Live.Fingerprint == poor {
+		t.Error("what the fallback read has the fingerprint of what the service reads")
+	}
 	for name, d := range all {
 		deleted := name == "v/03.md" || name == "v/04.md"
 		switch {
