@@ -439,7 +439,7 @@ func malformed(t *testing.T) []message {
 	shapes := map[string]string{
 		"nothing": "", "text": "hello", "null": "null", "an array": "[]", "a number": "7", "an empty object": "{}", "invalid UTF-8": "{\"\xff\xfe\":\"\xff\"}",
 		"deep nesting": strings.Repeat("[", 100_000), "cut off": `{"v":1,"document":"`, "wrong types": `{"v":"one","uri":1,"name":[],"document":{}}`,
-		"another version": `{"v":2,"document":"` + document + `","uri":"","what":"x"}`,
+		"no version": `{"v":0,"document":"` + document + `","uri":"","what":"x"}`,
 	}
 	for kind, body := range shapes {
 		for _, to := range []struct{ stage, subject, event string }{

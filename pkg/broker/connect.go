@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -177,12 +178,18 @@ func Connect(ctx context.Context, cfg Config, name string, opts ...nats.Option) 
 		// reconnecting is no reason to give up. The first connection's is.
 		nats.IgnoreAuthErrorAbort(),
 	}, append(login, opts...)...)
-	for {
+	// A server that restarts may break a handshake off; one that goes on doing so
+	// does not like our certificate.
+	for broken := 0; ; {
 		nc, err := nats.Connect(cfg.URL, options...)
 		if err == nil {
 			return nc, nil
 		}
 		var untrusted *tls.CertificateVerificationError
+		var alert *net.OpError
+		if broken++; !errors.Is(err, nats.ErrTLS) && !(errors.As(err, &alert) && alert.Op == "remote error") {
+			broken = 0
+		}
 		switch {
 		case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrNkeysNotSupported):
 			return nil, fault.Wrap(err, fault.Halt, "nats-auth", "NATS at %s refuses these credentials", cfg.Redacted()).
@@ -193,6 +200,10 @@ func Connect(ctx context.Context, cfg Config, name string, opts ...nats.Option) 
 		case errors.Is(err, nats.ErrSecureConnWanted), errors.Is(err, nats.ErrSecureConnRequired):
 			return nil, fault.Wrap(err, fault.Halt, "nats-tls", "NATS at %s and this process do not agree on TLS", cfg.Redacted()).
 				WithHint("set --nats-ca (NATS_CA) for a server with TLS, and not for one without")
+		}
+		if broken == 5 {
+			return nil, fault.Wrap(err, fault.Halt, "nats-tls", "NATS at %s breaks TLS off", cfg.Redacted()).
+				WithHint("set --nats-cert and --nats-key (NATS_CERT, NATS_KEY) to a client certificate that it accepts")
 		}
 		select {
 		case <-ctx.Done():

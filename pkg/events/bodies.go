@@ -190,6 +190,13 @@ func Decode[T any, P body[T]](data []byte) (*T, error) {
 		err = json.Unmarshal(data, v)
 	}
 	if err != nil {
+		var newer struct {
+			V int `json:"v"`
+		}
+		// A field may have another type by then.
+		if json.Unmarshal(data, &newer) == nil && newer.V > Version {
+			return nil, checkVersion(newer.V)
+		}
 		return nil, fault.Wrap(err, fault.Validation, "malformed-event", "the message is not a %s body", kind(v))
 	}
 	if err := P(v).check(); err != nil {
@@ -255,10 +262,18 @@ func malformed(format string, args ...any) error {
 	return fault.Invalid("malformed-event", format, args...)
 }
 
+// checkVersion refuses what is no version. A newer one is none of our failures: a
+// replica of the release that writes it may be there already, so the message is
+// set aside, which counts as no failure, until one takes it.
 func checkVersion(v int) error {
-	if v != Version {
-		return fault.Invalid("malformed-event", "field v is %d; this build reads version %d", v, Version).
-			WithHint("run stages of one release together")
+	switch {
+	case v < 1:
+		return fault.Invalid("malformed-event", "field v is %d; this build reads version %d", v, Version)
+	case v > Version:
+		f := fault.New(fault.Unavailable, "newer-version", "held: the body has version %d, this build reads up to %d", v, Version).
+			WithHint("upgrade this stage, too: those that read before those that write, from the indexer to the parser").After(5 * time.Second)
+		f.Park = true
+		return f
 	}
 	return nil
 }

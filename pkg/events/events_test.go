@@ -76,7 +76,7 @@ func TestMalformedBodiesAreNamed(t *testing.T) {
 		"not json":     {[]byte("hello"), "chunk/1"},
 		"empty":        {nil, "chunk/1"},
 		"array":        {[]byte("[]"), "chunk/1"},
-		"version":      {bad(func(c *events.Chunk) { c.V = 2 }), "field v is 2"},
+		"version":      {bad(func(c *events.Chunk) { c.V = 0 }), "field v is 0"},
 		"no id":        {bad(func(c *events.Chunk) { c.ID = "" }), "field id"},
 		"odd document": {bad(func(c *events.Chunk) { c.Document = "docs.event.>" }), "field document"},
 		"no revision":  {bad(func(c *events.Chunk) { c.Revision = 0 }), "revision"},

@@ -63,7 +63,7 @@ type Error struct {
 	Message    string        // what happened, where, in words
 	Hint       string        // the next step for whoever reads it; may be empty
 	RetryAfter time.Duration // the earliest useful moment to try again; 0 is unknown
-	Park       bool          // CostLimit only: set this message aside so that others flow
+	Park       bool          // CostLimit or Unavailable: set this message aside so that others flow; count nothing
 	Hold       bool          // Unavailable only: a whole service is away, no message is to blame; count nothing
 	Err        error         // the cause; may be nil
 }

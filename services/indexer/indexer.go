@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -177,7 +178,9 @@ func write(ctx context.Context, store index.Store, batch []*stage.Message) {
 func decode(m *stage.Message) (op index.Op, err error) {
 	var document string
 	var revision events.Revision
-	switch kind := m.Header.Get(events.HeaderEventType); kind {
+	// The version after the kind is the body's to tell, and to be refused by.
+	kind, _, _ := strings.Cut(m.Header.Get(events.HeaderEventType), "/")
+	switch kind + "/1" {
 	case events.TypeVector:
 		if op.Vector, err = events.Decode[events.Vector](m.Data); err == nil {
 			document, revision = op.Vector.Document, op.Vector.Revision
