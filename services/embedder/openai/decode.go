@@ -9,14 +9,16 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // decode reads the answer to n inputs: their vectors in the order of the
 // inputs, and the billed tokens, 0 if it does not say.
 //
 // Nearly all of an answer is base64 in long strings. encoding/json would look
-// at every byte of it three times; here a string is found by its end and
-// decoded as it stands.
+// at every byte of it three times; here a vector is expected where it should end,
+// and read once, straight into its numbers. What is not as expected is read as
+// JSON allows it to be.
 func decode(body []byte, n, width int) (vectors [][]float32, tokens int, err error) {
 	s := scanner{b: body}
 	vectors = make([][]float32, n)
@@ -101,6 +103,13 @@ func (s *scanner) vector(width int) ([]float32, error) {
 		})
 		return v, err
 	}
+	if end := s.i + 1 + base64.StdEncoding.EncodedLen(4*width); end < len(s.b) && s.b[end] == '"' {
+		v := make([]float32, width)
+		if floats(v, s.b[s.i+1:end]) {
+			s.i = end + 1
+			return v, nil
+		}
+	}
 	raw, err := s.raw()
 	if err != nil {
 		return nil, err
@@ -112,10 +121,7 @@ func (s *scanner) vector(width int) ([]float32, error) {
 		}
 		raw = []byte(text)
 	}
-	if need := base64.StdEncoding.DecodedLen(len(raw)); cap(s.scratch) < need {
-		s.scratch = make([]byte, need)
-	}
-	decoded := s.scratch[:cap(s.scratch)]
+	decoded := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
 	m, err := base64.StdEncoding.Decode(decoded, raw)
 	if err != nil {
 		return nil, err
@@ -123,11 +129,68 @@ func (s *scanner) vector(width int) ([]float32, error) {
 	if m == 0 || m%4 != 0 || m/4 > maxWidth {
 		return nil, fmt.Errorf("an embedding of %d bytes", m)
 	}
-	v := make([]float32, m/4)
+	return fromBytes(make([]float32, m/4), decoded), nil
+}
+
+// fromBytes fills v from little-endian numbers.
+func fromBytes(v []float32, b []byte) []float32 {
 	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(decoded[4*i:]))
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
 	}
-	return v, nil
+	return v
+}
+
+// places has what a character of base64 contributes at each of the four places of
+// a group to the group's three bytes, the first of them lowest. A character that is
+// none has the highest bit.
+var places = func() (t [4][256]uint32) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for c := range 256 {
+		v := strings.IndexByte(alphabet, byte(c))
+		for place := range 4 {
+			if t[place][c] = 1 << 31; v >= 0 {
+				group := uint32(v) << (18 - 6*place) // the first byte highest
+				t[place][c] = group>>16 | group&0xff00 | group<<16&0xff0000
+			}
+		}
+	}
+	return t
+}()
+
+// floats fills v from base64 of exactly its bytes, and tells whether text was
+// that. Sixteen characters are four groups of three bytes, or three numbers of
+// four.
+func floats(v []float32, text []byte) bool {
+	t0, t1, t2, t3 := &places[0], &places[1], &places[2], &places[3]
+	bad := uint32(0)
+	for len(v) >= 3 && len(text) >= 16 {
+		s, to := text[:16:16], v[:3:3]
+		a := t0[s[0]] | t1[s[1]] | t2[s[2]] | t3[s[3]]
+		b := t0[s[4]] | t1[s[5]] | t2[s[6]] | t3[s[7]]
+		c := t0[s[8]] | t1[s[9]] | t2[s[10]] | t3[s[11]]
+		d := t0[s[12]] | t1[s[13]] | t2[s[14]] | t3[s[15]]
+		bad |= a | b | c | d
+		to[0] = math.Float32frombits(a | b<<24)
+		to[1] = math.Float32frombits(b>>8 | c<<16)
+		to[2] = math.Float32frombits(c>>16 | d<<8)
+		v, text = v[3:], text[16:]
+	}
+	if bad>>31 != 0 {
+		return false
+	}
+	if len(v) == 0 {
+		return len(text) == 0
+	}
+	var rest [12]byte // of two numbers at most, with padding
+	if base64.StdEncoding.DecodedLen(len(text)) > len(rest) {
+		return false
+	}
+	n, err := base64.StdEncoding.Decode(rest[:], text)
+	if err != nil || n != 4*len(v) {
+		return false
+	}
+	fromBytes(v, rest[:])
+	return true
 }
 
 const maxWidth = 1 << 17
@@ -138,8 +201,6 @@ type scanner struct {
 	b     []byte
 	i     int
 	depth int
-
-	scratch []byte // one embedding's bytes
 }
 
 var (

@@ -1,9 +1,13 @@
 package openai
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -50,19 +54,116 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// Whatever encoding/json makes of an answer, decode makes the same or refuses.
+// plain reads an answer with the standard library, or nothing.
+func plain(body []byte, n int) (vectors [][]float32) {
+	fields := func(raw []byte) (m map[string]json.RawMessage) {
+		if json.Unmarshal(raw, &m) != nil {
+			return nil
+		}
+		return m
+	}
+	var data []json.RawMessage
+	if json.Unmarshal(fields(body)["data"], &data) != nil {
+		return nil
+	}
+	vectors = make([][]float32, n)
+	for _, raw := range data {
+		item := fields(raw)
+		var index float64
+		if json.Unmarshal(item["index"], &index) != nil || index != math.Trunc(index) || index < 0 || index >= float64(n) || vectors[int(index)] != nil {
+			return nil
+		}
+		var text string
+		var numbers []float64
+		switch {
+		case json.Unmarshal(item["embedding"], &numbers) == nil:
+			v := []float32{}
+			for _, x := range numbers {
+				v = append(v, float32(x))
+			}
+			vectors[int(index)] = v
+		case json.Unmarshal(item["embedding"], &text) == nil:
+			b, err := base64.StdEncoding.DecodeString(text)
+			if err != nil || len(b) == 0 || len(b)%4 != 0 {
+				return nil
+			}
+			v := make([]float32, len(b)/4)
+			if binary.Read(bytes.NewReader(b), binary.LittleEndian, v) != nil {
+				return nil
+			}
+			vectors[int(index)] = v
+		default:
+			return nil
+		}
+	}
+	if slices.ContainsFunc(vectors, func(v []float32) bool { return v == nil }) {
+		return nil
+	}
+	return vectors
+}
+
+// same compares the bits, because NaN equals nothing.
+func same(a, b [][]float32) bool {
+	return slices.EqualFunc(a, b, func(a, b []float32) bool {
+		return slices.EqualFunc(a, b, func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) })
+	})
+}
+
+// Whatever the width and wherever a character is wrong, the quick way of reading
+// base64 gives the numbers of the standard library, or leaves the text to it.
+func TestTheQuickWayIsTheStandardOne(t *testing.T) {
+	for width := range 12 {
+		width++
+		want := make([]float32, width)
+		raw := make([]byte, 0, 4*width)
+		for i := range want {
+			want[i] = math.Float32frombits(0x9e3779b9 * uint32(i+width))
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(want[i]))
+		}
+		text := []byte(base64.StdEncoding.EncodeToString(raw))
+		got := make([]float32, width)
+		if !floats(got, text) || !same([][]float32{got}, [][]float32{want}) {
+			t.Fatalf("width %d: %v, want %v", width, got, want)
+		}
+		if floats(got, text[:len(text)-4]) || floats(got, append(slices.Clone(text), "AAAA"...)) || floats(make([]float32, width+1), text) {
+			t.Fatalf("width %d: another length passes", width)
+		}
+		for i := range text {
+			for c := range 256 {
+				odd := slices.Clone(text)
+				odd[i] = byte(c)
+				decoded, err := base64.StdEncoding.DecodeString(string(odd))
+				valid := err == nil && len(decoded) == 4*width
+				if floats(got, odd) != valid {
+					t.Fatalf("width %d: %q passes: %v", width, odd, !valid)
+				}
+				if valid && !same([][]float32{got}, [][]float32{fromBytes(make([]float32, width), decoded)}) {
+					t.Fatalf("width %d: %q gives %v", width, odd, got)
+				}
+			}
+		}
+	}
+}
+
+// Whatever encoding/json makes of an answer, decode makes the same or refuses;
+// and of what is not quite JSON it makes no vector that was not asked for.
 func FuzzDecode(f *testing.F) {
-	f.Add(string(answerOf(2, 2)))
-	f.Add(`{"data":[{"index":0,"embedding":[1,2.5e0]},{"index":1,"embedding":"AACAPwAAIEA\u003d"}],"usage":{"prompt_tokens":3}}`)
-	f.Add(`{"error":{"message":"x","code":3}}`)
-	f.Fuzz(func(t *testing.T, body string) {
-		vectors, tokens, err := decode([]byte(body), 2, 2)
+	f.Add(string(answerOf(2, 2)), uint8(2))
+	f.Add(string(answerOf(2, 7)), uint8(7))
+	f.Add(strings.ReplaceAll(string(answerOf(2, 6)), "AAAA", "zx/+"), uint8(6))
+	f.Add(`{"data":[{"index":0,"embedding":[1,2.5e0]},{"index":1,"embedding":"AACAPwAAIEA\u003d"}],"usage":{"prompt_tokens":3}}`, uint8(2))
+	f.Add(`{"error":{"message":"x","code":3}}`, uint8(1))
+	f.Fuzz(func(t *testing.T, body string, width uint8) {
+		vectors, tokens, err := decode([]byte(body), 2, 1+int(width)%16)
 		_ = parseError([]byte(body)) // must not panic
 		if err != nil || !json.Valid([]byte(body)) {
 			return
 		}
 		if len(vectors) != 2 || vectors[0] == nil || vectors[1] == nil || tokens < 0 {
 			t.Errorf("%q: %v, %d", body, vectors, tokens)
+		}
+		if want := plain([]byte(body), 2); want != nil && !same(vectors, want) {
+			t.Errorf("%q: %v, encoding/json gives %v", body, vectors, want)
 		}
 	})
 }
