@@ -212,6 +212,12 @@ func (r *runner) nak(m *Message, d time.Duration) {
 
 // releaseQueued sends back what was pulled and not begun.
 func (r *runner) releaseQueued() {
+	r.gathering.Lock()
+	defer r.gathering.Unlock()
+	if m := r.next; m != nil {
+		r.next = nil
+		r.release(m)
+	}
 	for {
 		select {
 		case m := <-r.queue:

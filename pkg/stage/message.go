@@ -24,6 +24,7 @@ type Message struct {
 	Seq     uint64 // in the stream
 	Time    time.Time
 	Attempt int // failures so far
+	Value   any // the stage's own: what Batch.Weigh has found out, for instance
 
 	CorrelationID string
 	Document      string
@@ -40,6 +41,7 @@ type Message struct {
 	raw       jetstream.Msg
 	touched   time.Time
 	delivered uint64
+	weight    int
 	record    *record // what the KV bucket "retries" says; nil if it was not asked
 	blob      string  // the object that holds the body, if it did not fit
 	held      bool

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,11 +33,14 @@ type runner struct {
 	limit   int           // bytes of a body; larger ones go to blobs
 	ackWait time.Duration // of the consumer
 
-	queue    chan *Message // pulled, not yet begun
-	space    chan struct{} // signalled when a message leaves the hand
-	capacity int           // messages in hand above which pulling stops
-	mu       sync.Mutex
-	hand     map[uint64]*Message // by stream sequence: queued or being handled
+	queue     chan *Message // pulled, not yet begun
+	space     chan struct{} // signalled when a message leaves the hand
+	capacity  int           // messages in hand above which pulling stops
+	gathering sync.Mutex    // held by the worker whose batch fills
+	next      *Message      // did not fit into the latest batch; guarded by gathering
+	mu        sync.Mutex
+	hand      map[uint64]*Message // by stream sequence: queued or being handled
+	weight    int                 // of the hand
 
 	pulling context.Context // ends when the process should stop
 	working context.Context // ends when the grace period is over
@@ -156,6 +160,10 @@ func (r *runner) consume(ctx context.Context) (err error) {
 
 func (r *runner) run() error {
 	name := r.stage.Name
+	// Workers wait for messages until this ends, also if pulling fails.
+	pulling, end := context.WithCancel(r.pulling)
+	defer end()
+	r.pulling = pulling
 	defer r.env.Health.update(name, func(h *StageHealth) { h.Running = false })
 	working, stop := context.WithCancel(context.WithoutCancel(r.pulling))
 	defer stop()
@@ -183,6 +191,7 @@ func (r *runner) run() error {
 	r.log.Info().Str("stream", r.stage.In.Stream).Int("workers", r.stage.Workers).Msg("stage started")
 
 	err = r.pull()
+	end()
 	// From here on nothing new comes in. What has begun may finish; the grace
 	// period ends its context, and what was not begun goes back at once.
 	grace := time.AfterFunc(r.env.Settings.Grace, stop)
@@ -276,7 +285,7 @@ func (r *runner) waitSpace(d time.Duration) bool {
 	var timeout <-chan time.Time
 	for {
 		r.mu.Lock()
-		free := len(r.hand) < r.capacity
+		free := len(r.hand) < r.capacity && !r.heavy()
 		r.mu.Unlock()
 		if free {
 			return true
@@ -296,6 +305,13 @@ func (r *runner) waitSpace(d time.Duration) bool {
 	}
 }
 
+// heavy tells whether the hand holds a batch for every worker and one more to
+// come: what is beyond that is better off with another replica. Callers hold mu.
+func (r *runner) heavy() bool {
+	b := r.stage.Batch
+	return b.Weight > 0 && r.weight >= (r.stage.Workers+1)*b.Weight
+}
+
 // take puts a delivery in hand. A message that is in hand already was
 // redelivered while it waited: the newer delivery is the one to acknowledge.
 func (r *runner) take(raw jetstream.Msg) {
@@ -311,6 +327,7 @@ func (r *runner) take(raw jetstream.Msg) {
 		m.redelivered(raw)
 		return
 	}
+	r.mu.Unlock()
 	m := &Message{
 		Subject: raw.Subject(), Header: raw.Headers(), Data: raw.Data(), Seq: seq, Time: meta.Timestamp,
 		run: r, raw: raw, touched: time.Now(), delivered: meta.NumDelivered,
@@ -318,11 +335,16 @@ func (r *runner) take(raw jetstream.Msg) {
 	if m.Header == nil {
 		m.Header = nats.Header{}
 	}
+	m.identify()
+	if weigh := r.stage.Batch.Weigh; weigh != nil {
+		m.weight = weigh(m)
+	}
+	r.mu.Lock() // only one goroutine takes: nobody was faster
 	r.hand[seq] = m
+	r.weight += m.weight
 	r.inHand.Set(float64(len(r.hand)))
 	r.mu.Unlock()
 	r.in.Inc()
-	m.identify()
 	r.queue <- m
 }
 
@@ -330,6 +352,7 @@ func (r *runner) take(raw jetstream.Msg) {
 func (r *runner) drop(m *Message) {
 	r.mu.Lock()
 	delete(r.hand, m.Seq)
+	r.weight -= m.weight
 	r.inHand.Set(float64(len(r.hand)))
 	r.mu.Unlock()
 	if m.held {
@@ -343,37 +366,54 @@ func (r *runner) drop(m *Message) {
 }
 
 // gather waits for a batch. It returns nil when the stage stops.
+//
+// One worker gathers at a time. Several would share what arrives, and each wait
+// until its part of a batch had waited for long enough.
 func (r *runner) gather() []*Message {
+	r.gathering.Lock()
+	defer r.gathering.Unlock()
 	// A stopping stage begins nothing new, even if something is queued.
 	if r.pulling.Err() != nil {
 		return nil
 	}
-	var batch []*Message
-	select {
-	case m := <-r.queue:
-		batch = append(batch, m)
-	case <-r.pulling.Done():
-		return nil
+	m := r.next
+	if r.next = nil; m == nil {
+		select {
+		case m = <-r.queue:
+		case <-r.pulling.Done():
+			return nil
+		}
 	}
-	if r.stage.Batch.Items == 1 {
+	bound := r.stage.Batch
+	batch, weight := []*Message{m}, m.weight
+	if bound.Items == 1 {
 		return batch
 	}
-	timer := time.NewTimer(r.stage.Batch.Wait)
-	defer timer.Stop()
-	for len(batch) < r.stage.Batch.Items {
+	wait := time.NewTimer(bound.Wait)
+	defer wait.Stop()
+	quiet := time.NewTimer(cmp.Or(bound.Quiet, bound.Wait))
+	defer quiet.Stop()
+	for len(batch) < bound.Items && (bound.Weight == 0 || weight < bound.Weight) {
 		select {
-		case m := <-r.queue:
-			batch = append(batch, m)
-			continue
+		case m = <-r.queue: // before any timer: it need not have waited
 		default:
+			select {
+			case m = <-r.queue:
+			case <-wait.C:
+				return batch
+			case <-quiet.C:
+				return batch
+			case <-r.pulling.Done():
+				return batch
+			}
 		}
-		select {
-		case m := <-r.queue:
-			batch = append(batch, m)
-		case <-timer.C:
+		if weight += m.weight; bound.Weight > 0 && weight > bound.Weight {
+			r.next = m
 			return batch
-		case <-r.pulling.Done():
-			return batch
+		}
+		batch = append(batch, m)
+		if bound.Quiet > 0 {
+			quiet.Reset(bound.Quiet)
 		}
 	}
 	return batch

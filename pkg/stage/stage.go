@@ -53,7 +53,7 @@ type Stage struct {
 	// it returns nil and dropped otherwise.
 	Handle func(ctx context.Context, m *Message) error
 	// HandleBatch works on several messages at once and calls Message.Fail for
-	// those that fail. A batch holds whatever arrived within Batch.Wait.
+	// those that fail.
 	HandleBatch func(ctx context.Context, batch []*Message)
 	Batch       Batch
 	// Workers is how many calls run at once.
@@ -72,10 +72,17 @@ type Stage struct {
 	Fingerprint string
 }
 
-// Batch bounds one call of HandleBatch.
+// Batch bounds one call of HandleBatch. A batch goes when it is full, or when it
+// has waited for long enough.
 type Batch struct {
 	Items int
-	Wait  time.Duration // for the batch to fill, from its first message
+	// Weight bounds what the messages of a batch weigh together, and with it what
+	// this process takes in hand; 0 = no bound. Weigh says what one weighs. It is
+	// called once, as the message arrives, from one goroutine.
+	Weight int
+	Weigh  func(m *Message) int
+	Wait   time.Duration // from the first message
+	Quiet  time.Duration // from the latest message; 0 = Wait alone decides
 }
 
 // Endpoint answers requests on Subject with JSON.

@@ -33,7 +33,7 @@ type Config struct {
 	Cache    string        `name:"embedding-cache" env:"SLUICE_EMBEDDING_CACHE" default:"auto" enum:"auto,on,off" help:"Reuse vectors of equal texts; auto is on where that is cheaper than making them again (${enum})."`
 	Workers  int           `name:"embedder-workers" env:"SLUICE_EMBEDDER_WORKERS" default:"2" help:"Calls of the provider at once."`
 	Batch    int           `name:"embedder-batch" env:"SLUICE_EMBEDDER_BATCH" default:"0" help:"Most chunks of a call; 0 is 256, or as many as a paid service takes, because requests are limited, too."`
-	Wait     time.Duration `name:"embedder-wait" env:"SLUICE_EMBEDDER_WAIT" default:"0s" help:"Time for a call to fill; 0 is 10ms, or 200ms for a paid service."`
+	Wait     time.Duration `name:"embedder-wait" env:"SLUICE_EMBEDDER_WAIT" default:"0s" help:"Time for a call to fill; 0 is 10ms. For a paid service: time without another chunk, and ten times that for a call in all; 0 is 200ms."`
 	Fallback string        `name:"embedder-fallback" env:"SLUICE_EMBEDDER_FALLBACK" default:"hold" enum:"hold,local" help:"While the embeddings server is away: hold the work, or embed with the local embedder, tagged, in a vector space of its own, and again when the server is back (${enum}). 'sluice mode' changes it live."`
 	Upgrade  float64       `name:"embedder-upgrade-rate" env:"SLUICE_EMBEDDER_UPGRADE_RATE" default:"100" help:"Chunks a second of a fallback's that each replica embeds again."`
 	OpenAI   OpenAI        `embed:""`
@@ -51,7 +51,7 @@ func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder)
 	}
 	return stage.Stage{
 		Name: Name, In: stage.Route{Stream: events.StreamChunks, Subject: events.SubjectChunk},
-		Workers: cfg.Workers, Batch: cfg.batch(info),
+		Workers: cfg.Workers, Batch: cfg.batch(info, count),
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, batch, "") },
 		Endpoints: []stage.Endpoint{{
 			Name: "embed", Subject: events.SubjectEmbed,
@@ -61,13 +61,24 @@ func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder)
 	}, nil
 }
 
-// batch bounds what a call waits for.
-func (c Config) batch(info provider.EmbedderInfo) stage.Batch {
-	b := stage.Batch{Items: 256, Wait: 10 * time.Millisecond}
-	if info.NanoPerToken > 0 {
-		b = stage.Batch{Items: cmp.Or(info.MaxInputs, 256), Wait: 200 * time.Millisecond}
+// batch bounds what a call waits for. Of a paid service's, whose requests are
+// limited, too, each one is filled to what it may hold as long as chunks come.
+func (c Config) batch(info provider.EmbedderInfo, count counter) stage.Batch {
+	if info.NanoPerToken == 0 {
+		return stage.Batch{Items: cmp.Or(c.Batch, 256), Wait: cmp.Or(c.Wait, 10*time.Millisecond)}
 	}
-	return stage.Batch{Items: cmp.Or(c.Batch, b.Items), Wait: cmp.Or(c.Wait, b.Wait)}
+	quiet := cmp.Or(c.Wait, 200*time.Millisecond)
+	return stage.Batch{
+		Items: cmp.Or(c.Batch, info.MaxInputs, 256), Wait: 10 * quiet, Quiet: quiet, Weight: info.MaxTokens,
+		Weigh: func(m *stage.Message) int {
+			it, err := read(m, count)
+			if err != nil {
+				return 0 // it fails when its turn comes
+			}
+			m.Value = it
+			return it.tokens
+		},
+	}
 }
 
 // cached returns p behind the cache, if the configuration wants one.
@@ -94,22 +105,34 @@ type item struct {
 	tokens int // as the provider counts them, or more
 }
 
+// read makes an item of a message, unless that was done when it was weighed.
+func read(m *stage.Message, count counter) (item, error) {
+	if it, done := m.Value.(item); done {
+		return it, nil
+	}
+	c, err := events.Decode[events.Chunk](m.Data)
+	if err == nil && (c.Document != m.Document || c.Revision != m.Revision) {
+		err = fault.Invalid("malformed-event", "body and headers name different documents or revisions")
+	}
+	if err != nil {
+		return item{}, err
+	}
+	it := item{m, c, c.Input(), c.InputTokens}
+	if count != nil {
+		it.tokens = count(it.input)
+	}
+	return it, nil
+}
+
 // embed gives the chunks of a batch their vectors. The prefix tells what it
 // publishes apart from what was published for the same chunks before.
 func embed(ctx context.Context, p provider.Embedder, count counter, batch []*stage.Message, prefix string) {
 	items := make([]item, 0, len(batch))
 	for _, m := range batch {
-		c, err := events.Decode[events.Chunk](m.Data)
-		if err == nil && (c.Document != m.Document || c.Revision != m.Revision) {
-			err = fault.Invalid("malformed-event", "body and headers name different documents or revisions")
-		}
+		it, err := read(m, count)
 		if err != nil {
 			m.Fail(err)
 			continue
-		}
-		it := item{m, c, c.Input(), c.InputTokens}
-		if count != nil {
-			it.tokens = count(it.input)
 		}
 		items = append(items, it)
 	}

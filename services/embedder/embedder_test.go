@@ -1,6 +1,7 @@
 package embedder_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,12 +36,13 @@ type counting struct {
 	calls [][]string
 	price int64 // nano-dollars a token
 	limit int   // inputs a call
+	most  int   // tokens a call
 	odd   func(texts []string, out *provider.Embeddings) error
 }
 
 func (c *counting) Describe() provider.EmbedderInfo {
 	info := c.Embedder.Describe()
-	info.MaxInputs, info.NanoPerToken, info.Cacheable = c.limit, c.price, true
+	info.MaxInputs, info.MaxTokens, info.NanoPerToken, info.Cacheable = c.limit, c.most, c.price, true
 	return info
 }
 
@@ -112,7 +114,7 @@ func setUp(t *testing.T, p provider.Embedder, cfg embedder.Config) *rig {
 	if cfg.Batch == 0 {
 		cfg.Batch = 64
 	}
-	cfg.Workers, cfg.Wait = 2, 20*time.Millisecond
+	cfg.Workers, cfg.Wait = 2, cmp.Or(cfg.Wait, 20*time.Millisecond)
 	st, err := embedder.Stage(t.Context(), r.env, cfg, p)
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +187,20 @@ func TestEveryChunkGetsTheVectorOfItsOwnText(t *testing.T) {
 		if len(c) > 16 {
 			t.Errorf("a call of %d inputs, the provider takes 16", len(c))
 		}
+	}
+}
+
+// Requests of a paid service are limited like its money: each one is filled, by
+// tokens, across documents, whatever the number of workers.
+func TestPaidCallsAreFull(t *testing.T) {
+	p := &counting{price: 20, most: 30}
+	r := setUp(t, p, embedder.Config{Cache: "off", Wait: time.Minute}) // nothing is left over that would have to wait
+	for d := range 20 {
+		r.submit(t, fmt.Sprint(d), 1, texts(9, fmt.Sprint("doc ", d))...)
+	}
+	r.wait(t, "all vectors", func() bool { return len(r.vectors) == 180 })
+	if calls, n := p.asked(); calls != 18 || n != 180 {
+		t.Errorf("%d texts of 3 tokens in %d calls of up to 30, want 180 in 18", n, calls)
 	}
 }
 

@@ -32,11 +32,13 @@ func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 	if p, err = cfg.cached(ctx, env, p); err != nil {
 		return stage.Stage{}, err
 	}
-	const items = 64
-	limit := rate.NewLimiter(rate.Limit(max(cfg.Upgrade, 0.001)), items)
+	batch := cfg.batch(p.Describe(), count)
+	// Two seconds' worth at most: a stage that stops waits for the rate no longer.
+	batch.Items = min(batch.Items, max(64, int(2*cfg.Upgrade)))
+	limit := rate.NewLimiter(rate.Limit(max(cfg.Upgrade, 0.001)), batch.Items)
 	return stage.Stage{
 		Name: Upgrader, In: stage.Route{Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade},
-		Workers: 1, Batch: stage.Batch{Items: items, Wait: cfg.batch(p.Describe()).Wait},
+		Workers: 1, Batch: batch,
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) {
 			wanted := batch[:0:0]
 			known := map[string]bool{} // many chunks are of one revision

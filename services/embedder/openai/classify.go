@@ -101,12 +101,10 @@ func (c *Client) refusal(resp *http.Response, body []byte, cut error) error {
 // lost sight of says nothing about what the service has done.
 func mayHaveCharged(resp *http.Response, a answer) bool {
 	switch resp.StatusCode {
-	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		return true
 	case http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusRequestTimeout:
 		return !a.whole || resp.Header.Get("X-Request-Id") == ""
 	}
-	return resp.StatusCode < 300 || resp.StatusCode >= 500
+	return resp.StatusCode < 300 || resp.StatusCode >= 500 // 502 and 504 are a gateway's by their meaning
 }
 
 // clean makes the words of a server fit for a log line, without the key, which

@@ -1,0 +1,188 @@
+package stage_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/natstest"
+	"sluice/pkg/stage"
+)
+
+// weigh takes a message's body for its weight.
+func weigh(m *stage.Message) int {
+	n, err := strconv.Atoi(string(m.Data))
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// Whatever the number of workers, batches are as few as they can be, and a
+// message heavier than a whole batch goes alone.
+func TestBatchesAreFilledByWeight(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	var mu sync.Mutex
+	var batches []int
+	heavy := 0
+	natstest.Run(t, env, stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 4,
+		// Nothing here waits: a batch is complete without a remainder.
+		Batch: stage.Batch{Items: 16, Weight: 9, Weigh: weigh, Wait: time.Minute, Quiet: time.Minute},
+		HandleBatch: func(_ context.Context, batch []*stage.Message) {
+			mu.Lock()
+			defer mu.Unlock()
+			weight := 0
+			for _, m := range batch {
+				weight += weigh(m)
+			}
+			if weight > 9 && len(batch) == 1 {
+				heavy++
+				return
+			}
+			batches = append(batches, weight)
+		},
+	})
+	for i := range 99 {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), "3")
+	}
+	publish(t, env.JS, events.SubjectParsed, "heavy", "20")
+	empty(t, env.JS, events.StreamParsed)
+	mu.Lock()
+	defer mu.Unlock()
+	if len(batches) != 33 || heavy != 1 {
+		t.Errorf("%d batches of %v and %d heavy messages, want 33 of 9 and one", len(batches), batches, heavy)
+	}
+	for _, w := range batches {
+		if w != 9 {
+			t.Errorf("batches of %v, want 9 each", batches)
+			break
+		}
+	}
+}
+
+// A batch goes when nothing more comes, long before it has waited its time, and
+// when it has waited its time, though more comes.
+func TestABatchDoesNotWaitForWhatDoesNotCome(t *testing.T) {
+	for _, b := range []stage.Batch{
+		{Items: 1000, Wait: time.Hour, Quiet: 50 * time.Millisecond},
+		{Items: 1000, Wait: 100 * time.Millisecond, Quiet: time.Hour},
+	} {
+		env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+		natstest.Run(t, env, stage.Stage{
+			Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2, Batch: b,
+			HandleBatch: func(context.Context, []*stage.Message) {},
+		})
+		for i := range 3 {
+			publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), "x")
+		}
+		empty(t, env.JS, events.StreamParsed)
+	}
+}
+
+// A replica that is busy takes no more in hand than it needs to stay so: the
+// rest is for the others.
+func TestAHeavyHandLeavesWorkToOthers(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	const messages, items = 400, 100
+	begun, finish := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	of := func(handle func(int)) stage.Stage {
+		return stage.Stage{
+			Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+			Batch:       stage.Batch{Items: items, Weight: 10, Weigh: weigh, Wait: 10 * time.Millisecond},
+			HandleBatch: func(_ context.Context, batch []*stage.Message) { handle(len(batch)) },
+		}
+	}
+	busy := natstest.Env(t, url, stage.DefaultSettings())
+	natstest.Run(t, busy, of(func(int) {
+		once.Do(func() { close(begun) })
+		<-finish
+	}))
+	defer close(finish)
+	publish(t, busy.JS, events.SubjectParsed, "first", "1")
+	<-begun
+	var done atomic.Int64
+	natstest.Run(t, natstest.Env(t, url, stage.DefaultSettings()), of(func(n int) { done.Add(int64(n)) }))
+	for i := range messages {
+		publish(t, busy.JS, events.SubjectParsed, fmt.Sprint(i), "1")
+	}
+	// In the busy hand: two batches by weight, and what a pull brings beyond.
+	natstest.Eventually(t, 10*time.Second, "the other replica does the rest", func() bool {
+		return done.Load() >= messages-2*10-items
+	})
+}
+
+// What did not fit into a batch goes back like all that is not begun when the
+// stage stops.
+func TestWhatDidNotFitIsReturned(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	env := natstest.Env(t, url, stage.DefaultSettings())
+	begun, finish := make(chan struct{}), make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	worker := stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+		Batch: stage.Batch{Items: 10, Weight: 5, Weigh: weigh, Wait: time.Hour},
+		HandleBatch: func(context.Context, []*stage.Message) {
+			close(begun)
+			<-finish
+		},
+	}
+	go func() { ended <- stage.Run(ctx, env, worker) }()
+	publish(t, env.JS, events.SubjectParsed, "a", "3")
+	publish(t, env.JS, events.SubjectParsed, "b", "4")
+	<-begun
+	stop()
+	close(finish)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 1)
+	worker.Batch = stage.Batch{Items: 1}
+	worker.HandleBatch = func(_ context.Context, batch []*stage.Message) { got <- string(batch[0].Data) }
+	natstest.Run(t, natstest.Env(t, url, stage.DefaultSettings()), worker)
+	select {
+	case body := <-got: // within AckWait: it was given back
+		if body != "4" {
+			t.Errorf("got %q again", body)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("the message waits for its acknowledgement to time out")
+	}
+}
+
+// A stage whose connection is closed for good says so instead of waiting.
+func TestAClosedConnectionEndsTheStage(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- stage.Run(t.Context(), env, stage.Stage{
+			Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+			Handle: func(context.Context, *stage.Message) error { return nil },
+		})
+	}()
+	natstest.Eventually(t, 10*time.Second, "it runs", func() bool {
+		for _, s := range env.Health.Stages() {
+			if s.Running {
+				return true
+			}
+		}
+		return false
+	})
+	env.Conn.Close()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("it waits for ever")
+	}
+}
