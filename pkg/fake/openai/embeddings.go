@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,17 +25,22 @@ type Personality string
 // The personalities. The zero value is OpenAI.
 const (
 	OpenAI   Personality = ""
-	TEI      Personality = "tei"      // 32 inputs a request, cuts long inputs off, errors at the top level
-	Ollama   Personality = "ollama"   // cuts long inputs off, takes empty ones
-	VLLM     Personality = "vllm"     // refuses "dimensions", numeric codes
-	LlamaCPP Personality = "llamacpp" // 500 for long inputs, no usage figures
+	TEI      Personality = "tei"      // 32 inputs and 2 MB a request, cuts long inputs off, errors at the top level
+	Ollama   Personality = "ollama"   // cuts long inputs off, takes empty ones, no token lists
+	VLLM     Personality = "vllm"     // refuses "dimensions", numeric codes, truncate_prompt_tokens
+	LlamaCPP Personality = "llamacpp" // 500 for inputs over 512 tokens, no usage figures
 )
 
-// The limits of OpenAI.
+// The limits of OpenAI, and those of the others that differ.
 const (
 	maxInputs      = 2048
 	maxInputTokens = 8192
 	maxTokens      = 300_000
+
+	teiInputs     = 32
+	teiBody       = 2_000_000
+	teiConcurrent = 512 // inputs that are being worked on
+	llamaTokens   = 512 // an input
 )
 
 // problem is an answer other than 200.
@@ -73,9 +79,47 @@ func (s *Server) refuse(w http.ResponseWriter, p problem) {
 // parsed is a valid request.
 type parsed struct {
 	model      string
-	inputs     []string
+	inputs     []string // a list of tokens is a text of its own
+	tokens     []int    // of each input; 0 = to be counted
 	base64     bool
 	dimensions int
+	truncate   int // tokens an input; 0 = not asked for
+}
+
+// texts reads "input" in its four forms.
+func (q *parsed) texts(raw json.RawMessage) bool {
+	list := func(raw json.RawMessage) bool {
+		var tokens []*int
+		if json.Unmarshal(raw, &tokens) != nil || len(tokens) == 0 || slices.Contains(tokens, nil) {
+			return false
+		}
+		q.inputs, q.tokens = append(q.inputs, "tokens "+string(raw)), append(q.tokens, len(tokens))
+		return true
+	}
+	var one *string
+	if json.Unmarshal(raw, &one) == nil && one != nil {
+		q.inputs, q.tokens = []string{*one}, []int{0}
+		return true
+	}
+	if list(raw) {
+		return true
+	}
+	var many []json.RawMessage
+	if json.Unmarshal(raw, &many) != nil || len(many) == 0 {
+		return false
+	}
+	text := many[0][0] == '"' // all are like the first
+	for _, raw := range many {
+		var t *string
+		switch {
+		case !text && list(raw):
+		case text && json.Unmarshal(raw, &t) == nil && t != nil:
+			q.inputs, q.tokens = append(q.inputs, *t), append(q.tokens, 0)
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // parse reads a request as strictly as the published schema does.
@@ -89,9 +133,13 @@ func (s *Server) parse(body []byte) (q parsed, p *problem) {
 		Format     *string         `json:"encoding_format"`
 		Dimensions *int            `json:"dimensions"`
 		User       *string         `json:"user"`
+		Truncate   int             `json:"truncate_prompt_tokens"` // vLLM's
 	}
+	who := s.cfg.Personality
 	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
+	if who == OpenAI {
+		d.DisallowUnknownFields()
+	}
 	if err := d.Decode(&in); err != nil || d.More() {
 		return q, invalid("We could not parse the JSON body of your request. (%v)", err)
 	}
@@ -106,46 +154,43 @@ func (s *Server) parse(body []byte) (q parsed, p *problem) {
 	default:
 		return q, invalid("'%s' is not one of ['float', 'base64'] - 'encoding_format'", *f)
 	}
-	var one string
-	var many []*string
 	badInput := invalid("'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference.")
-	switch {
-	case json.Unmarshal(in.Input, &one) == nil && len(in.Input) > 0 && in.Input[0] == '"':
-		q.inputs = []string{one}
-	case json.Unmarshal(in.Input, &many) == nil && len(many) > 0:
-		for _, t := range many {
-			if t == nil {
-				return q, badInput
-			}
-			q.inputs = append(q.inputs, *t)
-		}
-	default:
+	switch who {
+	case TEI:
+		badInput = &problem{Status: 400, Type: "Empty", Message: "`inputs` cannot be empty"}
+	case Ollama:
+		badInput = invalid("invalid input type")
+	}
+	if len(in.Input) == 0 || !q.texts(in.Input) || (who == OpenAI && in.Truncate != 0) {
 		return q, badInput
 	}
-	for _, t := range q.inputs {
-		if t == "" && s.cfg.Personality != Ollama {
-			return q, badInput
-		}
+	q.truncate = in.Truncate
+	if slices.Contains(q.inputs, "") && who != Ollama || who == Ollama && slices.Max(q.tokens) > 0 {
+		return q, badInput
 	}
 	model, ok := s.models[q.model]
-	switch who := s.cfg.Personality; {
+	switch {
 	case !ok && who == Ollama:
 		return q, &problem{Status: 404, Type: "not_found_error", Message: "model \"" + q.model + "\" not found, try pulling it first"}
 	case !ok && who != TEI:
 		return q, &problem{Status: 404, Type: "invalid_request_error", Code: "model_not_found", Message: "The model `" + q.model + "` does not exist or you do not have access to it."}
-	case who == TEI && len(q.inputs) > 32:
-		return q, &problem{Status: 422, Type: "Validation", Message: fmt.Sprintf("batch size %d > maximum allowed batch size 32", len(q.inputs))}
+	case who == TEI && len(body) > teiBody:
+		return q, &problem{Status: 413, Type: "Validation", Message: fmt.Sprintf("length limit exceeded: %d bytes", len(body))}
+	case who == TEI && len(q.inputs) > teiInputs:
+		return q, &problem{Status: 422, Type: "Validation", Message: fmt.Sprintf("batch size %d > maximum allowed batch size %d", len(q.inputs), teiInputs)}
 	case len(q.inputs) > maxInputs && who == OpenAI:
 		return q, badInput
 	}
 	q.dimensions = s.width(q.model)
 	if in.Dimensions != nil {
 		switch n := *in.Dimensions; {
-		case s.cfg.Personality == VLLM:
+		case who == VLLM:
 			return q, &problem{Status: 400, Type: "BadRequestError", Message: fmt.Sprintf("Model %q does not support matryoshka representation, changing output dimensions will lead to poor results.", q.model)}
+		case who == TEI && (n < 1 || n > q.dimensions):
+			return q, &problem{Status: 422, Type: "Validation", Message: fmt.Sprintf("`dimensions` should be positive and at most %d", q.dimensions)}
 		case n < 1 || n > q.dimensions:
 			return q, invalid("Invalid value for 'dimensions' = %d. Must be less than or equal to %d.", n, q.dimensions)
-		case !model.Shortens:
+		case !model.Shortens && who == OpenAI:
 			return q, invalid("This model does not support specifying dimensions.")
 		default:
 			q.dimensions = n
@@ -189,6 +234,15 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) {
 	if p != nil {
 		s.refuse(w, *p)
 		return
+	}
+	if s.cfg.Personality == TEI {
+		// Each input takes a permit, and there is no queue for them.
+		if n := s.busy.Add(int64(len(q.inputs))); n > teiConcurrent {
+			s.busy.Add(-int64(len(q.inputs)))
+			s.refuse(w, problem{Status: 429, Type: "Overloaded", Message: "Model is overloaded"})
+			return
+		}
+		defer s.busy.Add(-int64(len(q.inputs)))
 	}
 	effect := s.apply(key(r), q.model, q.inputs)
 	if !wait(r, time.Duration(effect.Delay)) {
@@ -250,17 +304,28 @@ func wait(r *http.Request, d time.Duration) bool {
 // tokens counts what the request is charged for, and enforces the limits.
 func (s *Server) tokens(q parsed) (int, *problem) {
 	sum := 0
-	for _, t := range q.inputs {
-		n := s.count.Count(t)
-		if n > maxInputTokens {
-			switch s.cfg.Personality {
-			case TEI, Ollama:
-				n = maxInputTokens
-			case LlamaCPP:
-				return 0, &problem{Status: 500, Type: "server_error", Message: fmt.Sprintf("input (%d tokens) is too large to process. increase the physical batch size (current batch size: 512)", n)}
-			default:
-				return 0, &problem{Status: 400, Type: "invalid_request_error", Message: fmt.Sprintf("This model's maximum context length is %d tokens, however you requested %d tokens (%d in your prompt; 0 for the completion). Please reduce your prompt; or completion length.", maxInputTokens, n, n)}
-			}
+	for i, text := range q.inputs {
+		n := q.tokens[i]
+		switch {
+		case n > 0:
+		case s.cfg.Rough:
+			n = (len(text) + 3) / 4
+		default:
+			n = s.count.Count(text)
+		}
+		if q.truncate > 0 {
+			n = min(n, q.truncate)
+		}
+		switch who := s.cfg.Personality; {
+		case who == LlamaCPP && n > llamaTokens:
+			return 0, &problem{Status: 500, Type: "server_error", Message: fmt.Sprintf("input (%d tokens) is too large to process. increase the physical batch size (current batch size: %d)", n, llamaTokens)}
+		case n <= maxInputTokens:
+		case who == TEI && s.cfg.Strict:
+			return 0, &problem{Status: 422, Type: "Validation", Message: fmt.Sprintf("`inputs` must have less than %d tokens. Given: %d", maxInputTokens, n)}
+		case who == TEI || who == Ollama:
+			n = maxInputTokens
+		default:
+			return 0, &problem{Status: 400, Type: "invalid_request_error", Message: fmt.Sprintf("This model's maximum context length is %d tokens, however you requested %d tokens (%d in your prompt; 0 for the completion). Please reduce your prompt; or completion length.", maxInputTokens, n, n)}
 		}
 		sum += n
 	}
@@ -321,19 +386,25 @@ func (s *Server) rateHeaders(h http.Header, w window) {
 	}
 }
 
-// answer sends the vectors, or what a fault makes of them.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, q parsed, tokens int, f Fault) {
-	type item struct {
-		Object    string `json:"object"`
-		Index     int    `json:"index"`
-		Embedding any    `json:"embedding"`
-	}
-	out := struct {
-		Object string `json:"object"`
-		Model  string `json:"model"`
-		Data   []item `json:"data"`
-		Usage  any    `json:"usage,omitempty"`
-	}{Object: "list", Model: q.model}
+// item is one vector of an answer.
+type item struct {
+	Object    string `json:"object"`
+	Index     int    `json:"index"`
+	Embedding any    `json:"embedding"`
+	Format    string `json:"encoding_format,omitempty"` // llama.cpp's
+}
+
+// vectors is an answer.
+type vectors struct {
+	Object string         `json:"object"`
+	Model  string         `json:"model"`
+	Data   []item         `json:"data"`
+	Usage  map[string]int `json:"usage,omitempty"`
+}
+
+// compose makes the answer, with what a fault makes of its content.
+func (s *Server) compose(q parsed, tokens int, f Fault) vectors {
+	out := vectors{Object: "list", Model: q.model}
 	for i, text := range q.inputs {
 		v := Vector(q.model, text, q.dimensions)
 		switch {
@@ -344,23 +415,25 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, q parsed, tokens
 		case f == Zero:
 			clear(v)
 		}
-		var e any = v
-		if q.base64 && f != Floats {
-			e = encode(v)
+		it := item{Object: "embedding", Index: i, Embedding: v}
+		switch {
+		case q.base64 && f != Floats:
+			text := encode(v)
 			if f == BadBase64 {
-				e = "%" + encode(v)[1:]
+				text = "%" + text[1:]
 			}
-		} else if f == NaN {
-			e = []any{"NaN"}
+			if it.Embedding = text; s.cfg.Personality == LlamaCPP {
+				it.Format = "base64"
+			}
+		case f == NaN:
+			it.Embedding = []any{"NaN"}
 		}
-		out.Data = append(out.Data, item{"embedding", i, e})
+		out.Data = append(out.Data, it)
 	}
 	last := len(out.Data) - 1
 	switch f {
 	case Shuffle:
-		for i, j := 0, last; i < j; i, j = i+1, j-1 {
-			out.Data[i], out.Data[j] = out.Data[j], out.Data[i]
-		}
+		slices.Reverse(out.Data)
 	case DuplicateIndex:
 		out.Data[last].Index = 0
 	case MissingIndex:
@@ -372,10 +445,15 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, q parsed, tokens
 	if f != NoUsage {
 		out.Usage = map[string]int{"prompt_tokens": tokens, "total_tokens": tokens}
 	}
-	body, err := json.Marshal(out)
-	if err != nil {
-		panic(err) // our own type
+	return out
+}
+
+// answer sends the vectors, or what a fault leaves of them.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, q parsed, tokens int, f Fault) {
+	if s.cfg.Personality == TEI {
+		w.Header().Set("X-Compute-Tokens", itoa(tokens))
 	}
+	body := encoded(s.compose(q, tokens, f))
 	switch f {
 	case Lose, Stall:
 		s.mu.Lock()

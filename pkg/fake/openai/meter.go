@@ -14,6 +14,7 @@ type Meter struct {
 	Refused  map[int]int                  `json:"refused"`  // status -> answers that cost nothing
 	Lost     int                          `json:"lost"`     // charged, and never answered
 	Cut      int                          `json:"cut"`      // cut off before the work, uncharged
+	Batched  Charge                       `json:"batched"`  // the part of Charge that batches made
 	By       map[string]map[string]Charge `json:"by"`       // key -> UTC hour "2026-11-24T13" -> charge
 }
 
@@ -45,6 +46,7 @@ const maxCalls = 10_000
 func (s *Server) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.step()
 	return append([]Call(nil), s.calls...)
 }
 
@@ -55,6 +57,7 @@ const HourFormat = "2006-01-02T15"
 func (s *Server) Meter() Meter {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.step()
 	m := s.meter
 	m.Refused = maps.Clone(m.Refused)
 	m.By = make(map[string]map[string]Charge, len(s.meter.By))

@@ -76,6 +76,12 @@ func (s *Server) Clear() {
 func (s *Server) apply(key, model string, inputs []string) (effect Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.match(key, model, inputs)
+}
+
+// match is apply for who holds mu. Of a batch's requests Status, Charge and the
+// faults of content count.
+func (s *Server) match(key, model string, inputs []string) (effect Rule) {
 	effect.Header = map[string]string{}
 	decided := false
 	for _, r := range s.rules {

@@ -6,6 +6,8 @@
 // It shares no code with any client.
 //
 //	POST {base}/embeddings, GET {base}/models   the endpoint, base = URL + "/v1"
+//	POST|GET {base}/files, GET|DELETE {base}/files/{id}, GET {base}/files/{id}/content
+//	POST|GET {base}/batches, GET {base}/batches/{id}, POST {base}/batches/{id}/cancel
 //	GET  /_meter, GET /_calls                   what was charged, in sum and call by call
 //	POST /_faults, DELETE /_faults              Rules, as a JSON array
 //	POST /_keys                                 {"key":"…","valid":false}
@@ -18,6 +20,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/pkg/fake"
@@ -37,10 +40,13 @@ type Config struct {
 	Keys        []string         // the accepted ones; none = all
 	Models      map[string]Model // nil = OpenAI's
 	Personality Personality
+	Rough       bool          // counts a token for four bytes
+	Strict      bool          // TEI with auto-truncate off
 	Requests    int           // a minute and key; 0 = no limit
 	Tokens      int           // a minute and key; 0 = no limit
 	Latency     time.Duration // of each answer
-	Seed        uint64        // of the rules' probabilities
+	Batching    Batching
+	Seed        uint64 // of the rules' probabilities, and of the order of a batch's output
 }
 
 // Server is the fake. Its methods are safe for concurrent use.
@@ -48,6 +54,8 @@ type Server struct {
 	cfg    Config
 	count  *token.Encoding
 	models map[string]Model
+
+	busy atomic.Int64 // inputs that are being worked on
 
 	mu      sync.Mutex
 	rules   []*Rule
@@ -57,6 +65,9 @@ type Server struct {
 	windows map[string]*window
 	meter   Meter
 	calls   []Call
+	serial  int
+	files   map[string]*file
+	batches []*batch
 	seen    []Recorded
 }
 
@@ -78,7 +89,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, count: count, models: cfg.Models, random: rand.New(rand.NewPCG(cfg.Seed, 1)), windows: map[string]*window{}}
+	s := &Server{cfg: cfg, count: count, models: cfg.Models, random: rand.New(rand.NewPCG(cfg.Seed, 1)), windows: map[string]*window{}, files: map[string]*file{}}
 	if s.models == nil {
 		s.models = map[string]Model{
 			"text-embedding-3-small": {1536, true, 20},
@@ -116,6 +127,7 @@ func (s *Server) Advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.offset += d
+	s.step()
 }
 
 // SetKey accepts a key or no longer.
@@ -141,6 +153,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == "/embeddings" && r.Method == http.MethodPost:
 		s.embeddings(w, r)
+	case path == "/files" || strings.HasPrefix(path, "/files/"):
+		s.filesAPI(w, r, path)
+	case path == "/batches" || strings.HasPrefix(path, "/batches/"):
+		s.batchesAPI(w, r, path)
 	case path == "/models" && r.Method == http.MethodGet:
 		s.list(w, r)
 	case path == "/_meter" && r.Method == http.MethodGet:

@@ -1,7 +1,9 @@
 package openai_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -309,58 +311,127 @@ func TestRateLimitsAreTold(t *testing.T) {
 	}
 }
 
-// The published schema of the request, as the contract gives it.
-func TestRequestsFitTheSchema(t *testing.T) {
+// schema compiles one of the schemas that OpenAI publishes; the file says which
+// version they are of.
+func schema(t *testing.T, name string) *jsonschema.Schema {
+	t.Helper()
+	s, err := jsonschema.NewCompiler().Compile("testdata/openapi-2.3.0.json#/$defs/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func fits(t *testing.T, s *jsonschema.Schema, body []byte) error {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Validate(v)
+}
+
+func TestRequestsFitThePublishedSchema(t *testing.T) {
+	published := schema(t, "CreateEmbeddingRequest")
 	s, c := start(t, fake.Config{}, func(cfg *openai.Config) { cfg.Dimensions = 256 })
 	if _, err := c.Embed(t.Context(), inputs("a", "b\n\"c\" \u00e9")); err != nil {
 		t.Fatal(err)
 	}
-	_, plain := start(t, fake.Config{}, nil)
-	if _, err := plain.Embed(t.Context(), inputs("a")); err != nil {
+	bare, plain := start(t, fake.Config{}, nil)
+	if _, err := plain.Embed(t.Context(), inputs(slices.Repeat([]string{"a"}, openai.MaxInputs)...)); err != nil {
 		t.Fatal(err)
 	}
 	seen := s.Seen()
 	if len(seen) != 1 || seen[0].Header.Get("Authorization") != "Bearer sk-secret" || seen[0].Header.Get("Content-Type") != "application/json" {
 		t.Fatalf("seen %+v", seen)
 	}
-	var body map[string]any
-	if err := json.Unmarshal(seen[0].Body, &body); err != nil {
-		t.Fatal(err)
+	for _, r := range append(seen, bare.Seen()...) {
+		if err := fits(t, published, r.Body); err != nil {
+			t.Errorf("the request does not fit: %v", err)
+		}
 	}
-	schema, err := jsonschema.NewCompiler().Compile("testdata/create-embedding-request.json")
-	if err != nil {
-		t.Fatal(err)
+	want := `{"input":["a","b\n\"c\" é"],"model":"text-embedding-3-small","encoding_format":"base64","dimensions":256}`
+	if string(seen[0].Body) != want {
+		t.Errorf("sent %s, want %s", seen[0].Body, want)
 	}
-	if err := schema.Validate(body); err != nil {
-		t.Errorf("the request does not fit the schema: %v", err)
-	}
-	for name, wrong := range map[string]any{
-		"an unknown field": map[string]any{"model": "m", "input": "a", "retries": 3.0}, "no input": map[string]any{"model": "m"},
-		"an empty text": map[string]any{"model": "m", "input": []any{""}}, "no width": map[string]any{"model": "m", "input": "a", "dimensions": 0.0},
+	// Each constraint of the schema by itself, and the fake keeps it, too.
+	many := strings.Repeat(`"a",`, openai.MaxInputs) + `"a"`
+	for name, wrong := range map[string]string{
+		"an unknown field": `{"model":"text-embedding-3-small","input":"a","retries":3}`, "no input": `{"model":"text-embedding-3-small"}`,
+		"no model": `{"input":"a"}`, "a number for a model": `{"model":3,"input":"a"}`, "no inputs": `{"model":"text-embedding-3-small","input":[]}`,
+		"too many inputs": `{"model":"text-embedding-3-small","input":[` + many + `]}`, "null for an input": `{"model":"text-embedding-3-small","input":["a",null]}`,
+		"an empty list of tokens": `{"model":"text-embedding-3-small","input":[[1],[]]}`, "half a token": `{"model":"text-embedding-3-small","input":[1.5]}`,
+		"texts and tokens": `{"model":"text-embedding-3-small","input":["a",1]}`, "another format": `{"model":"text-embedding-3-small","input":"a","encoding_format":"int8"}`,
+		"no width": `{"model":"text-embedding-3-small","input":"a","dimensions":0}`, "half a width": `{"model":"text-embedding-3-small","input":"a","dimensions":1.5}`,
+		"a number for a user": `{"model":"text-embedding-3-small","input":"a","user":1}`,
 	} {
-		if schema.Validate(wrong) == nil {
+		if fits(t, published, []byte(wrong)) == nil {
 			t.Errorf("the schema takes a request with %s", name)
 		}
+		if status, body := post(t, s, wrong); status != 400 {
+			t.Errorf("the fake answers %d to a request with %s: %s", status, name, body)
+		}
 	}
-	for k, v := range body {
-		ok := false
-		switch k {
-		case "model":
-			ok = v == openai.DefaultModel
-		case "encoding_format":
-			ok = v == "base64"
-		case "dimensions":
-			ok = v == float64(256)
-		case "input":
-			in, isList := v.([]any)
-			ok = isList && len(in) == 2 && in[1] == "b\n\"c\" \u00e9"
+	for name, right := range map[string]string{
+		"a text": `"a"`, "tokens": `[1,2,3]`, "lists of tokens": `[[1,2],[3]]`, "texts": `["a","b"]`,
+	} {
+		body := `{"model":"text-embedding-3-small","user":"u","encoding_format":"float","input":` + right + `}`
+		if err := fits(t, published, []byte(body)); err != nil {
+			t.Errorf("the schema refuses %s: %v", name, err)
 		}
-		if !ok {
-			t.Errorf("field %s is %v", k, v)
+		if status, text := post(t, s, body); status != 200 {
+			t.Errorf("the fake answers %d to %s: %s", status, name, text)
 		}
+	}
+	// In prose only: no text is empty. The client does not send such, the fake refuses.
+	if status, body := post(t, s, `{"model":"text-embedding-3-small","input":["a",""]}`); status != 400 {
+		t.Errorf("the fake answers %d to an empty text: %s", status, body)
 	}
 	if c.Describe().Model != openai.DefaultModel+"-256" || plain.Describe().Model != openai.DefaultModel+"-1536" {
 		t.Errorf("models %s and %s", c.Describe().Model, plain.Describe().Model)
+	}
+}
+
+// post sends a request as no client of ours would.
+func post(t *testing.T, h http.Handler, body string) (status int, answer []byte) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/embeddings", strings.NewReader(body)))
+	return w.Code, w.Body.Bytes()
+}
+
+// What the client is tested with has the shape of what OpenAI answers.
+func TestTheFakesAnswersFitThePublishedSchema(t *testing.T) {
+	s, _ := start(t, fake.Config{}, nil)
+	_, body := post(t, s, `{"model":"text-embedding-3-small","input":["a","b"],"dimensions":3}`)
+	response := schema(t, "CreateEmbeddingResponse")
+	if err := fits(t, response, body); err != nil {
+		t.Errorf("floats: %v", err)
+	}
+	_, body = post(t, s, `{"model":"text-embedding-3-small","input":["a","b"],"dimensions":3,"encoding_format":"base64"}`)
+	var v map[string]any
+	if err := json.Unmarshal(body, &v); err != nil {
+		t.Fatal(err)
+	}
+	for _, item := range v["data"].([]any) {
+		item := item.(map[string]any)
+		raw, err := base64.StdEncoding.DecodeString(item["embedding"].(string))
+		if err != nil || len(raw) != 12 {
+			t.Errorf("%d bytes, %v", len(raw), err)
+		}
+		item["embedding"] = []any{0.5}
+	}
+	if err := response.Validate(v); err != nil {
+		t.Errorf("base64: %v", err)
+	}
+	failure := schema(t, "ErrorResponse")
+	for _, status := range []int{0, 401, 403, 404, 429, 500, 503} {
+		s.Clear()
+		s.Script(fake.Rule{Status: status})
+		code, body := post(t, s, `{"model":"text-embedding-3-small","input":[]}`)
+		if err := fits(t, failure, body); err != nil || code < 400 {
+			t.Errorf("status %d: %v", code, err)
+		}
 	}
 }
 
