@@ -103,33 +103,50 @@ func (j *job) flat(now time.Time, expanded bool, billing time.Duration) map[stri
 	return v
 }
 
-// step moves all jobs to where they are now. Callers hold mu.
+// step moves all jobs to where they are now, each at its time: what waits begins
+// when the job before it ends, however late anybody looks. Callers hold mu.
 func (s *Server) step() {
 	now := s.now()
-	for again := true; again; {
-		again = false
+	for {
+		var first *job // of those that have ended by now
 		running := 0
 		for _, j := range s.order {
-			if j.status == "RUNNING" {
-				if end := j.started.Add(j.work); !now.Before(end) {
-					s.finish(j, end)
-					again = true
-					continue
+			if j.status == "PENDING" && (s.cfg.Concurrent == 0 || s.running() < s.cfg.Concurrent) {
+				j.status, j.started = "RUNNING", j.created
+				if j.started.Before(s.freed) {
+					j.started = s.freed
 				}
-				running++
-			}
-		}
-		free := now
-		for _, j := range s.order {
-			if j.status == "PENDING" && (s.cfg.Concurrent == 0 || running < s.cfg.Concurrent) {
-				j.status, j.started = "RUNNING", free
-				running++
-				again = true
 				s.notify(j, "parse.running")
 			}
+			if j.status != "RUNNING" {
+				continue
+			}
+			running++
+			if !now.Before(j.end()) && (first == nil || j.end().Before(first.end())) {
+				first = j
+			}
 		}
+		if first == nil {
+			return
+		}
+		if running == s.cfg.Concurrent {
+			s.freed = first.end()
+		}
+		s.finish(first, first.end())
 	}
 }
+
+// running counts the jobs that run.
+func (s *Server) running() (n int) {
+	for _, j := range s.order {
+		if j.status == "RUNNING" {
+			n++
+		}
+	}
+	return n
+}
+
+func (j *job) end() time.Time { return j.started.Add(j.work) }
 
 func (s *Server) finish(j *job, at time.Time) {
 	j.ended = at
@@ -153,7 +170,8 @@ func (s *Server) finish(j *job, at time.Time) {
 		per += 10
 	}
 	j.credits = per * float64(len(j.pages)) * s.cfg.Surcharge
-	if parsed, ok := s.cache[j.cacheKey]; ok && !j.cfg.DisableCache && at.Sub(parsed) < 48*time.Hour {
+	// Two equal jobs at the same time are two: the cache has what is done.
+	if parsed, ok := s.cache[j.cacheKey]; ok && !j.cfg.DisableCache && !parsed.After(j.created) && j.created.Sub(parsed) < 48*time.Hour {
 		j.credits = 0
 	} else if j.status == "COMPLETED" {
 		s.cache[j.cacheKey] = at
@@ -162,7 +180,14 @@ func (s *Server) finish(j *job, at time.Time) {
 		j.credits = 0
 	}
 	s.charge(j)
-	s.notify(j, map[bool]string{true: "parse.success", false: "parse.error"}[j.status == "COMPLETED"])
+	switch {
+	case j.status != "COMPLETED":
+		s.notify(j, "parse.error")
+	case len(j.failed) > 0:
+		s.notify(j, "parse.partial_success")
+	default:
+		s.notify(j, "parse.success")
+	}
 }
 
 func (s *Server) charge(j *job) {
@@ -272,15 +297,24 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, c call) {
 	case !slices.Contains(s.cfg.Versions, cfg.Version):
 		s.invalid(w, "value_error", "Unsupported version: "+cfg.Version, "version")
 		return
+	case cfg.ProcessingControl.Timeouts.Base > 7200 || cfg.ProcessingControl.Timeouts.Extra > 300:
+		s.invalid(w, "value_error", "timeouts are at most 7200 and 300 seconds", "processing_control", "timeouts")
+		return
 	case len(cfg.UserMetadata) > 8:
 		s.invalid(w, "value_error", "too many user_metadata pairs", "user_metadata")
 		return
 	}
+	size := 0
 	for k, v := range cfg.UserMetadata {
-		if len(k) > 24 || len(v) > 64 {
+		if size += len(k) + len(v); len(k) > 24 || len(v) > 64 || size > 512 {
 			s.invalid(w, "value_error", "user_metadata is too long", "user_metadata", k)
 			return
 		}
+	}
+	targets, err := targetPages(cfg.PageRanges.TargetPages)
+	if err != nil {
+		s.invalid(w, "value_error", err.Error(), "page_ranges", "target_pages")
+		return
 	}
 	s.mu.Lock()
 	if f.data == nil {
@@ -303,7 +337,15 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, c call) {
 		id: fmt.Sprintf("pjb-%08x", s.serial), key: c.key, cfg: cfg, pages: pagesOf(f), status: "PENDING", created: now, work: s.cfg.Work,
 		failed: map[int]bool{}, rule: c.effect,
 	}
-	if m := cfg.PageRanges.MaxPages; m != nil && *m < len(j.pages) {
+	if len(targets) > 0 { // they win over the bound
+		var wanted []string
+		for i, p := range j.pages {
+			if targets[i+1] {
+				wanted = append(wanted, p)
+			}
+		}
+		j.pages = wanted
+	} else if m := cfg.PageRanges.MaxPages; m != nil && *m < len(j.pages) {
 		j.pages = j.pages[:max(0, *m)]
 	}
 	if c.effect.Work > 0 {
@@ -322,6 +364,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, c call) {
 	j.cacheKey = string(hash[:]) + string(options)
 	s.jobs[j.id], s.order = j, append(s.order, j)
 	answer := j.flat(now, false, 0)
+	s.notify(j, "parse.pending")
 	s.step()
 	if c.effect.Fault == Lose || c.effect.Effective {
 		s.meter.Lost++
@@ -332,6 +375,32 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, c call) {
 		return
 	}
 	s.answer(w, c.effect.Fault, answer)
+}
+
+// targetPages reads "1,3,5-8", from 1 and each page once.
+func targetPages(text string) (map[int]bool, error) {
+	if text == "" {
+		return nil, nil
+	}
+	pages := map[int]bool{}
+	for part := range strings.SplitSeq(text, ",") {
+		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		if !isRange {
+			to = from
+		}
+		a, err1 := strconv.Atoi(from)
+		b, err2 := strconv.Atoi(to)
+		if err1 != nil || err2 != nil || a < 1 || b < a || b > 100_000 {
+			return nil, fmt.Errorf("target_pages: %q is no page", part)
+		}
+		for n := a; n <= b; n++ {
+			if pages[n] {
+				return nil, fmt.Errorf("target_pages: page %d is there twice", n)
+			}
+			pages[n] = true
+		}
+	}
+	return pages, nil
 }
 
 func readAll(f multipart.File) ([]byte, error) {
@@ -422,8 +491,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, key string) {
 	now := s.now()
 	items := []any{}
 	total := 0
+	status := r.URL.Query().Get("status")
 	for _, j := range slices.Backward(s.order) { // the newest first
-		if j.key != key || now.Sub(j.created) > 48*time.Hour {
+		if j.key != key || s.jobs[j.id] == nil || now.Sub(j.created) > 48*time.Hour || (status != "" && status != j.status) {
 			continue
 		}
 		if total >= from && len(items) < size {
@@ -446,6 +516,9 @@ func (s *Server) find(key, id string) *job {
 	}
 	return j
 }
+
+// presigned is how long a presigned URL is good for.
+const presigned = 5 * time.Minute
 
 func (s *Server) get(w http.ResponseWriter, r *http.Request, c call, id string) {
 	expand := map[string]bool{}
@@ -486,14 +559,23 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, c call, id string) 
 				v[what+"_full"] = strings.Join(j.pages, "\n\n")
 			}
 		}
-		if expand["markdown_content_metadata"] {
-			v["markdown_content_metadata"] = map[string]any{
-				"presigned_url": fmt.Sprintf("http://%s/_signed/%s?expires=%d", r.Host, id, now.Add(5*time.Minute).Unix()),
+		for _, what := range []string{"markdown", "text"} {
+			if expand[what+"_content_metadata"] {
+				v[what+"_content_metadata"] = map[string]any{
+					"presigned_url": fmt.Sprintf("http://%s/_signed/%s?expires=%d", r.Host, id, now.Add(presigned).Unix()),
+				}
 			}
+		}
+		if expand["metadata"] {
+			var pages []any
+			for i := range j.pages {
+				pages = append(pages, map[string]any{"page_number": i + 1, "confidence": 0.95, "cost_optimized": false, "triggered_auto_mode": false})
+			}
+			v["metadata"] = map[string]any{"pages": pages}
 		}
 	}
 	s.mu.Unlock()
-	if tier == "fast" && (expand["markdown"] || expand["markdown_full"] || expand["items"]) {
+	if tier == "fast" && (expand["markdown"] || expand["markdown_full"] || expand["markdown_content_metadata"] || expand["items"]) {
 		s.refuse(w, http.StatusBadRequest, "Markdown expansion is not available for FAST tier jobs.")
 		return
 	}
@@ -512,6 +594,10 @@ func (s *Server) end(w http.ResponseWriter, kind, key, id string) {
 		allowed = j.terminal() == (kind == "delete")
 		if allowed && kind == "cancel" {
 			j.status, j.ended, j.charged = "CANCELLED", now, true
+			if s.cfg.Concurrent > 0 && s.freed.Before(now) {
+				s.freed = now
+			}
+			s.notify(j, "parse.cancelled")
 			v = j.flat(now, false, 0)
 		}
 		if allowed && kind == "delete" {

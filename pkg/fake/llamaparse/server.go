@@ -51,6 +51,7 @@ type Server struct {
 	serial int
 	jobs   map[string]*job
 	order  []*job
+	freed  time.Time // when a job that waits could begin, at the latest
 	files  map[string]file
 	cache  map[string]time.Time // content and options -> when parsed
 	meter  Meter
