@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"strings"
 	"time"
 
 	"sluice/pkg/fake/llamaparse"
@@ -31,21 +32,27 @@ type FakeOpenAICmd struct {
 	Latency  time.Duration `default:"0s" help:"Of each answer."`
 	Requests int           `default:"0" help:"A minute and key; 0 is no limit." placeholder:"N"`
 	Tokens   int           `default:"0" help:"A minute and key; 0 is no limit." placeholder:"N"`
+	Manners  string        `default:"openai" enum:"openai,tei,ollama,vllm,llamacpp" help:"Of which server: limits, errors, and what it leaves out (${enum})." placeholder:"SERVER"`
+	Work     time.Duration `default:"0s" help:"Time that a batch takes."`
 	Faults   string        `type:"path" help:"File with a JSON array of rules; see package sluice/pkg/fake/openai." placeholder:"FILE"`
 	Seed     uint64        `default:"1" help:"Of the rules' probabilities." placeholder:"N"`
 }
 
 // Help is shown by --help.
 func (FakeOpenAICmd) Help() string {
-	return examples("Answers POST /v1/embeddings and GET /v1/models as OpenAI does: limits, errors and usage, with vectors that mean nothing. Ends "+
-		"with an interrupt, and prints what it would have charged.",
+	return examples("Answers POST /v1/embeddings, GET /v1/models, /v1/files and /v1/batches as OpenAI does: limits, errors and usage, with vectors "+
+		"that mean nothing. Ends with an interrupt, and prints what it would have charged.",
 		"sluice fake openai", "On 127.0.0.1:8088",
 		"sluice fake openai --requests 60 --latency 100ms", "A small account, far away")
 }
 
 // Run serves until ctx ends.
 func (cmd FakeOpenAICmd) Run(ctx context.Context, o *output) error {
-	s, err := openai.New(openai.Config{Keys: cmd.Key, Latency: cmd.Latency, Requests: cmd.Requests, Tokens: cmd.Tokens, Seed: cmd.Seed})
+	cfg := openai.Config{Keys: cmd.Key, Latency: cmd.Latency, Requests: cmd.Requests, Tokens: cmd.Tokens, Seed: cmd.Seed, Batching: openai.Batching{Work: cmd.Work}}
+	if cmd.Manners != "openai" {
+		cfg.Personality = openai.Personality(cmd.Manners)
+	}
+	s, err := openai.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -61,6 +68,7 @@ func (cmd FakeOpenAICmd) Run(ctx context.Context, o *output) error {
 type FakeLlamaParseCmd struct {
 	Listen     string        `default:"127.0.0.1:8089" help:"HOST:PORT; port 0 takes any." placeholder:"HOST:PORT"`
 	Key        []string      `help:"Accept only these keys." placeholder:"KEY"`
+	Region     string        `default:"na" enum:"na,eu" help:"Of the server; with --key, a key may be given as REGION:KEY (${enum})."`
 	Work       time.Duration `default:"2s" help:"Time that a job takes."`
 	Billing    time.Duration `default:"1s" help:"From a job's end until its cost is known."`
 	Concurrent int           `default:"0" help:"Jobs at once; 0 is no limit." placeholder:"N"`
@@ -79,9 +87,13 @@ func (FakeLlamaParseCmd) Help() string {
 func (cmd FakeLlamaParseCmd) Run(ctx context.Context, o *output) error {
 	keys := map[string]string{}
 	for _, k := range cmd.Key {
-		keys[k] = "na"
+		region, key, elsewhere := strings.Cut(k, ":")
+		if !elsewhere {
+			region, key = cmd.Region, k
+		}
+		keys[key] = region
 	}
-	s := llamaparse.New(llamaparse.Config{Keys: keys, Work: cmd.Work, Billing: cmd.Billing, Concurrent: cmd.Concurrent})
+	s := llamaparse.New(llamaparse.Config{Keys: keys, Region: cmd.Region, Work: cmd.Work, Billing: cmd.Billing, Concurrent: cmd.Concurrent})
 	var rules []llamaparse.Rule
 	if err := readRules(cmd.Faults, &rules); err != nil {
 		return err

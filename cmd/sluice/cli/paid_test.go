@@ -624,10 +624,12 @@ func TestOnlyWhatChangedIsBought(t *testing.T) {
 }
 
 func TestFakes(t *testing.T) {
-	for _, name := range []string{"openai", "llamaparse"} {
+	for name, more := range map[string][]string{"openai": {"--manners", "tei", "--work", "1h"}, "llamaparse": {"--region", "eu", "--key", "na:llx-a"}} {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan result, 1)
-		go func() { done <- sluiceUntil(t, ctx, "fake", name, "--listen", "127.0.0.1:0") }()
+		go func() {
+			done <- sluiceUntil(t, ctx, append([]string{"fake", name, "--listen", "127.0.0.1:0"}, more...)...)
+		}()
 		time.AfterFunc(200*time.Millisecond, cancel)
 		if r := (<-done).want(t, 0).has(t, `"nano":0`); !strings.Contains(r.err, "serving at http://127.0.0.1:") {
 			t.Errorf("it does not say where it is: %s", r.err)

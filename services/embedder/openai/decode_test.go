@@ -5,11 +5,16 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"mime/multipart"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+
+	fake "sluice/pkg/fake/openai"
 )
 
 func answerOf(n, width int) []byte {
@@ -166,6 +171,86 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q: %v, encoding/json gives %v", body, vectors, want)
 		}
 	})
+}
+
+// The types of the Batch API, and its price, against the fake.
+func TestTheBatchAPIIsPreparedFor(t *testing.T) {
+	for name, m := range Models {
+		if 2*m.Batch != m.NanoPerToken {
+			t.Errorf("%s costs %d n$ a token, in a batch %d", name, m.NanoPerToken, m.Batch)
+		}
+	}
+	s, err := fake.New(fake.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(method, path, contentType string, body []byte) []byte {
+		t.Helper()
+		r := httptest.NewRequest(method, path, bytes.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		w := httptest.NewRecorder()
+		if s.ServeHTTP(w, r); w.Code != 200 {
+			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		}
+		return w.Body.Bytes()
+	}
+	marshal := func(v any) []byte {
+		t.Helper()
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	texts := map[string][]string{"a": {"one", "two"}, "b": {"three"}}
+	var file bytes.Buffer
+	for id, in := range texts {
+		body := marshal(request{Input: in, Model: DefaultModel, EncodingFormat: "base64"})
+		file.Write(append(marshal(BatchRequest{CustomID: id, Method: "POST", URL: "/v1/embeddings", Body: body}), '\n'))
+	}
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	part, err := w.CreateFormFile("file", "in.jsonl")
+	if err == nil {
+		_, err = part.Write(file.Bytes())
+	}
+	if err := errors.Join(err, w.WriteField("purpose", "batch"), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var object struct {
+		ID     string `json:"id"`
+		Output string `json:"output_file_id"`
+	}
+	read := func(body []byte) {
+		t.Helper()
+		if err := json.Unmarshal(body, &object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read(send("POST", "/v1/files", w.FormDataContentType(), form.Bytes()))
+	read(send("POST", "/v1/batches", "application/json", marshal(map[string]string{"input_file_id": object.ID, "endpoint": "/v1/embeddings", "completion_window": "24h"})))
+	read(send("GET", "/v1/batches/"+object.ID, "", nil))
+	used := int64(0)
+	for line := range bytes.Lines(send("GET", "/v1/files/"+object.Output+"/content", "", nil)) {
+		var r BatchResult
+		if err := json.Unmarshal(line, &r); err != nil || r.Response == nil || r.Error != nil || r.Response.StatusCode != 200 {
+			t.Fatalf("%v: %.200s", err, line)
+		}
+		vectors, tokens, err := decode(r.Response.Body, len(texts[r.CustomID]), 1536)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, text := range texts[r.CustomID] {
+			if !slices.Equal(vectors[i], fake.Vector(DefaultModel, text, 1536)) {
+				t.Errorf("the vector of %q is another text's", text)
+			}
+		}
+		used += int64(tokens)
+		delete(texts, r.CustomID)
+	}
+	if m := s.Meter(); len(texts) > 0 || m.Nano != used*Models[DefaultModel].Batch {
+		t.Errorf("%d requests have no answer; %d tokens, the meter says %+v", len(texts), used, m)
+	}
 }
 
 func BenchmarkDecode(b *testing.B) {
