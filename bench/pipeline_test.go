@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -114,8 +113,8 @@ func completion(b *testing.B, nc *nats.Conn, want int) (done <-chan struct{}, ch
 		case events.Failed:
 			panic("a document failed: " + string(m.Data))
 		case events.Completed:
-			var e events.Event
-			if err := json.Unmarshal(m.Data, &e); err != nil {
+			e, err := events.Decode[events.Event](m.Data)
+			if err != nil {
 				panic(err)
 			}
 			total.Add(int64(e.Of))

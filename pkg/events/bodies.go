@@ -186,6 +186,8 @@ func Decode[T any, P body[T]](data []byte) (*T, error) {
 		err = read(v, data)
 	case *Event:
 		err = read(v, data)
+	case *Document:
+		err = read(v, data)
 	default:
 		err = json.Unmarshal(data, v)
 	}
@@ -219,6 +221,8 @@ func Encode(v any) []byte {
 	case Vector:
 		return write(&v, len(v.Text)+len(v.Text)/16+base64.StdEncoding.EncodedLen(len(v.Embedding))+rest)
 	case Event:
+		return write(&v, rest)
+	case Document:
 		return write(&v, rest)
 	}
 	return marshal(v)

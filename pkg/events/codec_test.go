@@ -23,6 +23,9 @@ func TestWhatIsWrittenIsReadWithoutEncodingJSON(t *testing.T) {
 		"event": through(&Event{}, Encode(Event{
 			What: Failed, Time: now, Seconds: 0.0125, Submitted: &now, Ordinals: []int{0, 1, 20}, Failure: &Failure{Message: "no"}, ReplyTo: "r",
 		})),
+		"document": through(&Document{}, Encode(Document{
+			Document: "d", Revision: 7, Submitted: now, Updated: now, Live: &Live{Revision: 6, Degraded: true}, Warnings: []string{"w"},
+		})),
 	} {
 		if c.bad || c.at != len(c.buf) {
 			t.Errorf("%s: stopped at %d of %s", name, c.at, c.buf)
@@ -40,7 +43,7 @@ func through[T any, P fielder[T]](v P, data []byte) *codec {
 
 // A field that a struct has and its codec does not would be lost without a word.
 func TestNoFieldIsForgotten(t *testing.T) {
-	for _, v := range []any{&Parsed{}, &Chunk{}, &Vector{}, &Event{}} {
+	for _, v := range []any{&Parsed{}, &Chunk{}, &Vector{}, &Event{}, &Document{}} {
 		fill(reflect.ValueOf(v).Elem())
 		v = reflect.ValueOf(v).Elem().Interface() // pointers are left to encoding/json
 		got := Encode(v)

@@ -217,6 +217,10 @@ func FuzzEncode(f *testing.F) {
 		if has(6) {
 			e.Submitted, e.Ordinals, e.Failure = &when, []int{0, int(n)}, &events.Failure{Message: s, Attempts: int(n)}
 		}
+		d := events.Document{Name: s, Revision: events.Revision(n), State: events.State(s), Submitted: when, Pages: int(n % 2), Warnings: a.Warnings, Failure: e.Failure}
+		if has(4) {
+			d.Live = &events.Live{Revision: 1, Chunks: int(n), Degraded: has(5)}
+		}
 		data := body(t, p)
 		gotP, err := events.Decode[events.Parsed](data)
 		same(t, data, gotP, err)
@@ -229,6 +233,9 @@ func FuzzEncode(f *testing.F) {
 		data = body(t, e)
 		gotE, err := events.Decode[events.Event](data)
 		same(t, data, gotE, err)
+		data = body(t, d)
+		gotD, err := events.Decode[events.Document](data)
+		same(t, data, gotD, err)
 	})
 }
 
@@ -265,6 +272,9 @@ func FuzzDecode(f *testing.F) {
 		e, err := events.Decode[events.Event](data)
 		check(e, err)
 		same(t, data, e, err)
+		doc, err := events.Decode[events.Document](data)
+		check(doc, err)
+		same(t, data, doc, err)
 		r, err := events.Decode[events.Reference](data)
 		check(r, err)
 		d, err := events.Decode[events.Deletion](data)

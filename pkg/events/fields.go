@@ -114,3 +114,47 @@ func (f *Failure) fields(c *codec) {
 	number(c, "attempts", &f.Attempts, omitempty)
 	text(c, "origin", &f.Origin, omitempty)
 }
+
+func (d *Document) fields(c *codec) {
+	number(c, "v", &d.V, always)
+	text(c, "document", &d.Document, always)
+	text(c, "tenant", &d.Tenant, always)
+	text(c, "name", &d.Name, omitempty)
+	number(c, "revision", &d.Revision, always)
+	text(c, "state", &d.State, always)
+	text(c, "stage", &d.Stage, always)
+	text(c, "correlation_id", &d.CorrelationID, always)
+	c.time("submitted", &d.Submitted)
+	c.time("updated", &d.Updated)
+	text(c, "type", &d.Type, omitempty)
+	text(c, "title", &d.Title, omitempty)
+	number(c, "bytes", &d.Bytes, omitempty)
+	number(c, "pages", &d.Pages, omitempty)
+	number(c, "chunks", &d.Chunks, omitempty)
+	number(c, "indexed", &d.Indexed, omitempty)
+	number(c, "reused", &d.Reused, omitempty)
+	number(c, "tokens", &d.Tokens, omitempty)
+	number(c, "nano", &d.Nano, omitempty)
+	text(c, "model", &d.Model, omitempty)
+	text(c, "parser", &d.Parser, omitempty)
+	text(c, "held", &d.Held, omitempty)
+	number(c, "retries", &d.Retries, omitempty)
+	object(c, "failure", &d.Failure)
+	list(c, "warnings", &d.Warnings, c.string)
+	object(c, "upgrade", &d.Upgrade)
+	number(c, "gone", &d.Gone, omitempty)
+	object(c, "live", &d.Live)
+}
+
+func (u *Upgrade) fields(c *codec) {
+	text(c, "held", &u.Held, omitempty)
+	object(c, "failure", &u.Failure)
+}
+
+func (l *Live) fields(c *codec) {
+	number(c, "revision", &l.Revision, always)
+	text(c, "content_hash", &l.ContentHash, always)
+	text(c, "fingerprint", &l.Fingerprint, always)
+	number(c, "chunks", &l.Chunks, always)
+	c.flag("degraded", &l.Degraded)
+}

@@ -2,7 +2,6 @@ package indexer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -46,7 +45,7 @@ func RecorderStage(ctx context.Context, env *stage.Env) (stage.Stage, error) {
 		Name: "recorder", In: stage.Route{Stream: events.StreamEvents},
 		// One call at a time: the order of events is kept where it costs nothing,
 		// and Fold does not depend on it.
-		Workers: 1, Batch: stage.Batch{Items: 512, Wait: 20 * time.Millisecond},
+		Workers: 1, Batch: stage.Batch{Items: 512, Wait: 100 * time.Millisecond},
 		HandleBatch: r.record, Observer: true,
 	}, nil
 }
@@ -133,10 +132,8 @@ func (r *recorder) load(ctx context.Context, id string) (*events.Document, uint6
 }
 
 func (r *recorder) store(ctx context.Context, d *events.Document, revision uint64) error {
-	body, err := json.Marshal(d)
-	if err != nil {
-		return fmt.Errorf("encode the state of document %s: %w", d.Document, err)
-	}
+	body := events.Encode(*d)
+	var err error
 	if revision == 0 {
 		revision, err = r.kv.Create(ctx, d.Document, body)
 	} else {
@@ -169,7 +166,7 @@ func (r *recorder) reply(d *events.Document, from []*events.Event) {
 	}
 	msg := nats.NewMsg(to)
 	msg.Header.Set(events.HeaderCorrelationID, d.CorrelationID)
-	msg.Data = events.Encode(d)
+	msg.Data = events.Encode(*d)
 	// Nobody may be listening any more.
 	_ = r.conn.PublishMsg(msg)
 }

@@ -27,18 +27,20 @@ const (
 
 // Encode returns the code of v, which has some component that is not zero.
 func Encode(v []float32) Code {
-	var sum float64
-	var largest float32
 	filled := 0
 	for _, x := range v {
 		if x != 0 {
 			filled++
-			sum += float64(x) * float64(x)
-			largest = max(largest, x, -x)
 		}
 	}
 	if float64(filled) > sparseShare*float64(len(v)) {
 		return encodeDense(v)
+	}
+	var sum float64
+	var largest float32
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+		largest = max(largest, x, -x)
 	}
 	c := make(Code, codeHead+(len(v)+1)/2)
 	c[0] = kindSparse
