@@ -56,10 +56,28 @@ func Open(ctx context.Context, cfg Config) (index.Store, error) {
 	return sqlite.Open(ctx, kong.ExpandPath(cfg.Path), sqlite.Options{Relaxed: cfg.Relaxed})
 }
 
+// await opens the index, and waits for one whose server is away until ctx ends:
+// the process is alive and not ready meanwhile, and to restart it would not help.
+func await(ctx context.Context, env *stage.Env, cfg Config) (index.Store, error) {
+	for {
+		store, err := Open(ctx, cfg)
+		f := fault.From(err)
+		if f == nil || !f.Hold {
+			return store, err
+		}
+		env.Log.Warn().Str("stage", Name).Str("reason", f.Reason).Str("hint", f.Hint).Msg(f.Message)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(max(f.RetryAfter, time.Second)):
+		}
+	}
+}
+
 // Stages opens the index and returns the stages indexer and recorder, and what
 // closes the index after they have stopped.
 func Stages(ctx context.Context, env *stage.Env, cfg Config) ([]stage.Stage, func() error, error) {
-	store, err := Open(ctx, cfg)
+	store, err := await(ctx, env, cfg)
 	if err != nil {
 		return nil, nil, err
 	}

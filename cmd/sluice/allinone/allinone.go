@@ -144,6 +144,8 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *stage.Closers) erro
 	n.Index = cfg.Stages.Indexer.Shown()
 	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
+	// Until all has started, whoever gives up waiting ends it.
+	defer context.AfterFunc(ctx, cancel)()
 	var groups sync.WaitGroup
 	begin := func(stages ...stage.Stage) {
 		groups.Go(func() {
