@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,8 +38,17 @@ func BenchmarkStores(b *testing.B) {
 	}
 }
 
-func openStore(b *testing.B, store string) (s index.Store, writers int) {
+// openStore returns a store, how many write to it at once, and what has been
+// used of all processors by whatever works for it.
+func openStore(b *testing.B, store string) (s index.Store, writers int, cpu func() time.Duration) {
 	b.Helper()
+	cpu = func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
 	var err error
 	if store == "sqlite" {
 		s, err = sqlite.Open(context.Background(), filepath.Join(b.TempDir(), "index.db"), sqlite.Options{})
@@ -47,6 +57,8 @@ func openStore(b *testing.B, store string) (s index.Store, writers int) {
 		server := pgtest.New(b, "fsync=on", "full_page_writes=on", "shared_buffers=1GB", "maintenance_work_mem=256MB", "max_wal_size=4GB")
 		s, err = pgvector.Open(context.Background(), server.Database(b), pgvector.Options{Connections: *benchWriters + 4})
 		writers = *benchWriters
+		own := cpu
+		cpu = func() time.Duration { return own() + server.CPU(b) }
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -56,17 +68,23 @@ func openStore(b *testing.B, store string) (s index.Store, writers int) {
 			b.Error(err)
 		}
 	})
-	return s, writers
+	return s, writers, cpu
 }
 
 func benchmarkStore(b *testing.B, store, kind string, n int) {
-	s, writers := openStore(b, store)
+	s, writers, cpu := openStore(b, store)
 	c := newCorpus(kind)
 	vectors := make([][]float32, n)
-	batches := make(chan []index.Op, 1)
+	ops := make([]index.Op, n)
+	for i := range n {
+		const perDoc = 8
+		text := c.text(2000)
+		vectors[i] = c.vector(text)
+		ops[i] = c.op(i/perDoc, i%perDoc, min(perDoc, n-i/perDoc*perDoc), text, vectors[i])
+	}
+	batches := make(chan []index.Op)
 	var writing sync.WaitGroup
-	var took time.Duration
-	began := time.Now()
+	began, used := time.Now(), cpu()
 	for range writers {
 		writing.Go(func() {
 			for ops := range batches {
@@ -82,22 +100,15 @@ func benchmarkStore(b *testing.B, store, kind string, n int) {
 			}
 		})
 	}
-	var ops []index.Op
-	for i := range n {
-		const perDoc = 8
-		text := c.text(2000)
-		vectors[i] = c.vector(text)
-		ops = append(ops, c.op(i/perDoc, i%perDoc, min(perDoc, n-i/perDoc*perDoc), text, vectors[i]))
-		if len(ops) == 512 || i == n-1 {
-			batches <- ops
-			ops = nil
-		}
+	for batch := range slices.Chunk(ops, 512) {
+		batches <- batch
 	}
 	close(batches)
 	writing.Wait()
-	took = time.Since(began)
+	took, wrote := time.Since(began), cpu()-used
+	ops = nil
 
-	times := map[index.Mode][]time.Duration{}
+	times, work := map[index.Mode][]time.Duration{}, map[index.Mode]time.Duration{}
 	var hit, possible int
 	queries := 0
 	for b.Loop() {
@@ -105,9 +116,10 @@ func benchmarkStore(b *testing.B, store, kind string, n int) {
 		vector := c.vector(text)
 		for _, mode := range []index.Mode{index.Hybrid, index.Vector, index.Keyword} {
 			q := index.Query{Text: text, Model: c.model(), Vector: vector, Mode: mode}
-			start := time.Now()
+			start, used := time.Now(), cpu()
 			hits, err := s.Search(context.Background(), q)
 			times[mode] = append(times[mode], time.Since(start))
+			work[mode] += cpu() - used
 			if err != nil || len(hits) == 0 {
 				b.Fatal(err, hits)
 			}
@@ -127,9 +139,11 @@ func benchmarkStore(b *testing.B, store, kind string, n int) {
 		slices.Sort(all)
 		b.ReportMetric(ms(all[len(all)/2]), string(mode)+"-p50-ms")
 		b.ReportMetric(ms(all[len(all)*95/100]), string(mode)+"-p95-ms")
+		b.ReportMetric(ms(work[mode])/float64(len(all)), string(mode)+"-cpu-ms")
 	}
 	b.ReportMetric(float64(hit)/float64(possible), "recall")
 	b.ReportMetric(float64(n)/took.Seconds(), "chunks/s")
+	b.ReportMetric(ms(wrote)/float64(n), "write-cpu-ms/chunk")
 	b.ReportMetric(0, "ns/op") // says nothing here
 	stats, err := s.Stats(context.Background())
 	if err != nil {
