@@ -12,7 +12,7 @@ import (
 
 // IsURL reports whether the place of an index names a Postgres and no file.
 func IsURL(place string) bool {
-	scheme, _, ok := strings.Cut(place, "://")
+	scheme, _, ok := strings.Cut(strings.TrimSpace(place), "://")
 	return ok && (strings.EqualFold(scheme, "postgres") || strings.EqualFold(scheme, "postgresql"))
 }
 
@@ -20,7 +20,7 @@ func IsURL(place string) bool {
 // database. User, password and parameters, which may hold another password,
 // are left out.
 func Redact(place string) string {
-	u, err := url.Parse(place)
+	u, err := url.Parse(strings.TrimSpace(place))
 	if err != nil {
 		return "postgres://..."
 	}

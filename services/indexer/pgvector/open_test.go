@@ -74,7 +74,7 @@ func TestPlainUser(t *testing.T) {
 	pgtest.Exec(t, place, "CREATE SCHEMA extensions", "CREATE EXTENSION vector SCHEMA extensions", "GRANT USAGE ON SCHEMA extensions TO "+user)
 	openFails(t, plain, fault.Halt, "index-refused") // it may not make the schema
 	pgtest.Exec(t, place, "CREATE SCHEMA sluice AUTHORIZATION "+user)
-	s := open(t, plain)
+	s := open(t, plain+"\n")
 	if out, err := s.Apply(context.Background(), []index.Op{chunk("acme", 1, 1, 0, 1, "text")}); err != nil || out[0].Kind != index.Completed {
 		t.Fatal(out, err)
 	}
@@ -163,6 +163,7 @@ func TestPlaces(t *testing.T) {
 		"postgresql://host/db":        "postgres://host/db",
 		"postgres://u:p@a:1,b:2/db":   "postgres://a:1,b:2/db",
 		"postgres://u:p%zz@host/db":   "postgres://...",
+		"postgres://u:p@host/db\n":    "postgres://host/db", // as a file of a secret ends
 		"postgres:///db?host=/socket": "postgres:///db",
 	} {
 		if got := Redact(place); got != want || !IsURL(place) {

@@ -21,9 +21,9 @@
 //
 // # Words
 //
-// ts_rank knows neither how rare a word is nor how long a text is, and reads the
-// whole tsvector of every match. So words are found by the same terms and ranked
-// by the same BM25 as in the SQLite store (keyword.go).
+// ts_rank does not know how rare a word is, reads the whole tsvector of every
+// match, and a configuration has one language. So words are found by the same
+// terms and ranked by the same BM25 as in the SQLite store (keyword.go).
 package pgvector
 
 import (
@@ -33,6 +33,7 @@ import (
 	"net/url"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,6 +95,7 @@ var _ index.Store = (*Store)(nil)
 // "index-newer", "index-foreign"; or class Unavailable: "index-unreachable".
 // None of them shows a credential.
 func Open(ctx context.Context, place string, opts Options) (*Store, error) {
+	place = strings.TrimSpace(place)
 	l, err := parse(place)
 	if err != nil {
 		return nil, err
