@@ -267,7 +267,11 @@ func checkStages(ctx context.Context, u *checkup, c *client) map[string][]micro.
 				u.ok("service of "+name, "%s", safe(p))
 			default:
 				troubled = true
-				u.warn("service of "+name, "'sluice mode "+name+" hybrid' has documents flow on meanwhile; see the log of the stage", "%s", safe(p))
+				hint := "'sluice mode " + name + " hybrid' has documents flow on meanwhile; see the log of the stage"
+				if !strings.Contains(p, "mode real") {
+					hint = "documents flow on, degraded, and are made whole by themselves; see the log of the stage"
+				}
+				u.warn("service of "+name, hint, "%s", safe(p))
 			}
 			switch {
 			case health.Halted != "":

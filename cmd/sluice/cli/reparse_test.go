@@ -139,7 +139,7 @@ func TestParsesDuringAnOutage(t *testing.T) {
 		}
 		return waiting != ""
 	})
-	sluice(t, "status", waiting).want(t, 0).has(t, "degraded", "parser       local/1", "upgrade      waits: held: llamaparse is away", "yes, this revision")
+	sluice(t, "status", waiting).want(t, 0).has(t, "degraded", "parser       local/1", "upgrade      waits: llamaparse is away (llamaparse answered 503", "yes, this revision")
 	sluice(t, "status").want(t, 0).has(t, "reparser", "UPGRADES")
 	sluice(t, "doctor").has(t, "service of parser", "llamaparse: mode hybrid, breaker", "stage reparser")
 	store, err := node.Env.JS.ObjectStore(t.Context(), events.StoreParses)

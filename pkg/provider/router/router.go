@@ -247,7 +247,7 @@ func (c *Control) away() error {
 	defer c.mu.Unlock()
 	switch {
 	case c.mode == Local:
-		f := fault.New(fault.Unavailable, reasonLocal, "held: the mode of the %s is local, so %s is not asked", c.cfg.Stage, c.cfg.Service).
+		f := fault.New(fault.Unavailable, reasonLocal, "the mode of the %s is local, so %s is not asked", c.cfg.Stage, c.cfg.Service).
 			WithHint("sluice mode %s hybrid", c.cfg.Stage).After(30 * time.Second)
 		f.Hold = true
 		return f
@@ -268,6 +268,7 @@ func (c *Control) once(ctx context.Context, tokens int, call func(ctx context.Co
 		outcome := "ok"
 		if err != nil {
 			outcome = fault.Of(err).String()
+			c.failed(err)
 		}
 		c.calls.WithLabelValues(outcome).Inc()
 		return struct{}{}, err
@@ -276,6 +277,16 @@ func (c *Control) once(ctx context.Context, tokens int, call func(ctx context.Co
 		return c.held()
 	}
 	return err
+}
+
+// failed keeps what the service's last failure was, before the breaker hears of
+// it: whoever is held for it is told why.
+func (c *Control) failed(err error) {
+	if f := fault.From(err); f.Class == fault.Unavailable && !f.Hold {
+		c.mu.Lock()
+		c.last = f.Message
+		c.mu.Unlock()
+	}
 }
 
 // absent is the error that a call would meet now.
@@ -310,7 +321,7 @@ func (c *Control) held() error {
 	c.mu.Lock()
 	last := c.last
 	c.mu.Unlock()
-	f := fault.New(fault.Unavailable, reasonOpen, "held: %s is away (%s); goes on by itself when it is back", c.cfg.Service, last).After(c.cfg.Open)
+	f := fault.New(fault.Unavailable, reasonOpen, "%s is away (%s); goes on by itself when it is back", c.cfg.Service, last).After(c.cfg.Open)
 	f.Hold = true
 	return f
 }
@@ -335,9 +346,6 @@ func (c *Control) judge(ctx context.Context, err error) error {
 		c.up.Set(0)
 		c.poke()
 	case f.Class == fault.Unavailable:
-		c.mu.Lock()
-		c.last = f.Message
-		c.mu.Unlock()
 		if c.breaker.State() != gobreaker.StateClosed {
 			c.up.Set(0)
 			return c.held()
