@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +30,7 @@ import (
 //	                        unknown: look for it at the service, then as above
 //	a note with a job       wait for that one; it has been paid for
 func Parser(g *Gate, stage string, jobs provider.Jobs, records jetstream.KeyValue) provider.Parser {
-	return &parser{gate: g, stage: stage, jobs: jobs, records: records, info: jobs.Describe(), parked: map[string]*parked{}}
+	return &parser{gate: g, stage: stage, jobs: jobs, records: records, info: jobs.Describe(), parked: map[string][]*parked{}}
 }
 
 type parser struct {
@@ -40,25 +41,27 @@ type parser struct {
 	info    provider.ParserInfo
 
 	mu     sync.Mutex
-	parked map[string]*parked
+	parked map[string][]*parked
 }
 
-// parked is the reservation of a job that was let go for a moment: whoever in
-// this process waits for the job again settles it.
+// parked is the reservation of a job that was let go for a moment, or of a create
+// whose outcome is unknown: whoever in this process takes the content up again
+// settles it.
 type parked struct {
-	ticket *Ticket
-	taken  chan struct{}
+	ticket  *Ticket
+	failure error // of a create whose outcome is unknown; nil = the job is known
+	taken   chan struct{}
 }
 
 // park keeps a reservation for the next attempt. If none comes, or the process
-// ends, the whole of it counts as spent.
-func (p *parser) park(key string, t *Ticket) {
-	k := &parked{t, make(chan struct{})}
+// ends, lost has to settle it.
+func (p *parser) park(key string, t *Ticket, failure error, patience time.Duration, lost func()) {
+	k := &parked{t, failure, make(chan struct{})}
 	p.mu.Lock()
-	p.parked[key] = k
+	p.parked[key] = append(p.parked[key], k)
 	p.mu.Unlock()
 	p.gate.later(func(ctx context.Context) {
-		timer := time.NewTimer(parking)
+		timer := time.NewTimer(patience)
 		defer timer.Stop()
 		select {
 		case <-k.taken:
@@ -67,33 +70,47 @@ func (p *parser) park(key string, t *Ticket) {
 		case <-timer.C:
 		}
 		p.mu.Lock()
-		mine := p.parked[key] == k
-		if mine {
+		i := slices.Index(p.parked[key], k)
+		if i >= 0 {
+			p.parked[key] = slices.Delete(p.parked[key], i, i+1)
+		}
+		if len(p.parked[key]) == 0 {
 			delete(p.parked, key)
 		}
 		p.mu.Unlock()
-		if mine {
-			t.SettleUnknown()
+		if i >= 0 {
+			lost()
 		}
 	})
 }
 
-// take returns the reservation that was parked, or nil.
-func (p *parser) take(key string) *Ticket {
+// take returns the reservation that was parked last, or nil.
+func (p *parser) take(key string) *parked {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k := p.parked[key]
-	if k == nil {
+	all := p.parked[key]
+	if len(all) == 0 {
 		return nil
 	}
-	delete(p.parked, key)
+	k := all[len(all)-1]
+	if p.parked[key] = all[:len(all)-1]; len(all) == 1 {
+		delete(p.parked, key)
+	}
 	close(k.taken)
-	return k.ticket
+	return k
 }
 
-// parking is how long a reservation waits for the next attempt: longer than any
-// delay between retries.
-const parking = 10 * time.Minute
+const (
+	// parking is how long a reservation waits for the next attempt: longer than
+	// any delay between retries.
+	parking = 10 * time.Minute
+	// outage is how long the reservation of a create with an unknown outcome waits
+	// for the service to tell whether there is a job.
+	outage = time.Hour
+	// listed is the age at which a job would surely be among those that the
+	// service tells of.
+	listed = time.Minute
+)
 
 // record is the note of a job.
 type record struct {
@@ -177,6 +194,13 @@ func (p *parser) Parse(ctx context.Context, src provider.Source) (provider.Parse
 			if err := p.save(ctx, key, &r); err != nil {
 				return provider.Parse{}, busy()
 			}
+		} else if k := p.take(key); k != nil {
+			// The service knows no such job. If it would have by now, none was started.
+			outcome, nano := events.OutcomeUnknown, r.Bound
+			if time.Since(r.Until) > listed {
+				outcome, nano = events.OutcomeUnbilled, 0
+			}
+			p.book(k.ticket, r, src, outcome, nano, k.failure)
 		}
 	}
 	var t *Ticket
@@ -184,8 +208,8 @@ func (p *parser) Parse(ctx context.Context, src provider.Source) (provider.Parse
 		if t, err = p.create(ctx, key, src, &r); err != nil {
 			return provider.Parse{}, err
 		}
-	} else {
-		t = p.take(key)
+	} else if k := p.take(key); k != nil {
+		t = k.ticket
 	}
 	out, err := p.jobs.Await(ctx, r.Job, src)
 	switch f := fault.From(err); {
@@ -203,7 +227,7 @@ func (p *parser) Parse(ctx context.Context, src provider.Source) (provider.Parse
 		// Whoever takes it up again finds the job. What it costs is out of the
 		// ledger already, and told by whoever sees its end.
 		if t != nil {
-			p.park(key, t)
+			p.park(key, t, nil, parking, t.SettleUnknown)
 		}
 		return out, err
 	}
@@ -244,9 +268,12 @@ func (p *parser) create(ctx context.Context, key string, src provider.Source, r 
 		p.book(t, *r, src, events.OutcomeUnbilled, 0, err)
 		return nil, err
 	default:
-		r.Until, r.Told = time.Now(), true
+		// Whether a job was started is told by whoever looks for it.
+		r.Until = time.Now()
 		p.keep(ctx, key, r)
-		p.book(t, *r, src, events.OutcomeUnknown, bound.Nano, err)
+		lost, from := *r, src
+		from.Data = nil // nothing there needs it any more
+		p.park(key, t, err, outage, func() { p.book(t, lost, from, events.OutcomeUnknown, bound.Nano, err) })
 		return nil, err
 	}
 	p.keep(ctx, key, r)

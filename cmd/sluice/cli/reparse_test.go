@@ -165,6 +165,7 @@ func TestParsesDuringAnOutage(t *testing.T) {
 		t.Errorf("%d jobs in an outage", m.Jobs)
 	}
 
+	outlast(t, node)
 	server.Clear()
 	eventually(t, "all are whole", func() bool {
 		unmixed(t, node)
@@ -196,11 +197,52 @@ func TestParsesDuringAnOutage(t *testing.T) {
 	if n := deadLetters(t, node); n != 0 {
 		t.Errorf("%d dead letters", n)
 	}
+	// Creates that failed in the outage were looked for, and nothing was found.
+	eventually(t, "the ledger equals the meter", func() bool {
+		return shownBudget(t, node).Windows[1].Spent.Nano == server.Meter().Nano
+	})
+	for _, u := range usage(t, node) {
+		if u.Outcome == events.OutcomeUnknown {
+			t.Errorf("booked without being known: %+v", u)
+		}
+	}
 	if info := stream(t, node, events.StreamUpgrades); info.State.Msgs != 0 {
 		t.Errorf("%d upgrades are left", info.State.Msgs)
 	}
 	in(t, files)
 	sluice(t, "ingest", "v/20.md").want(t, 0).has(t, "1 duplicate")
+}
+
+// outlast has an outage last longer than a job needs to be listed by the service.
+func outlast(t *testing.T, node *allinone.Node) {
+	t.Helper()
+	kv, err := node.Env.JS.KeyValue(t.Context(), events.BucketCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes, err := kv.ListKeysFiltered(t.Context(), "job.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	aged := 0
+	for key := range notes.Keys() {
+		e, err := kv.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var note map[string]any
+		if err := json.Unmarshal(e.Value(), &note); err != nil {
+			t.Fatal(err)
+		}
+		note["until"] = time.Now().Add(-time.Hour)
+		if _, err := kv.Put(t.Context(), key, events.Encode(note)); err != nil {
+			t.Fatal(err)
+		}
+		aged++
+	}
+	if aged == 0 {
+		t.Error("no create failed in the outage")
+	}
 }
 
 // modeIs waits until a stage has heard of a mode.
