@@ -44,8 +44,9 @@ func RecorderStage(ctx context.Context, env *stage.Env) (stage.Stage, error) {
 	return stage.Stage{
 		Name: "recorder", In: stage.Route{Stream: events.StreamEvents},
 		// One call at a time: the order of events is kept where it costs nothing,
-		// and Fold does not depend on it.
-		Workers: 1, Batch: stage.Batch{Items: 512, Wait: 100 * time.Millisecond},
+		// and Fold does not depend on it. A longer wait would save writes, but the
+		// parser knows a duplicate by the entry.
+		Workers: 1, Batch: stage.Batch{Items: 512, Wait: 20 * time.Millisecond},
 		HandleBatch: r.record, Observer: true,
 	}, nil
 }
