@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -32,6 +34,7 @@ import (
 
 	"sluice/cmd/sluice/cli"
 	"sluice/pkg/broker"
+	"sluice/pkg/natstest"
 	"sluice/pkg/stage"
 	"sluice/services/chunker"
 	"sluice/services/costd"
@@ -251,6 +254,32 @@ func stageWorkload(t *testing.T, o overlay, w workload) {
 	if err != nil || s.TerminationGracePeriodSeconds == nil || time.Duration(*s.TerminationGracePeriodSeconds)*time.Second <= grace+5*time.Second {
 		t.Errorf("%s: the pod is killed before its drain of %v ends (%v)", w.name, grace, err)
 	}
+}
+
+// What the probes and the scrape ask for, a process answers.
+func TestProbesAreAnswered(t *testing.T) {
+	handler := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings()).Handler()
+	eachOverlay(t, func(t *testing.T, _ string, o overlay) {
+		paths := map[string]bool{}
+		for _, s := range services {
+			c := o.workloads()[s].pod.Spec.Containers[0]
+			for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+				paths[p.HTTPGet.Path] = true
+			}
+		}
+		for _, m := range all[*monitoring.PodMonitor](o) {
+			for _, e := range m.Spec.PodMetricsEndpoints {
+				paths[e.Path] = true
+			}
+		}
+		for path := range paths {
+			r := httptest.NewRecorder()
+			handler.ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil))
+			if r.Code == http.StatusNotFound {
+				t.Errorf("nothing answers %s", path)
+			}
+		}
+	})
 }
 
 // The environment is what the code reads, with values that it takes: each
