@@ -136,7 +136,7 @@ func expression(known map[string][]string, text string) error {
 			has[l] = true
 		}
 		for _, m := range v.LabelMatchers {
-			if m.Name != labels.MetricName && !slices.Contains(names, m.Name) && !slices.Contains(scraped, m.Name) {
+			if m.Name != model.MetricNameLabel && !slices.Contains(names, m.Name) && !slices.Contains(scraped, m.Name) {
 				wrong = append(wrong, v.Name+" has no label "+m.Name)
 			}
 		}
@@ -391,7 +391,7 @@ func firing(t *testing.T, engine *promql.Engine, series memory, r rulefmt.Rule, 
 // alert writes an alert's labels and annotations.
 func alert(t *testing.T, r rulefmt.Rule, v promql.Sample, at time.Duration) string {
 	t.Helper()
-	l := v.Metric.DropReserved(func(n string) bool { return n == labels.MetricName }).Map()
+	l := v.Metric.DropReserved(func(n string) bool { return n == model.MetricNameLabel }).Map()
 	given := maps.Clone(l)
 	maps.Copy(l, r.Labels)
 	notes := map[string]string{}
