@@ -42,15 +42,25 @@ func (s *Store) Apply(ctx context.Context, ops []index.Op) ([]index.Outcome, err
 		return nil, s.explain(err, "apply")
 	}
 	prepared := s.prepareAll(ops)
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	for attempt := 1; ; attempt++ {
 		outcomes, err := s.apply(ctx, ops, prepared)
 		if err == nil {
 			return outcomes, nil
 		}
 		if attempt == attempts || !transient(err) {
-			return nil, s.explain(err, "apply")
+			return nil, s.explain(given(ctx, err), "apply")
 		}
 	}
+}
+
+// given returns err, or why its context ended if that is ours to know.
+func given(ctx context.Context, err error) error {
+	if context.Cause(ctx) == errOverdue {
+		return errOverdue
+	}
+	return err
 }
 
 func (s *Store) apply(ctx context.Context, ops []index.Op, prepared []ready) (_ []index.Outcome, err error) {

@@ -43,6 +43,8 @@ func (s *Store) explain(err error, doing string) error {
 	case errors.Is(err, puddle.ErrClosedPool):
 		return s.closedFault()
 	case errors.As(err, &e):
+	case errors.Is(err, errOverdue):
+		return hold("index-slow", "the network drops what is sent to Postgres, or holds it back: look at what is between here and there")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return wrap(fault.Unavailable, "interrupted")
 	default:

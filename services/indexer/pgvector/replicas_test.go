@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -284,5 +286,76 @@ func TestServerDies(t *testing.T) {
 	}
 	if hits, err := s.Search(ctx, index.Query{Text: "words", Tenant: "acme"}); err != nil || len(hits) != 2 {
 		t.Fatal(hits, err)
+	}
+}
+
+// A network that swallows everything is noticed on this side of it.
+func TestSilentNetwork(t *testing.T) {
+	place, err := url.Parse(pgtest.Shared(t).Place(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var silent atomic.Bool
+	var relaying sync.WaitGroup
+	defer relaying.Wait()
+	relay := func(from, to net.Conn) {
+		defer to.Close()
+		buf := make([]byte, 1<<16)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				return
+			}
+			if silent.Load() {
+				continue
+			}
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	behind := place.Host
+	relaying.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", behind)
+			if err != nil {
+				t.Error(err)
+				_ = client.Close()
+				return
+			}
+			relaying.Go(func() { relay(client, server) })
+			relaying.Go(func() { relay(server, client) })
+		}
+	})
+	defer l.Close()
+	place.Host = l.Addr().String()
+	s, err := Open(context.Background(), place.String(), Options{Timeout: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	op := []index.Op{chunk("acme", 1, 1, 0, 1, "first words")}
+	if out, err := s.Apply(context.Background(), op); err != nil || out[0].Kind != index.Completed {
+		t.Fatal(out, err)
+	}
+	silent.Store(true)
+	_, applied := s.Apply(context.Background(), op)
+	_, searched := s.Search(context.Background(), index.Query{Text: "words", Tenant: "acme"})
+	for name, err := range map[string]error{"Apply": applied, "Search": searched} {
+		if f := fault.From(err); f == nil || f.Class != fault.Unavailable || !f.Hold || f.Reason != "index-slow" || f.Hint == "" {
+			t.Errorf("%s over a silent network: %+v", name, f)
+		}
+	}
+	silent.Store(false)
+	if out, err := s.Apply(context.Background(), op); err != nil || out[0].Kind != index.Repeated {
+		t.Fatal(out, err)
 	}
 }

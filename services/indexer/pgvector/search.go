@@ -44,6 +44,8 @@ func (s *Store) Search(ctx context.Context, q index.Query) ([]events.Hit, error)
 	if !validText(q.Tenant) || !validText(q.Model) {
 		return nil, fault.Invalid("bad-query", "tenant and model have to be text")
 	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	hits := []events.Hit{}
 	err = s.view(ctx, func(tx pgx.Tx) error {
 		search := search{Store: s, tx: tx, q: q}
@@ -63,10 +65,13 @@ func (s *Store) Search(ctx context.Context, q index.Query) ([]events.Hit, error)
 func (s *Store) view(ctx context.Context, read func(tx pgx.Tx) error) error {
 	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
-		return s.explain(err, "read")
+		return s.explain(given(ctx, err), "read")
 	}
 	err = read(tx)
 	_ = tx.Rollback(context.WithoutCancel(ctx)) // a read transaction has nothing to lose
+	if err != nil {
+		err = given(ctx, err)
+	}
 	return s.explain(err, "read")
 }
 

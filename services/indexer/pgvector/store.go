@@ -29,6 +29,7 @@ package pgvector
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"runtime"
@@ -69,6 +70,7 @@ type Store struct {
 	shown   string // the place, without credentials
 	schema  string
 	secrets []string
+	timeout time.Duration // of a statement
 	pool    *pgxpool.Pool
 
 	analyzers chan *words.Analyzer
@@ -102,6 +104,7 @@ func Open(ctx context.Context, place string, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		shown: l.shown, schema: l.schema, secrets: secretsOf(place, l.pool.ConnConfig),
+		timeout:   cmp.Or(opts.Timeout, DefaultTimeout),
 		analyzers: make(chan *words.Analyzer, runtime.GOMAXPROCS(0)),
 		spaces:    make(map[string]space),
 		totals:    make(map[string]cached[total]),
@@ -130,7 +133,7 @@ func Open(ctx context.Context, place string, opts Options) (*Store, error) {
 	}
 
 	params["search_path"] = s.searchPath(extension)
-	set("statement_timeout", strconv.FormatInt(cmp.Or(opts.Timeout, DefaultTimeout).Milliseconds(), 10))
+	set("statement_timeout", strconv.FormatInt(s.timeout.Milliseconds(), 10))
 	// A peer that vanished in the middle of a transaction must not keep its
 	// locks for the two hours that TCP would.
 	set("idle_in_transaction_session_timeout", strconv.FormatInt(idleTimeout.Milliseconds(), 10))
@@ -152,6 +155,15 @@ func Open(ctx context.Context, place string, opts Options) (*Store, error) {
 
 // idleTimeout ends a transaction that its client has forgotten or lost.
 const idleTimeout = 60 * time.Second
+
+// errOverdue is why a call was given up that the server's own timeout did not end:
+// nothing comes from there any more.
+var errOverdue = errors.New("no answer for many times the timeout of a statement")
+
+// bounded bounds a call of a handful of statements on this side of the network.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, 5*s.timeout, errOverdue)
+}
 
 // secretsOf returns the strings that no error may show.
 func secretsOf(place string, cfg *pgx.ConnConfig) []string {

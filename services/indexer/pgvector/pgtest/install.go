@@ -28,7 +28,8 @@ var packages = []string{
 }
 
 const advice = `The tests of the Postgres index need a Postgres with pgvector 0.8 or later. One of these gives them one:
-  - set ` + Env + ` to the URL of a server whose user may create databases and extensions;
+  - set ` + Env + ` to the URL of a server whose user may create databases and extensions
+    (but tests that kill their server need one of the others);
   - install Postgres with pgvector (on Debian ` + release + `: apt-get install postgresql-17-pgvector);
   - on a machine with Debian's apt: run 'apt-get update' as root, and the tests unpack what they need by themselves`
 
