@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +130,27 @@ func TestExactlyTheRightsThatAreDeclared(t *testing.T) {
 		return nil
 	})
 	expect(submit("empty.md", nil), events.StateFailed)
+
+	// The stock command, as the same user.
+	login, home := w.login(broker.UserInjector), t.TempDir()
+	for _, c := range []struct{ name, args, stdin string }{
+		{"cli.md", "pub -J --no-templates --force-stdin docs.submit.cli.md", "# By the command\n\nPublished."},
+		{"put.md", "object put inbox --name put.md --force --no-progress", "# By the command\n\nPut into the inbox."},
+	} {
+		cmd := exec.Command(filepath.Join(bin, "nats"), append([]string{"--nkey", login.NKey, "--inbox-prefix", login.InboxPrefix, "--tlsca", login.CA}, strings.Fields(c.args)...)...)
+		cmd.Dir, cmd.Stdin = home, strings.NewReader(c.stdin)
+		cmd.Env = append(os.Environ(), "NATS_URL="+w.url, "HOME="+home, "XDG_CONFIG_HOME="+home)
+		if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "ermissions") {
+			t.Fatalf("nats %s: %v\n%s", c.args, err, out)
+		}
+		w.eventually(30*time.Second, c.name+" is complete", func() error {
+			d, err := w.document(events.DocumentID(events.DefaultTenant, c.name))
+			if err == nil && (d == nil || d.State != events.StateComplete) {
+				err = fmt.Errorf("%+v", d)
+			}
+			return err
+		})
+	}
 
 	// A fallback's work, and the better one that follows it.
 	pipeline, err := w.js.KeyValue(t.Context(), events.BucketPipeline)

@@ -30,11 +30,14 @@ func (m Mode) Start(ctx context.Context, js jetstream.JetStream, t Topology, ser
 	return Ensure(ctx, js, t)
 }
 
-// Bind looks up the streams that a service uses ("" is all of them), and creates
-// nothing: a process that may not is told by this what is missing. The error
-// says to run 'sluice apply'. Consumers are looked up by the stages.
+// Bind looks up the streams and consumers that a service uses ("" is all of
+// them), and creates nothing: a process that may not is told by this what is
+// missing. The error says to run 'sluice apply', and has ReasonNotApplied.
 func Bind(ctx context.Context, js jetstream.JetStream, t Topology, service string) error {
-	names := uses(service)
+	names, durables := uses(service)
+	if service == "" {
+		durables = Durables()
+	}
 	for _, want := range t.Streams() {
 		if service != "" && !slices.Contains(names, want.Name) {
 			continue
@@ -53,6 +56,11 @@ func Bind(ctx context.Context, js jetstream.JetStream, t Topology, service strin
 		}
 		if c.Outcome == Updated {
 			return missing("the stream %s is of an older release: it lacks %s", want.Name, c.Detail)
+		}
+	}
+	for _, d := range durables {
+		if _, err := BindConsumer(ctx, js, d); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -304,7 +312,11 @@ func BindConsumer(ctx context.Context, js jetstream.JetStream, d Durable) (jetst
 	return c, nil
 }
 
+// ReasonNotApplied is the reason of a Halt fault: something that 'sluice apply'
+// makes is not there.
+const ReasonNotApplied = "not-applied"
+
 // missing says what to do about something that is not there.
 func missing(format string, args ...any) error {
-	return fault.New(fault.Halt, "not-applied", format, args...).WithHint("run 'sluice apply' as a user that may create streams")
+	return fault.New(fault.Halt, ReasonNotApplied, format, args...).WithHint("run 'sluice apply' as a user that may create streams")
 }

@@ -199,9 +199,7 @@ func TestBindSaysWhatIsMissing(t *testing.T) {
 	if err := broker.Ensure(ctx, js, broker.DefaultTopology()); err != nil {
 		t.Fatal(err)
 	}
-	if err := broker.Bind(ctx, js, broker.DefaultTopology(), "chunker"); err != nil {
-		t.Error(err)
-	}
+	check(broker.Bind(ctx, js, broker.DefaultTopology(), "chunker"), "no consumer chunker")
 	chunker := broker.Durable{Name: "chunker", Stream: events.StreamParsed, Subject: events.SubjectParsed}
 	_, err := broker.BindConsumer(ctx, js, chunker)
 	check(err, "chunker")
@@ -214,6 +212,9 @@ func TestBindSaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := broker.BindConsumer(ctx, js, chunker); err != nil {
+		t.Error(err)
+	}
+	if err := broker.Bind(ctx, js, broker.DefaultTopology(), "chunker"); err != nil {
 		t.Error(err)
 	}
 }

@@ -19,7 +19,8 @@ type User struct {
 	Subscribe []string
 	Answers   bool // it may answer requests, once each
 
-	streams []string // looked up when it starts
+	streams  []string  // looked up when it starts
+	durables []Durable // likewise
 }
 
 // InboxPrefix returns the prefix of the subjects on which a user hears answers.
@@ -165,15 +166,15 @@ func Users() []User {
 	return users
 }
 
-// uses returns the streams that a service looks up when it starts. A service of
-// your own uses none of these.
-func uses(service string) []string {
+// uses returns the streams and consumers that a service looks up when it starts.
+// A service of your own uses none of these.
+func uses(service string) ([]string, []Durable) {
 	for _, u := range Users() {
 		if u.Name == service {
-			return u.streams
+			return u.streams, u.durables
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // person begins a user: it hears its own inbox.
@@ -208,6 +209,7 @@ func (u *User) publish(stream, subject string) {
 func (u *User) stage(name string, tells ...events.What) {
 	for _, d := range Durables() {
 		if d.Name == name {
+			u.durables = append(u.durables, d)
 			u.may("$JS.API.CONSUMER.INFO."+d.Stream+"."+name, "$JS.API.CONSUMER.MSG.NEXT."+d.Stream+"."+name)
 			// The second form is the one that servers will use next: with their
 			// domain and the account.

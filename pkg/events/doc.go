@@ -52,6 +52,8 @@
 // # Bodies
 //
 // Bodies are JSON objects with a schema version in "v" and in the Event-Type
-// header ("chunk/1"). Unknown fields are tolerated. Whatever is malformed is a
+// header ("chunk/1"). Within a version fields are only added, and unknown ones are
+// tolerated, so that releases run side by side. A body of a newer version is set
+// aside until a stage takes it that can read it. Whatever is malformed is a
 // fault.Validation failure that names the field; decoding never panics.
 package events

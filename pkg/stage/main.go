@@ -96,6 +96,9 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 	if err := cfg.NATS.Check(); err != nil {
 		return err
 	}
+	if cfg.HTTP == "" {
+		cfg.HTTP = "127.0.0.1:0" // the empty address would be all of the machine's
+	}
 	listener, err := net.Listen("tcp", cfg.HTTP)
 	if err != nil {
 		return fault.Wrap(err, fault.Halt, "http-address", "cannot listen on %q", cfg.HTTP).WithHint("set --http to a free address")
@@ -168,15 +171,21 @@ func waiting() *http.ServeMux {
 	return mux
 }
 
-// retryUntil repeats f while the broker may still be starting. A Halt fault is
-// final: waiting does not mend a configuration.
+// retryUntil repeats f while the broker may still be starting, or 'sluice apply'
+// may still be at it. Another Halt fault is final: waiting does not mend a
+// configuration.
 func retryUntil(ctx context.Context, log zerolog.Logger, f func() error) error {
+	said := ""
 	for {
 		err := f()
-		if err == nil || fault.Of(err) == fault.Halt || ctx.Err() != nil {
+		why := fault.From(err)
+		if err == nil || ctx.Err() != nil || (why.Class == fault.Halt && why.Reason != broker.ReasonNotApplied) {
 			return err
 		}
-		log.Warn().Err(err).Msg("the broker is not ready; trying again")
+		if why.Message != said {
+			said = why.Message
+			log.Warn().Str("class", why.Class.String()).Str("reason", why.Reason).Str("hint", why.Hint).Msg("waiting: " + said)
+		}
 		if !sleep(ctx, time.Second) {
 			return err
 		}

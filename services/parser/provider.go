@@ -159,6 +159,9 @@ func (c LlamaParse) client(observe func(provider.RateInfo), keyless bool) (*llam
 
 // receive serves webhooks.
 func receive(address string, h http.Handler) (stop func() error, err error) {
+	if address == "" { // which would be all addresses of the machine
+		return nil, fault.New(fault.Halt, "http-address", "there is no address to listen on for webhooks").WithHint("set --llamaparse-webhook-listen to HOST:PORT")
+	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Halt, "http-address", "cannot listen on %q for webhooks", address).WithHint("set --llamaparse-webhook-listen to a free address")

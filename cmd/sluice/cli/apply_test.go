@@ -5,8 +5,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/broker"
+	"sluice/pkg/budget"
+	"sluice/pkg/events"
 	"sluice/pkg/natstest"
 )
 
@@ -67,5 +73,58 @@ func TestApplyAsItsOwnUser(t *testing.T) {
 	r = sluice(t, "apply", "--nats-url", url, "--nats-nkey", other.NKey, "--nats-inbox-prefix", other.InboxPrefix, "--wait", "100ms").want(t, 1)
 	if !strings.Contains(r.err, "apply") {
 		t.Errorf("as the parser: %s", r.err)
+	}
+}
+
+// What the commands do is within the operator's rights: a refusal would be an
+// answer that never comes, and an error.
+func TestTheOperatorMayWhatTheCommandsDo(t *testing.T) {
+	s := natstest.Secure(t)
+	url := s.Start(t, "", s.Login)
+	login := s.Login(broker.UserOperator)
+	nc := s.Connect(t, url, login)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A document that failed, as the stages leave it.
+	id := events.DocumentID(events.DefaultTenant, "a.md")
+	dead := nats.NewMsg(events.SubjectDeadPrefix + "parser")
+	for k, v := range map[string]string{
+		events.HeaderDocumentID: id, events.HeaderRevision: "2", events.HeaderFailureClass: "validation", events.HeaderFailureReason: "empty",
+		events.HeaderFailureStage: "parser", events.HeaderOriginStream: events.StreamDocuments, events.HeaderOriginSubject: events.SubjectSubmit, events.HeaderOriginSeq: "1",
+	} {
+		dead.Header.Set(k, v)
+	}
+	for range 2 {
+		if _, err := js.PublishMsg(t.Context(), dead); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for user, m := range map[string]struct {
+		subject string
+		body    any
+	}{
+		"indexer": {"$KV.documents." + id, events.Document{V: events.Version, Document: id, Tenant: events.DefaultTenant, Name: "a.md", Revision: 2, State: events.StateFailed, Stage: "parser", CorrelationID: "c"}},
+		"parser":  {events.EventSubject(id, events.Accepted), events.Event{V: events.Version, What: events.Accepted, Document: id, Revision: 2, CorrelationID: "c", Stage: "parser", Time: time.Now()}},
+		"costd":   {"$KV.budget." + budget.StateKey(budget.Global), budget.State{Scope: budget.Global, State: "open", Time: time.Now()}},
+	} {
+		js, err := jetstream.New(s.Connect(t, url, s.Login(user)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), m.subject, events.Encode(m.body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range []string{
+		"status", "status a.md", "ls", "trace a.md", "dead ls", "dead show 1", "dead replay 1", "dead purge 2 --yes", "budget", "cost", "mode", "mode embedder hybrid",
+		"mode embedder default", "rm a.md --no-wait", "ingest --no-wait ../../../examples/documents/maintenance-log.md",
+	} {
+		began := time.Now()
+		r := sluice(t, append(strings.Fields(command), "--nats-url", url, "--nats-nkey", login.NKey, "--nats-inbox-prefix", login.InboxPrefix)...)
+		if r.code != 0 || time.Since(began) > 4*time.Second {
+			t.Errorf("sluice %s ends with %d after %v:\n%s%s", command, r.code, time.Since(began).Round(time.Millisecond), r.out, r.err)
+		}
 	}
 }
