@@ -100,7 +100,8 @@ const (
 	StateDeleted   State = "deleted"
 )
 
-// Final reports whether nothing more will happen by itself.
+// Final reports whether nothing more will happen by itself, but that what is
+// degraded is made whole.
 func (s State) Final() bool {
 	switch s {
 	case StateComplete, StateDegraded, StateDuplicate, StateFailed, StateDeleted:
