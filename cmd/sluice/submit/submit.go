@@ -257,7 +257,7 @@ const patience = time.Minute
 func (s *Submitter) persist(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
 	var away time.Time
 	for attempt := 0; ; attempt++ {
-		ack, err := s.js.PublishMsg(ctx, msg)
+		ack, err := s.store(ctx, msg)
 		if err == nil {
 			return ack, nil
 		}
@@ -284,6 +284,17 @@ func (s *Submitter) persist(ctx context.Context, msg *nats.Msg) (*jetstream.PubA
 		}
 	}
 }
+
+// store publishes msg once. What has been sent is seen through, although ctx
+// ends: a document that is stored must not be called lost.
+func (s *Submitter) store(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answered)
+	defer cancel()
+	return s.js.PublishMsg(ctx, msg)
+}
+
+// answered bounds the wait for one acknowledgement.
+const answered = 5 * time.Second
 
 // Full reports whether err says that a stream takes no more messages now.
 func Full(err error) bool {
@@ -316,6 +327,9 @@ func (s *Submitter) object(ctx context.Context, i int, src Source, r io.Reader) 
 	}
 	s.submitting(i, src, document, s.opts.Tenant, before)
 	_, err = s.inbox.Put(ctx, jetstream.ObjectMeta{Name: s.run + "-" + strconv.Itoa(i), Headers: h}, r)
+	if ctx.Err() != nil && err != nil {
+		return fault.Wrap(err, fault.Unavailable, "not-submitted", "stopped before the document was stored").WithHint("ingest it again")
+	}
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "not-submitted", "the object store does not take the document").
 			WithHint("see 'sluice doctor' for room on the server")
