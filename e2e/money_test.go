@@ -22,7 +22,7 @@ import (
 // passes it, and once it is raised every document becomes complete.
 func TestMoney(t *testing.T) {
 	t.Parallel()
-	const documents = 300
+	const documents, workers, batch = 300, 2, 16
 	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: seed(t)})
 	if err != nil {
 		t.Fatal(err)
@@ -48,13 +48,14 @@ func TestMoney(t *testing.T) {
 	w := newWorld(t, setup{
 		costd: true, replicas: map[string]int{"embedder": 3, "costd": 2},
 		args: map[string][]string{
-			"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", "16", "--embedding-timeout", "2s"},
+			"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", fmt.Sprint(batch), "--embedder-workers", fmt.Sprint(workers), "--embedding-timeout", "2s"},
 			"costd":    {"--budget-day", "0.0004", "--budget-hour-requests", "none"},
 		},
 	})
 	r := rand.New(rand.NewPCG(seed(t), 0))
 	var subs []submission
 	files := corpus(t, documents)
+	kills := 0
 	for kill := range 10 {
 		for _, f := range files[len(subs):min(len(files), len(subs)+documents/10)] {
 			subs = append(subs, w.submit(f.name, f.data))
@@ -62,6 +63,9 @@ func TestMoney(t *testing.T) {
 		pause(r, 300*time.Millisecond)
 		name := []string{"embedder", "embedder", "costd"}[kill%3]
 		w.stage[name][r.IntN(len(w.stage[name]))].crash(t)
+		if name == "embedder" {
+			kills++
+		}
 	}
 	var last fake.Meter
 	w.eventually(60*time.Second, "the limit is reached", func() error {
@@ -84,6 +88,13 @@ func TestMoney(t *testing.T) {
 		_, err := w.nc.Request(budget.SubjectSet, events.Encode(budget.Change{Scope: budget.Global, DayNano: &five}), 2*time.Second)
 		return err
 	})
+	// Now that there is money, calls are under way when their process dies.
+	provider.Script(fake.Rule{Delay: fake.Duration(150 * time.Millisecond)})
+	for range 6 {
+		pause(r, 300*time.Millisecond)
+		w.stage["embedder"][r.IntN(len(w.stage["embedder"]))].crash(t)
+		kills++
+	}
 	docs := w.settle(2*time.Minute, subs...)
 	for _, d := range docs {
 		if d.State != events.StateComplete {
@@ -113,6 +124,35 @@ func TestMoney(t *testing.T) {
 	}
 	t.Logf("in the end: %d chunks, %d inputs charged in %d calls of %d attempts; meter %d n$, ledger %d n$ settled and %d out",
 		chunks, m.Inputs, m.Calls, m.Attempts, m.Nano, settled.Nano, reserved.Nano)
+
+	// What was paid twice is at most what was in flight at the kills, beside what
+	// the provider charged without an answer.
+	recorded := map[string]events.Outcome{}
+	for _, msg := range w.messages(events.StreamCosts, ">") {
+		u, err := events.Decode[events.Usage](msg.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded[u.ID] = u.Outcome
+	}
+	untold, unanswered := 0, 0
+	for _, c := range provider.Calls() {
+		switch outcome, ok := recorded[c.Client]; {
+		case !ok:
+			untold++
+		case outcome == events.OutcomeUnknown:
+			unanswered += c.Inputs
+		case outcome != events.OutcomeCharged:
+			t.Errorf("the call %s is recorded as %s, and was charged %d n$", c.Client, outcome, c.Nano)
+		}
+	}
+	t.Logf("%d embedders killed with %d calls in flight; %d inputs were charged without an answer, %d bought beyond the chunks", kills, untold, unanswered, m.Inputs-chunks)
+	if untold > kills*workers {
+		t.Errorf("%d calls that nobody recorded; %d processes of %d workers were killed", untold, kills, workers)
+	}
+	if m.Inputs > chunks+unanswered+kills*workers*batch {
+		t.Errorf("%d inputs bought for %d chunks", m.Inputs, chunks)
+	}
 	w.stop()
 }
 
