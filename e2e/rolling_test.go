@@ -11,7 +11,7 @@ import (
 // Every stage is replaced in the middle of an ingest, replica by replica, as an
 // orchestrator does: nothing is lost, nothing is paid for or indexed twice, and
 // no document has used up a retry. Everybody works as a NATS user of its own, with
-// a paid embedder and the budget's daemon.
+// a paid embedder, and ledgers that a cluster of three keeps.
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	const documents = 240
@@ -20,7 +20,7 @@ func TestRollingUpgrade(t *testing.T) {
 		index map[string]string
 		meter fake.Meter
 	}
-	run := func(t *testing.T, upgrade bool) result {
+	run := func(t *testing.T, nodes int, upgrade bool) result {
 		t.Helper()
 		provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}})
 		if err != nil {
@@ -38,7 +38,7 @@ func TestRollingUpgrade(t *testing.T) {
 		// A call under way when its process is told to end.
 		provider.Script(fake.Rule{Delay: fake.Duration(50 * time.Millisecond)})
 		w := newWorld(t, setup{
-			nodes: 1, costd: true, replicas: map[string]int{"parser": 2, "chunker": 2, "embedder": 2, "costd": 2},
+			nodes: nodes, costd: true, replicas: map[string]int{"parser": 2, "chunker": 2, "embedder": 2, "costd": 2},
 			args: map[string][]string{
 				"embedder": {"--embedder", "openai", "--embedding-base-url", url + "/v1", "--embedding-key", "sk-e2e", "--embedder-batch", "16"},
 				"costd":    {"--budget-day", "5.00", "--budget-hour-requests", "none"},
@@ -85,8 +85,8 @@ func TestRollingUpgrade(t *testing.T) {
 		return result{w.dump(), provider.Meter()}
 	}
 	var want, got result
-	t.Run("undisturbed", func(t *testing.T) { want = run(t, false) })
-	t.Run("upgraded", func(t *testing.T) { got = run(t, true) })
+	t.Run("undisturbed", func(t *testing.T) { want = run(t, 1, false) })
+	t.Run("upgraded", func(t *testing.T) { got = run(t, 3, true) })
 	if t.Failed() {
 		return
 	}
