@@ -39,8 +39,9 @@ func BenchmarkStores(b *testing.B) {
 }
 
 // openStore returns a store, how many write to it at once, and what has been
-// used of all processors by whatever works for it.
-func openStore(b *testing.B, store string) (s index.Store, writers int, cpu func() time.Duration) {
+// used of all processors by whatever works for it. settle does what autovacuum
+// will have done a minute later.
+func openStore(b *testing.B, store string) (s index.Store, writers int, cpu func() time.Duration, settle func()) {
 	b.Helper()
 	cpu = func() time.Duration {
 		var u syscall.Rusage
@@ -49,13 +50,16 @@ func openStore(b *testing.B, store string) (s index.Store, writers int, cpu func
 		}
 		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
+	settle = func() {}
 	var err error
 	if store == "sqlite" {
 		s, err = sqlite.Open(context.Background(), filepath.Join(b.TempDir(), "index.db"), sqlite.Options{})
 		writers = 1
 	} else {
 		server := pgtest.New(b, "fsync=on", "full_page_writes=on", "shared_buffers=1GB", "maintenance_work_mem=256MB", "max_wal_size=4GB")
-		s, err = pgvector.Open(context.Background(), server.Database(b), pgvector.Options{Connections: *benchWriters + 4})
+		place := server.Database(b)
+		settle = func() { pgtest.Exec(b, place, "ANALYZE") }
+		s, err = pgvector.Open(context.Background(), place, pgvector.Options{Connections: *benchWriters + 4})
 		writers = *benchWriters
 		own := cpu
 		cpu = func() time.Duration { return own() + server.CPU(b) }
@@ -68,11 +72,11 @@ func openStore(b *testing.B, store string) (s index.Store, writers int, cpu func
 			b.Error(err)
 		}
 	})
-	return s, writers, cpu
+	return s, writers, cpu, settle
 }
 
 func benchmarkStore(b *testing.B, store, kind string, n int) {
-	s, writers, cpu := openStore(b, store)
+	s, writers, cpu, settle := openStore(b, store)
 	c := newCorpus(kind)
 	vectors := make([][]float32, n)
 	ops := make([]index.Op, n)
@@ -106,7 +110,7 @@ func benchmarkStore(b *testing.B, store, kind string, n int) {
 	close(batches)
 	writing.Wait()
 	took, wrote := time.Since(began), cpu()-used
-	ops = nil
+	settle()
 
 	times, work := map[index.Mode][]time.Duration{}, map[index.Mode]time.Duration{}
 	var hit, possible int

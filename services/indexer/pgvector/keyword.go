@@ -82,8 +82,9 @@ const (
 	// maxPostings bounds the places that a query's words are looked up at, by
 	// leaving out the commonest words. They are what says least and costs most:
 	// a word that half of all chunks have is worth a tenth of one that one in
-	// thousands has. The rarest word is looked up whatever it costs.
-	maxPostings = 30_000
+	// thousands has. The minWords rarest are looked up whatever they cost.
+	maxPostings = 10_000
+	minWords    = 2
 )
 
 // rankWords is BM25 over the places of all keys: $1 keys, $2 the word each is
@@ -187,9 +188,9 @@ func (s *Store) telling(ctx context.Context, tx pgx.Tx, tenant string, keys []wo
 		}
 		return 0
 	})
-	sum := places[sorted[0]]
-	n := 1
-	for ; n < len(sorted) && sum+places[sorted[n]] <= maxPostings; n++ {
+	var sum float64
+	n := 0
+	for ; n < len(sorted) && (n < minWords || sum+places[sorted[n]] <= maxPostings); n++ {
 		sum += places[sorted[n]]
 	}
 	return sorted[:n], nil

@@ -281,7 +281,7 @@ func TestCommonWords(t *testing.T) {
 	rare := a.Query("number77")
 	done()
 	s.common = cached[map[int64]float64]{}
-	for most, want := range map[float64]int{0: 3, maxPostings: 1} {
+	for most, want := range map[float64]int{0: 3, maxPostings: minWords} {
 		common, err := s.commonKeys(context.Background(), tx)
 		if err != nil {
 			t.Fatal(err)
