@@ -451,7 +451,7 @@ func malformed(t *testing.T) []message {
 			{"indexer", events.SubjectVector, events.TypeTombstone},
 			{"recorder", events.EventSubject(document, "odd"), events.TypeEvent},
 		} {
-			if to.subject == events.SubjectDelete && kind == "another version" {
+			if to.subject == events.SubjectDelete && kind == "no version" {
 				continue // deletions have no version: this one is well-formed
 			}
 			add(to.stage, to.subject, to.event+" of "+kind, "malformed-event", body, events.HeaderEventType, to.event)
