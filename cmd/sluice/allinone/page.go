@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"html/template"
 	"net/http"
 	"slices"
@@ -12,18 +13,20 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	"sluice/pkg/stage"
 )
 
-// page is the status page: documents by state, stages, dead letters, a search.
+// page is the status page: documents by state, stages, queues, money, a search.
 type page struct{ env *stage.Env }
 
 //go:embed page.html
 var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"join": func(s []string) string { return strings.Join(s, " › ") },
+	"join":    func(s []string) string { return strings.Join(s, " › ") },
+	"dollars": budget.Dollars,
 }).Parse(pageText))
 
 type view struct {
@@ -34,6 +37,7 @@ type view struct {
 	Stages []stage.StageHealth
 	Queues []queue
 	Dead   uint64
+	Budget *budget.State // of all services and tenants together; nil while costd has not shown it
 }
 
 type stateCount struct {
@@ -73,7 +77,7 @@ func (p page) fill(ctx context.Context, v *view) error {
 			return err
 		}
 	}
-	for _, name := range []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors} {
+	for _, name := range []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors, events.StreamUpgrades} {
 		s, err := p.env.JS.Stream(ctx, name)
 		if err != nil {
 			return err
@@ -85,6 +89,9 @@ func (p page) fill(ctx context.Context, v *view) error {
 		return err
 	}
 	v.Dead = dead.CachedInfo().State.Msgs
+	if v.Budget, err = p.budget(ctx); err != nil {
+		return err
+	}
 	kv, err := p.env.JS.KeyValue(ctx, events.BucketDocuments)
 	if err != nil {
 		return err
@@ -95,6 +102,22 @@ func (p page) fill(ctx context.Context, v *view) error {
 	}
 	slices.SortFunc(v.States, func(a, b stateCount) int { return strings.Compare(string(a.State), string(b.State)) })
 	return err
+}
+
+func (p page) budget(ctx context.Context) (*budget.State, error) {
+	kv, err := p.env.JS.KeyValue(ctx, events.BucketBudget)
+	if err != nil {
+		return nil, err
+	}
+	e, err := kv.Get(ctx, budget.StateKey(budget.Global))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &budget.State{}
+	return s, json.Unmarshal(e.Value(), s)
 }
 
 func countStates(ctx context.Context, kv jetstream.KeyValue) (map[events.State]int, error) {
