@@ -555,8 +555,16 @@ func TestNATS(t *testing.T) {
 		if !opts.JetStream || !stored {
 			t.Errorf("JetStream keeps its files in %s, which is no claimed volume", opts.StoreDir)
 		}
+		c := w.pod.Spec.Containers[0]
 		if grace := time.Duration(*w.pod.Spec.TerminationGracePeriodSeconds) * time.Second; opts.LameDuckDuration+opts.LameDuckGracePeriod >= grace {
 			t.Errorf("a server hands over in %v, and is killed after %v", opts.LameDuckDuration+opts.LameDuckGracePeriod, grace)
+		}
+		told := c.Lifecycle != nil && c.Lifecycle.PreStop != nil && slices.Equal(c.Lifecycle.PreStop.Exec.Command, []string{"/nats-server", "--signal", "ldm=1"})
+		if told != prod(name) || (opts.LameDuckDuration > 0) != told {
+			t.Errorf("a server takes %v to hand over, and is told to: %v", opts.LameDuckDuration, told)
+		}
+		if p := c.StartupProbe; time.Duration(p.FailureThreshold*p.PeriodSeconds)*time.Second < 10*time.Minute {
+			t.Errorf("a server that copies its streams is killed after %d times %d s", p.FailureThreshold, p.PeriodSeconds)
 		}
 		if (opts.TLSConfig != nil) != prod(name) || (len(opts.Routes) == 3 && opts.Cluster.Name != "" && opts.Cluster.TLSConfig != nil) != prod(name) {
 			t.Errorf("TLS %v, routes %v", opts.TLSConfig != nil, opts.Routes)
