@@ -21,10 +21,16 @@ func IsURL(place string) bool {
 // are left out.
 func Redact(place string) string {
 	u, err := url.Parse(strings.TrimSpace(place))
-	if err != nil {
+	if err != nil || misread(u) {
 		return "postgres://..."
 	}
 	return (&url.URL{Scheme: "postgres", Host: u.Host, Path: u.Path}).String()
+}
+
+// misread reports whether a "/", "?" or "#" of the password has ended the host, as a
+// parser sees it: the "@" that should have come before the host comes after it.
+func misread(u *url.URL) bool {
+	return strings.Contains(u.EscapedPath()+u.RawQuery+u.EscapedFragment(), "@")
 }
 
 // DefaultSchema holds the tables of an index unless the URL says "?schema=".
@@ -47,6 +53,9 @@ func parse(place string) (location, error) {
 	u, err := url.Parse(place)
 	if err != nil {
 		return malformed("it is no URL")
+	}
+	if misread(u) {
+		return malformed("there is an \"@\" after the host")
 	}
 	l := location{shown: Redact(place), schema: DefaultSchema}
 	query := u.Query()

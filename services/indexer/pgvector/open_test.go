@@ -131,6 +131,10 @@ func TestCredentialsStayHidden(t *testing.T) {
 		"postgres://u:" + escaped + "@" + closed + "/db?pool_max_conns=many",
 		"postgres://u:" + escaped + "@no.such.host.invalid/db?connect_timeout=2",
 		"postgres://u:" + escaped + "@" + closed + "/db?schema=pg_x",
+		"postgres://u:12/s3cr3t@" + closed + "/db", // which a parser takes for the port 12
+		"postgres://u:12?s3cr3t@" + closed + "/db",
+		"postgres://u:12#s3cr3t@" + closed + "/db",
+		"postgres://u:p@ss/s3cr3t@" + closed + "/db",
 		"POSTGRESQL://u:%zz" + escaped + "@" + closed + "/db",
 		live.String(),
 	} {
@@ -163,6 +167,10 @@ func TestPlaces(t *testing.T) {
 		"postgresql://host/db":        "postgres://host/db",
 		"postgres://u:p@a:1,b:2/db":   "postgres://a:1,b:2/db",
 		"postgres://u:p%zz@host/db":   "postgres://...",
+		"postgres://u:1/2@host/db":    "postgres://...",
+		"postgres://u:1?2@host/db":    "postgres://...",
+		"postgres://u:p@1/2@host/db":  "postgres://...",
+		"postgres://u:p@host/d%40b":   "postgres://host/d@b",
 		"postgres://u:p@host/db\n":    "postgres://host/db", // as a file of a secret ends
 		"postgres:///db?host=/socket": "postgres:///db",
 	} {
