@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -185,12 +187,35 @@ func TestUpWithoutItsPostgres(t *testing.T) {
 		}
 	})
 	in(t, harbour)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	began := time.Now()
-	r := sluiceUntil(t, ctx, "up", "--data", "data", "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0", "--index", place)
-	r.says(t, "index postgres://127.0.0.1:", "hint: ")
-	if took := time.Since(began); took > 20*time.Second || r.code == 0 {
-		t.Errorf("code %d after %v: %s", r.code, took, r.err)
+	var out bytes.Buffer
+	errs := &tripwire{wire: "index postgres://127.0.0.1:", trip: cancel}
+	code := Run(ctx, []string{"up", "--data", "data", "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0", "--index", place}, Streams{In: strings.NewReader(""), Out: &out, Err: errs})
+	r := result{code, out.String(), errs.said.String()}
+	r.says(t, errs.wire, "hint: ")
+	if took := time.Since(errs.at); errs.at.IsZero() || took > 20*time.Second || r.code == 0 {
+		t.Errorf("code %d, %v after the interrupt: %s", r.code, took, r.err)
 	}
+}
+
+// tripwire collects what is written, and trips once a text has been.
+type tripwire struct {
+	wire string
+	trip func()
+
+	mu   sync.Mutex
+	said bytes.Buffer
+	at   time.Time
+}
+
+func (w *tripwire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said.Write(p)
+	if w.at.IsZero() && strings.Contains(w.said.String(), w.wire) {
+		w.at = time.Now()
+		w.trip()
+	}
+	return len(p), nil
 }
