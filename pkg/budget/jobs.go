@@ -115,6 +115,7 @@ const (
 // record is the note of a job.
 type record struct {
 	Job    string    `json:"job,omitempty"`
+	Since  time.Time `json:"since,omitzero"` // when the create began
 	Until  time.Time `json:"until"`          // a create without a job is believed to be under way until then
 	Told   bool      `json:"told,omitempty"` // its usage event is out
 	Pages  int       `json:"pages"`          // of its bound
@@ -187,7 +188,7 @@ func (p *parser) Parse(ctx context.Context, src provider.Source) (provider.Parse
 		if time.Now().Before(r.Until) {
 			return provider.Parse{}, busy()
 		}
-		if r.Job, err = p.jobs.Find(ctx, src); err != nil {
+		if r.Job, err = p.jobs.Find(ctx, src, r.Since); err != nil {
 			return provider.Parse{}, err
 		}
 		if r.Job != "" {
@@ -246,7 +247,8 @@ func (p *parser) create(ctx context.Context, key string, src provider.Source, r 
 	if err != nil {
 		return nil, err
 	}
-	r.Until, r.Bound, r.Pages, r.Told = time.Now().Add(creating), bound.Nano, bound.Pages, false
+	r.Since = time.Now()
+	r.Until, r.Bound, r.Pages, r.Told = r.Since.Add(creating), bound.Nano, bound.Pages, false
 	if err := p.save(ctx, key, r); err != nil {
 		t.cancel()
 		return nil, busy()

@@ -7,6 +7,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"time"
 
 	"sluice/pkg/events"
 )
@@ -111,8 +112,10 @@ type Jobs interface {
 	// Bound returns the most that parsing src can cost. It asks nobody.
 	Bound(src Source) (Bound, error)
 	// Find returns the job that an earlier Create of the same content and
-	// options has started, "" if the service knows none. It costs nothing.
-	Find(ctx context.Context, src Source) (job string, err error)
+	// options has started, "" if the service knows none. One that has ended badly
+	// counts if it was created after since: it may have been billed. To look
+	// costs nothing. If not all could be looked at, that is an error.
+	Find(ctx context.Context, src Source, since time.Time) (job string, err error)
 	// Create starts a job. It is one attempt: where its outcome is unknown, Find
 	// has to be asked before it is called again.
 	Create(ctx context.Context, src Source) (job string, err error)

@@ -101,6 +101,35 @@ func TestALostCreateIsFound(t *testing.T) {
 	}
 }
 
+// A create that lost its answer, and whose job has failed since, has started one
+// all the same: it is billed, so it is not booked as free and not bought again.
+func TestALostCreateWhoseJobFailedIsPaidFor(t *testing.T) {
+	server, node := parsing(t, fake.Config{Work: 10 * time.Millisecond}, "5.00", nil)
+	server.Script(fake.Rule{On: "create", Nth: 1, Fault: fake.Lose, FailJob: "the fonts are odd"}, fake.Rule{On: "list", Status: 503})
+	in(t, volumes(1))
+	done := make(chan result, 1)
+	go func() { done <- sluice(t, "ingest", "v") }()
+	eventually(t, "the job has failed, and was looked for in vain", func() bool {
+		m := server.Meter()
+		return m.Jobs == 1 && m.Refused[503] > 0
+	})
+	outlast(t, node)
+	server.Clear()
+	select {
+	case r := <-done:
+		r.want(t, 1).has(t, "the fonts are odd")
+	case <-time.After(30 * time.Second):
+		t.Fatal("the document has no end")
+	}
+	if m := server.Meter(); m.Creates != 1 || m.Nano != 3*page {
+		t.Errorf("the meter %+v, want the one job", m)
+	}
+	eventually(t, "the ledger equals the meter", func() bool {
+		day := shownBudget(t, node).Windows[1]
+		return day.Spent.Nano == server.Meter().Nano && day.Reserved.IsZero()
+	})
+}
+
 // A job that the budget could never pay is refused before anything is sent.
 func TestAJobDearerThanTheLimit(t *testing.T) {
 	server, _ := parsing(t, fake.Config{}, "0.02", nil)

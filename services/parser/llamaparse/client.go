@@ -200,10 +200,21 @@ type job struct {
 	} `json:"usage"`
 }
 
+// skew is by how much the service's clock and ours may differ.
+const skew = 5 * time.Minute
+
 // Find looks for the job of an earlier Create among those of the last two days,
-// after which the service has forgotten them.
-func (c *Client) Find(ctx context.Context, src provider.Source) (string, error) {
-	want, token := c.key(src), ""
+// after which the service has forgotten them. A job that goes on or has a result
+// is preferred to one that ended badly, which counts only if it is of a create
+// since then.
+//
+// Reason besides those of requests: "jobs-unlisted" (Unavailable), if the list
+// does not come to an end.
+func (c *Client) Find(ctx context.Context, src provider.Source, since time.Time) (string, error) {
+	want, token, ended := c.key(src), "", ""
+	old := func(at time.Time) bool {
+		return !at.IsZero() && (at.Before(since.Add(-skew)) || time.Since(at) > 49*time.Hour)
+	}
 	for range 100 {
 		var page struct {
 			Items []job   `json:"items"`
@@ -217,16 +228,22 @@ func (c *Client) Find(ctx context.Context, src provider.Source) (string, error) 
 			return "", err
 		}
 		for _, j := range page.Items {
-			if j.Metadata[metadataKey] == want && j.Status != "FAILED" && j.Status != "CANCELLED" {
+			switch {
+			case j.Metadata[metadataKey] != want:
+			case j.Status != "FAILED" && j.Status != "CANCELLED":
 				return j.ID, nil
+			case ended == "" && !old(j.Created):
+				ended = j.ID
 			}
 		}
-		if len(page.Items) == 0 || page.Next == nil || *page.Next == "" || time.Since(page.Items[len(page.Items)-1].Created) > 49*time.Hour {
-			return "", nil
+		// The newest come first.
+		if len(page.Items) == 0 || page.Next == nil || *page.Next == "" || old(page.Items[len(page.Items)-1].Created) {
+			return ended, nil
 		}
 		token = *page.Next
 	}
-	return "", nil
+	return "", fault.New(fault.Unavailable, "jobs-unlisted", "%s lists more jobs than could be looked at for the one of %s", Service, name(src)).
+		WithHint("look in the service's console whether it has a job for the document")
 }
 
 // configuration is the part of the service's that is used.

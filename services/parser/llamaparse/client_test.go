@@ -57,14 +57,14 @@ var three = provider.Source{Name: "a.txt", ContentType: "text/plain", Data: []by
 
 func TestAJob(t *testing.T) {
 	s, c := setUp(t, fake.Config{Work: 30 * time.Millisecond, Billing: 100 * time.Millisecond}, nil)
-	if job, err := c.Find(t.Context(), three); job != "" || err != nil {
+	if job, err := c.Find(t.Context(), three, time.Now()); job != "" || err != nil {
 		t.Fatalf("found %q %v before there is one", job, err)
 	}
 	id, err := c.Create(t.Context(), three)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if job, err := c.Find(t.Context(), three); job != id || err != nil {
+	if job, err := c.Find(t.Context(), three, time.Now()); job != id || err != nil {
 		t.Errorf("found %q %v, want %q", job, err, id)
 	}
 	out, err := c.Await(t.Context(), id, three)
@@ -84,6 +84,45 @@ func TestAJob(t *testing.T) {
 	}
 	if m := s.Meter(); m.Nano != 30*fake.NanoPerCredit || m.Jobs != 1 {
 		t.Errorf("meter %+v", m)
+	}
+}
+
+// A job that has ended badly is an earlier create's unless it is older than that.
+func TestFailedJobsAreFound(t *testing.T) {
+	s, c := setUp(t, fake.Config{}, nil)
+	s.Script(fake.Rule{On: "create", Nth: 1, FailJob: "the fonts are odd"})
+	failed, err := c.Create(t.Context(), three)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Await(t.Context(), failed, three); fault.From(err) == nil || fault.From(err).Reason != "parse-failed" {
+		t.Fatalf("the job ended with %v", err)
+	}
+	for since, want := range map[time.Time]string{{}: failed, time.Now().Add(-time.Minute): failed, time.Now().Add(time.Hour): ""} {
+		if id, err := c.Find(t.Context(), three, since); id != want || err != nil {
+			t.Errorf("since %v: found %q %v, want %q", since, id, err, want)
+		}
+	}
+	good, err := c.Create(t.Context(), three)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := c.Find(t.Context(), three, time.Time{}); id != good || err != nil {
+		t.Errorf("found %q %v, want %q", id, err, good)
+	}
+}
+
+// Where the service lists more than can be looked at, nobody knows.
+func TestAListWithoutEnd(t *testing.T) {
+	_, c := setUp(t, fake.Config{}, func(c *Config) {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"items":[{"id":"pjb-1","created_at":%q}],"next_page_token":"more"}`, time.Now().Format(time.RFC3339))
+		}))
+		t.Cleanup(s.Close)
+		c.BaseURL = s.URL
+	})
+	if id, err := c.Find(t.Context(), three, time.Now()); fault.From(err) == nil || fault.From(err).Reason != "jobs-unlisted" {
+		t.Errorf("found %q %v", id, err)
 	}
 }
 
@@ -135,7 +174,7 @@ func TestErrors(t *testing.T) {
 				t.Errorf("meter %+v, want %d jobs after one create", m, e.jobs)
 			}
 			if e.jobs == 1 { // what took effect is found
-				if id, err := c.Find(t.Context(), three); id == "" || err != nil {
+				if id, err := c.Find(t.Context(), three, time.Now()); id == "" || err != nil {
 					t.Errorf("not found: %v", err)
 				}
 			}
