@@ -24,6 +24,33 @@ func weigh(m *stage.Message) int {
 	return n
 }
 
+// A message that cannot be weighed fails alone when its turn comes, and does not
+// take the process along.
+func TestAPanicWhileWeighingIsOneMessagesDoing(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	var handled atomic.Int64
+	natstest.Run(t, env, stage.Stage{
+		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+		Batch: stage.Batch{Items: 16, Weight: 9, Weigh: weigh, Wait: time.Millisecond},
+		HandleBatch: func(_ context.Context, batch []*stage.Message) {
+			for _, m := range batch {
+				weigh(m)
+			}
+			handled.Add(int64(len(batch)))
+		},
+	})
+	publish(t, env.JS, events.SubjectParsed, "odd", "much")
+	publish(t, env.JS, events.SubjectParsed, "good", "3")
+	empty(t, env.JS, events.StreamParsed)
+	s, err := env.JS.Stream(t.Context(), events.StreamDeadLetter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.Msgs; n != 1 || handled.Load() != 1 {
+		t.Errorf("%d dead letters, %d messages handled; want one of each", n, handled.Load())
+	}
+}
+
 // Whatever the number of workers, batches are as few as they can be, and a
 // message heavier than a whole batch goes alone.
 func TestBatchesAreFilledByWeight(t *testing.T) {

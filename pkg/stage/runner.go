@@ -336,9 +336,7 @@ func (r *runner) take(raw jetstream.Msg) {
 		m.Header = nats.Header{}
 	}
 	m.identify()
-	if weigh := r.stage.Batch.Weigh; weigh != nil {
-		m.weight = weigh(m)
-	}
+	m.weight = r.weigh(m)
 	r.mu.Lock() // only one goroutine takes: nobody was faster
 	r.hand[seq] = m
 	r.weight += m.weight
@@ -346,6 +344,17 @@ func (r *runner) take(raw jetstream.Msg) {
 	r.mu.Unlock()
 	r.in.Inc()
 	r.queue <- m
+}
+
+// weigh returns what a message weighs. One that cannot be weighed weighs nothing:
+// the stage's function meets the same panic, where it is that message's failure.
+func (r *runner) weigh(m *Message) (weight int) {
+	if r.stage.Batch.Weigh == nil {
+		return 0
+	}
+	var failure error // told when it is met again
+	defer recovered(&failure)
+	return r.stage.Batch.Weigh(m)
 }
 
 // drop takes a message out of the hand after it was acknowledged or returned.
