@@ -234,6 +234,9 @@ func Fold(d *events.Document, e *events.Event) {
 		}
 	default: // a fallback's, and late
 		if final(d.State) || !parsed(state) {
+			if e.Submitted != nil { // of the submission, whoever reads it
+				d.Submitted, d.Bytes = *e.Submitted, e.Bytes
+			}
 			return
 		}
 		var up *events.Upgrade

@@ -40,6 +40,10 @@ func TestFoldDoesNotDependOnTheOrder(t *testing.T) {
 						V: 1, What: w, Document: id, Revision: rev, Time: time.Unix(int64(rev), int64(len(all))),
 						ContentHash: string(rune('a' + rev)), Of: int(rev), Chunks: int(rev),
 					}
+					if w == events.Accepted && !rev.IsWhole() { // told before anybody has read it
+						at := time.Unix(int64(rev.Sequence()), 0)
+						e.Submitted, e.Bytes = &at, int64(rev.Sequence())
+					}
 					if w == events.Failed {
 						e.Failure = &events.Failure{Reason: rapid.SampledFrom([]string{"down", ReasonIndexChanged}).Draw(t, "reason")}
 					}
@@ -61,7 +65,8 @@ func TestFoldDoesNotDependOnTheOrder(t *testing.T) {
 		r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 		got := fold(shuffled)
 		if got.State != want.State || got.Revision != want.Revision || !reflect.DeepEqual(got.Live, want.Live) ||
-			!reflect.DeepEqual(got.Failure, want.Failure) || !reflect.DeepEqual(got.Upgrade, want.Upgrade) || got.Chunks != want.Chunks {
+			!reflect.DeepEqual(got.Failure, want.Failure) || !reflect.DeepEqual(got.Upgrade, want.Upgrade) || got.Chunks != want.Chunks ||
+			!got.Submitted.Equal(want.Submitted) || got.Bytes != want.Bytes {
 			t.Fatalf("in order   %+v %+v\nshuffled   %+v %+v", want, want.Live, got, got.Live)
 		}
 	})
