@@ -275,11 +275,30 @@ func (p *parser) create(ctx context.Context, key string, src provider.Source, r 
 		p.keep(ctx, key, r)
 		lost, from := *r, src
 		from.Data = nil // nothing there needs it any more
-		p.park(key, t, err, outage, func() { p.book(t, lost, from, events.OutcomeUnknown, bound.Nano, err) })
+		p.park(key, t, err, outage, func() { p.forfeit(key, t, lost, from, err) })
 		return nil, err
 	}
 	p.keep(ctx, key, r)
 	return t, nil
+}
+
+// forfeit books the bound of a create, because nobody here has looked for its job
+// in time. Of this process and another that finds the job, one tells the usage.
+func (p *parser) forfeit(key string, t *Ticket, r record, src provider.Source, failure error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	now, err := p.load(ctx, key)
+	switch {
+	case err != nil:
+		p.gate.cfg.Log.Warn().Err(err).Str("key", key).Msg("looking at the note of a create whose outcome is unknown")
+	case now.Job != "" && now.Until.Equal(r.Until):
+		t.SettleUnknown() // who has found it tells what it did cost
+		return
+	case now.exists && now.rev == r.rev:
+		r.Told = true
+		p.keep(ctx, key, &r)
+	}
+	p.book(t, r, src, events.OutcomeUnknown, r.Bound, failure)
 }
 
 // keep writes the note whatever happens to ctx: without it the job is found at
