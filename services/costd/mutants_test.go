@@ -32,7 +32,7 @@ func TestTheTestsNotice(t *testing.T) {
 		survives      bool
 		count         string
 	}{
-		{"no fence", ".", "TestTwoGrantors", []edit{alone, beats, {grantor, `		m.Header.Set("Nats-Expected-Last-Subject-Sequence", fmt.Sprint(revision))` + "\n", "		_ = revision\n"}}, false, "10"},
+		{"no fence", ".", "TestTwoGrantors", []edit{alone, beats, {grantor, `		m.Header.Set("Nats-Expected-Last-Subject-Sequence", fmt.Sprint(revision))` + "\n", "		_ = revision\n"}}, false, "30"},
 		{"unknown outcomes are refunded", ".", "TestUnknownOutcomesCountAsSpent", []edit{{gate, "t.Settle(t.Estimate.Nano) }", "t.Settle(0) }"}}, false, "1"},
 		{
 			"a new number after a time-out", ".", "TestALostAnswerIsGivenAgain",
