@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -79,6 +81,29 @@ func TestPlainUser(t *testing.T) {
 		t.Fatal(out, err)
 	}
 	open(t, plain)
+}
+
+// A pooler knows few parameters of a connection's start, and refuses the others:
+// the URL's own are all that it is sent. The settings are there nevertheless, and
+// the URL's win.
+func TestSettingsComeAfterTheStart(t *testing.T) {
+	s, err := Open(context.Background(), pgtest.Shared(t).Place(t)+"&jit=on&search_path=nowhere", Options{Timeout: 7 * time.Second, Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if sent := s.pool.Config().ConnConfig.RuntimeParams; !maps.Equal(sent, map[string]string{"application_name": "sluice-indexer", "jit": "on"}) {
+		t.Errorf("a connection starts with %v", sent)
+	}
+	for name, want := range map[string]string{
+		"statement_timeout": "7s", "idle_in_transaction_session_timeout": "1min", "synchronous_commit": "off", "jit": "on",
+		"search_path": s.searchPath("public"),
+	} {
+		var got string
+		if err := s.pool.QueryRow(context.Background(), "SELECT current_setting($1)", name).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q, want %q (%v)", name, got, want, err)
+		}
+	}
 }
 
 // A server without pgvector answers as it does for any extension that it lacks.

@@ -110,13 +110,12 @@ func Open(ctx context.Context, place string, opts Options) (*Store, error) {
 		totals:    make(map[string]cached[total]),
 	}
 	cfg := l.pool
+	// Besides the name only the URL's own parameters go with the start of a connection:
+	// a pooler refuses the ones that it does not know. The rest is set after it.
 	params := cfg.ConnConfig.RuntimeParams
-	set := func(name, value string) {
-		if params[name] == "" {
-			params[name] = value
-		}
+	if params["application_name"] == "" {
+		params["application_name"] = "sluice-indexer"
 	}
-	set("application_name", "sluice-indexer")
 
 	// A connection of its own: migrations may take longer than a statement
 	// should, and the pool's connections need what they create.
@@ -132,7 +131,13 @@ func Open(ctx context.Context, place string, opts Options) (*Store, error) {
 		return nil, s.explain(err, "open")
 	}
 
-	params["search_path"] = s.searchPath(extension)
+	delete(params, "search_path")
+	names, values := []string{"search_path"}, []string{s.searchPath(extension)}
+	set := func(name, value string) {
+		if params[name] == "" {
+			names, values = append(names, name), append(values, value)
+		}
+	}
 	set("statement_timeout", strconv.FormatInt(s.timeout.Milliseconds(), 10))
 	// A peer that vanished in the middle of a transaction must not keep its
 	// locks for the two hours that TCP would.
@@ -141,12 +146,23 @@ func Open(ctx context.Context, place string, opts Options) (*Store, error) {
 	set("tcp_keepalives_idle", "30")
 	set("tcp_user_timeout", "30000")
 	if opts.Relaxed {
-		params["synchronous_commit"] = "off"
+		set("synchronous_commit", "off")
 	}
 	if u, err := url.Parse(place); err == nil && !u.Query().Has("pool_max_conns") {
 		cfg.MaxConns = int32(cmp.Or(opts.Connections, DefaultConnections))
 	}
-	cfg.AfterConnect = pgxvec.RegisterTypes
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		ctx, cancel := s.bounded(ctx) // the pool's: it has no end of its own
+		defer cancel()
+		_, err := conn.Exec(ctx, "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS s (name, value)", names, values)
+		if err == nil {
+			err = pgxvec.RegisterTypes(ctx, conn)
+		}
+		if err != nil {
+			return given(ctx, err)
+		}
+		return nil
+	}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, s.explain(err, "connect")
 	}
