@@ -88,27 +88,59 @@ func TestTheConfigurationReference(t *testing.T) {
 
 var fenced = regexp.MustCompile("(?s)\n```.*?\n```")
 
-var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	dropped = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+)
+
+// headings returns the anchors of a page, as its renderers derive them.
+func headings(page string) (map[string]bool, error) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return nil, err
+	}
+	anchors := map[string]bool{}
+	for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
+		anchors["#"+strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	}
+	return anchors, nil
+}
 
 func TestLinksLeadSomewhere(t *testing.T) {
-	pages, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
+	var pages []string
+	for _, pattern := range []string{"*.md", "adr/*.md", "../*.md", "../deploy/k8s/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatal(pattern, err)
+		}
+		pages = append(pages, found...)
 	}
-	adrs, err := filepath.Glob("adr/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages = append(append(pages, adrs...), "../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md")
+	anchored := 0
 	for _, page := range pages {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range link.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+			to := page
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(page), m[1])
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s links to %s: %v", page, m[1], err)
+				continue
+			}
+			if m[2] == "" || filepath.Ext(to) != ".md" {
+				continue
+			}
+			anchored++
+			if there, err := headings(to); err != nil || !there[m[2]] {
+				t.Errorf("%s links to %s%s, and there is no such heading (%v)", page, m[1], m[2], err)
 			}
 		}
+	}
+	if anchored < 10 {
+		t.Errorf("only %d links lead to a heading", anchored)
 	}
 }
