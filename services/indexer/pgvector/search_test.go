@@ -3,11 +3,13 @@ package pgvector
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -281,22 +283,27 @@ func TestCommonWords(t *testing.T) {
 	rare := a.Query("number77")
 	done()
 	s.common = cached[map[int64]float64]{}
-	for most, want := range map[float64]int{0: 3, maxPostings: minWords} {
-		common, err := s.commonKeys(context.Background(), tx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(common) == 0 {
-			t.Fatal("Postgres has no statistics of words")
-		}
-		for k, places := range common { // as if there were as many chunks
-			if places > 100 && most > 0 {
-				common[k] = most
+	common, err := s.commonKeys(context.Background(), tx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(common) == 0 {
+		t.Fatal("Postgres has no statistics of words")
+	}
+	for _, c := range []struct {
+		places float64 // as if there were as many chunks with the common words; 0 as it is
+		want   int
+	}{{0, 3}, {maxPostings, minWords}} {
+		told := maps.Clone(common)
+		for k, places := range told {
+			if places > 100 && c.places > 0 {
+				told[k] = c.places
 			}
 		}
+		s.common = cached[map[int64]float64]{told, time.Now().Add(time.Hour)}
 		got, err := s.telling(context.Background(), tx, "acme", keys)
-		if err != nil || len(got) != want || !slices.Contains(got, rare[0]) {
-			t.Errorf("with %g places of the common words %d of %d words are looked up, want %d", most, len(got), len(keys), want)
+		if err != nil || len(got) != c.want || !slices.Contains(got, rare[0]) {
+			t.Errorf("with %g places of the common words %d of %d words are looked up, want %d", c.places, len(got), len(keys), c.want)
 		}
 	}
 	hits, err := s.Search(context.Background(), index.Query{Text: "common usual", Tenant: "acme", Mode: index.Keyword})
