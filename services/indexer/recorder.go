@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/events"
+	"sluice/pkg/fault"
 	"sluice/pkg/stage"
 )
 
@@ -125,6 +126,9 @@ func (r *recorder) load(ctx context.Context, id string) (*events.Document, uint6
 		return nil, 0, fmt.Errorf("read the state of document %s: %w", id, err)
 	}
 	d, err := events.DecodeDocument(e.Value())
+	if err != nil && fault.Of(err) == fault.Unavailable {
+		return nil, 0, err // of a newer release: to be written by that one alone
+	}
 	if err != nil {
 		// Foreign bytes under a document's key: the events tell the story anew.
 		return &events.Document{V: events.Version, Document: id}, e.Revision(), nil

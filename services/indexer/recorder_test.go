@@ -9,7 +9,10 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
+	"sluice/pkg/natstest"
+	"sluice/pkg/stage"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -126,5 +129,40 @@ func TestTheStoryOfAnUpgrade(t *testing.T) {
 	fold(whole, events.Event{What: events.Completed, Of: 7, Parser: "paid/2", Fingerprint: "good"})
 	if d.State != events.StateComplete || d.Upgrade != nil || d.Warnings != nil || d.Parser != "paid/2" || d.Revision != whole || d.Chunks != 7 || d.Live.Fingerprint != "good" || d.Live.Degraded {
 		t.Errorf("whole: %+v %+v", d, d.Upgrade)
+	}
+}
+
+// While releases run side by side, an entry that only the newer one can read is
+// left to it: what it says of live content and deletions is in no event any more.
+func TestANewerEntryIsLeftToANewerRecorder(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	kv, err := env.JS.KeyValue(t.Context(), events.BucketDocuments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := events.DocumentID("t", "n")
+	newer := `{"v":2,"document":"` + id + `","gone":9}`
+	if _, err := kv.PutString(t.Context(), id, newer); err != nil {
+		t.Fatal(err)
+	}
+	s, err := RecorderStage(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Run(t, env, s)
+	other := events.DocumentID("t", "other")
+	for _, d := range []string{id, other} {
+		e := events.Event{V: events.Version, What: events.Accepted, Document: d, Revision: events.RevisionOf(1), Time: time.Now()}
+		if _, err := env.JS.Publish(t.Context(), events.EventSubject(d, events.Accepted), events.Encode(e)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	natstest.Eventually(t, 10*time.Second, "the next document is recorded", func() bool { _, err := kv.Get(t.Context(), other); return err == nil })
+	natstest.Eventually(t, 10*time.Second, "the event is set aside", func() bool {
+		c, err := env.JS.Consumer(t.Context(), events.StreamEvents, s.Name)
+		return err == nil && c.CachedInfo().NumAckPending == 1
+	})
+	if e, err := kv.Get(t.Context(), id); err != nil || string(e.Value()) != newer {
+		t.Errorf("the entry is %s, %v", e.Value(), err)
 	}
 }
