@@ -140,7 +140,6 @@ func (p *paced) Parse(ctx context.Context, src provider.Source) (provider.Parse,
 }
 
 // client makes the client; without a key only if something can take over.
-
 func (c LlamaParse) client(observe func(provider.RateInfo), keyless bool) (*llamaparse.Client, error) {
 	if c.Key == "" && (c.BaseURL == llamaparse.RegionNA || c.BaseURL == llamaparse.RegionEU) && !keyless {
 		return nil, fault.New(fault.Halt, "configuration", "there is no key for %s", c.BaseURL).
