@@ -319,7 +319,9 @@ func ServerAuth(keys map[string]string) (string, error) {
 		list("        ", "publish", u.Publish)
 		list("        ", "subscribe", u.Subscribe)
 		if u.Answers {
-			b.WriteString("        allow_responses: { max: 1, expires: \"2m\" }\n")
+			// One for each service of the process: a question to all of them has one subject
+			// for the answers, and the server counts these for the connection.
+			b.WriteString("        allow_responses: { max: 16, expires: \"2m\" }\n")
 		}
 		b.WriteString("      }\n    }\n")
 	}

@@ -153,6 +153,37 @@ func TestEveryUserAndEverySubject(t *testing.T) {
 	t.Logf("%d allowed, %d refused", allowed, refused)
 }
 
+// Several stages of one process hear one question, as 'sluice doctor' and 'nats
+// micro' put it, and each of them may answer it.
+func TestEveryStageOfAProcessAnswers(t *testing.T) {
+	s := natstest.Secure(t)
+	url := s.Start(t, "", s.Login)
+	parser, operator := signIn(t, s, url, "parser"), signIn(t, s, url, broker.UserOperator)
+	stages := []string{"parser", "inbox", "reparser"}
+	for _, name := range stages {
+		if _, err := parser.nc.Subscribe("$SRV.STATS", func(m *nats.Msg) {
+			if err := m.Respond([]byte(name)); err != nil {
+				t.Error(err)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inbox := operator.nc.NewInbox()
+	answers, err := operator.nc.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(parser.nc.Flush(), operator.nc.PublishRequest("$SRV.STATS", inbox, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for n := range stages {
+		if _, err := answers.NextMsg(10 * time.Second); err != nil {
+			t.Fatalf("%d of %d stages answer: %v", n, len(stages), err)
+		}
+	}
+}
+
 // Acts that nobody but the named may do. Each is tried as the user who would
 // profit from it, and has to be refused by the server.
 func TestForbiddenActs(t *testing.T) {
