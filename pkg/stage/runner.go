@@ -813,17 +813,22 @@ func (r *runner) serve() (micro.Service, error) {
 	for _, e := range append([]Endpoint{health}, r.stage.Endpoints...) {
 		slots := make(chan struct{}, 16)
 		err := svc.AddEndpoint(e.Name, micro.HandlerFunc(func(req micro.Request) {
+			if req.Reply() == "" {
+				return // nobody would hear the answer
+			}
 			slots <- struct{}{}
 			go func() {
 				defer func() { <-slots }()
+				// Not by req: micro keeps its statistics in there, and reads them
+				// as soon as this handler has returned.
+				answer := nats.NewMsg(req.Reply())
 				reply, err := e.answer(r.working, req.Data())
-				if err == nil {
-					err = req.Respond(reply)
-				} else {
+				if answer.Data = reply; err != nil {
 					f := fault.From(err)
-					err = req.Error(f.Class.String(), events.CleanHeader(f.Message, 500), nil)
+					answer.Header.Set(micro.ErrorHeader, events.CleanHeader(f.Message, 500))
+					answer.Header.Set(micro.ErrorCodeHeader, f.Class.String())
 				}
-				if err != nil {
+				if err := r.env.Conn.PublishMsg(answer); err != nil {
 					r.log.Warn().Err(err).Str("endpoint", e.Name).Msg("answering")
 				}
 			}()
