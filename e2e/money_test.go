@@ -15,6 +15,7 @@ import (
 	"sluice/pkg/events"
 	llama "sluice/pkg/fake/llamaparse"
 	fake "sluice/pkg/fake/openai"
+	"sluice/pkg/natstest"
 )
 
 // A provider that fails in every way, embedders and costd killed again and
@@ -27,15 +28,7 @@ func TestMoney(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, stop, err := provider.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("stop the provider: %v", err)
-		}
-	})
+	url := natstest.Serve(t, provider)
 	provider.Script(
 		fake.Rule{Probability: 0.025, Status: 429, Type: "tokens", Code: "rate_limit_exceeded", Header: map[string]string{"Retry-After-Ms": "50"}},
 		fake.Rule{Probability: 0.025, Status: 429, Type: "requests", Code: "rate_limit_exceeded"},
@@ -166,15 +159,7 @@ func TestManyReplicas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, stop, err := provider.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("stop the provider: %v", err)
-		}
-	})
+	url := natstest.Serve(t, provider)
 	provider.Script(fake.Rule{Delay: fake.Duration(20 * time.Millisecond)})
 	w := newWorld(t, setup{
 		costd: true, replicas: map[string]int{"embedder": 20, "costd": 2},
@@ -251,15 +236,7 @@ func TestAParserKilledInTheMiddleOfItsJobs(t *testing.T) {
 	t.Parallel()
 	const documents = 24
 	service := llama.New(llama.Config{Keys: map[string]string{"llx-e2e": "na"}, Work: 1500 * time.Millisecond})
-	url, stop, err := service.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("stop the service: %v", err)
-		}
-	})
+	url := natstest.Serve(t, service)
 	service.Script(llama.Rule{On: "create", Every: 5, Fault: llama.Lose})
 	w := newWorld(t, setup{
 		costd: true, replicas: map[string]int{"parser": 2},

@@ -7,6 +7,7 @@ import (
 
 	"sluice/pkg/events"
 	llama "sluice/pkg/fake/llamaparse"
+	"sluice/pkg/natstest"
 	"sluice/services/indexer/index"
 	"sluice/services/indexer/sqlite"
 )
@@ -18,15 +19,7 @@ func TestAParserKilledWhileItMakesGood(t *testing.T) {
 	t.Parallel()
 	const documents, fresh = 12, 6
 	service := llama.New(llama.Config{Keys: map[string]string{"llx-e2e": "na"}, Work: 800 * time.Millisecond})
-	url, stop, err := service.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("stop the service: %v", err)
-		}
-	})
+	url := natstest.Serve(t, service)
 	service.Script(llama.Rule{Status: 503})
 	w := newWorld(t, setup{
 		costd: true, replicas: map[string]int{"parser": 2},

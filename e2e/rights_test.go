@@ -18,6 +18,7 @@ import (
 	"sluice/pkg/events"
 	llama "sluice/pkg/fake/llamaparse"
 	fake "sluice/pkg/fake/openai"
+	"sluice/pkg/natstest"
 	"sluice/pkg/provider/router"
 )
 
@@ -32,19 +33,7 @@ func TestExactlyTheRightsThatAreDeclared(t *testing.T) {
 		t.Fatal(err)
 	}
 	parses := llama.New(llama.Config{Keys: map[string]string{"llx-e2e": "na"}})
-	urls := map[string]string{}
-	for name, start := range map[string]func(string) (string, func() error, error){"openai": embeddings.Start, "llamaparse": parses.Start} {
-		url, stop, err := start("127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		urls[name] = url
-		t.Cleanup(func() {
-			if err := stop(); err != nil {
-				t.Errorf("stop %s: %v", name, err)
-			}
-		})
-	}
+	urls := map[string]string{"openai": natstest.Serve(t, embeddings), "llamaparse": natstest.Serve(t, parses)}
 	w := newWorld(t, setup{
 		nodes: 1, costd: true,
 		args: map[string][]string{

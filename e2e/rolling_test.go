@@ -6,6 +6,7 @@ import (
 
 	"sluice/pkg/events"
 	fake "sluice/pkg/fake/openai"
+	"sluice/pkg/natstest"
 )
 
 // Every stage is replaced in the middle of an ingest, replica by replica, as an
@@ -26,15 +27,7 @@ func TestRollingUpgrade(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		url, stop, err := provider.Start("127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := stop(); err != nil {
-				t.Errorf("stop the provider: %v", err)
-			}
-		})
+		url := natstest.Serve(t, provider)
 		// A call under way when its process is told to end.
 		provider.Script(fake.Rule{Delay: fake.Duration(50 * time.Millisecond)})
 		w := newWorld(t, setup{

@@ -92,3 +92,23 @@ func Eventually(tb testing.TB, d time.Duration, what string, ok func() bool) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// Server is a fake of a service.
+type Server interface {
+	Start(address string) (url string, stop func() error, err error)
+}
+
+// Serve has s listen on a free port until the test ends, and returns its URL.
+func Serve(tb testing.TB, s Server) (url string) {
+	tb.Helper()
+	url, stop, err := s.Start("127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := stop(); err != nil {
+			tb.Errorf("stop %T: %v", s, err)
+		}
+	})
+	return url
+}

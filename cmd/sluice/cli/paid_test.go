@@ -12,6 +12,7 @@ import (
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	fake "sluice/pkg/fake/openai"
+	"sluice/pkg/natstest"
 )
 
 // paid runs a pipeline that buys its embeddings from a fake.
@@ -26,15 +27,7 @@ func paidWith(t *testing.T, dollars string, requests string, change func(*allino
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, stop, err := s.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("stop the fake: %v", err)
-		}
-	})
+	url := natstest.Serve(t, s)
 	node := start(t, func(c *allinone.Config) {
 		c.Stages.Embedder.Provider = "openai"
 		c.Stages.Embedder.OpenAI.BaseURL, c.Stages.Embedder.OpenAI.Key = url+"/v1", "sk-test"
@@ -554,15 +547,7 @@ func TestARestartForgetsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, stop, err := s.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("stop the fake: %v", err)
-		}
-	})
+	url := natstest.Serve(t, s)
 	dir := t.TempDir()
 	again := func(c *allinone.Config) {
 		c.Data = dir

@@ -9,6 +9,7 @@ import (
 	"sluice/cmd/sluice/allinone"
 	"sluice/pkg/events"
 	fake "sluice/pkg/fake/llamaparse"
+	"sluice/pkg/natstest"
 )
 
 // parsing runs a pipeline that has its documents parsed by a fake.
@@ -16,15 +17,7 @@ func parsing(t *testing.T, cfg fake.Config, dollars string, change func(*allinon
 	t.Helper()
 	cfg.Keys = map[string]string{"llx-test": "na"}
 	s := fake.New(cfg)
-	url, stop, err := s.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("stop the fake: %v", err)
-		}
-	})
+	url := natstest.Serve(t, s)
 	node := start(t, func(c *allinone.Config) {
 		p := &c.Stages.Parser
 		p.Provider, p.Llama.BaseURL, p.Llama.Key, p.Llama.Text, p.Llama.Poll = "llamaparse", url, "llx-test", true, 10*time.Millisecond

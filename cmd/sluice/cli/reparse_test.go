@@ -17,6 +17,7 @@ import (
 	"sluice/pkg/events"
 	fake "sluice/pkg/fake/llamaparse"
 	"sluice/pkg/fake/openai"
+	"sluice/pkg/natstest"
 	"sluice/services/parser/llamaparse"
 )
 
@@ -274,15 +275,7 @@ func TestParserModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url, stop, err := embeddings.Start("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := stop(); err != nil {
-			t.Errorf("stop the fake: %v", err)
-		}
-	})
+	url := natstest.Serve(t, embeddings)
 	server, node := parsing(t, fake.Config{}, "5.00", func(c *allinone.Config) {
 		quick(c)
 		e := &c.Stages.Embedder
