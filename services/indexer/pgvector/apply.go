@@ -7,11 +7,8 @@ import (
 	"errors"
 	"maps"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +16,7 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/revision"
 	"sluice/services/indexer/internal/words"
 )
 
@@ -111,34 +109,16 @@ type ready struct {
 // prepareAll works the vectors of ops out on all processors.
 func (s *Store) prepareAll(ops []index.Op) []ready {
 	out := make([]ready, len(ops))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	work := func() {
-		a, done := s.analyzer()
-		defer done()
-		const stride = 16
-		for {
-			end := int(next.Add(stride))
-			for i := end - stride; i < min(end, len(ops)); i++ {
-				switch {
-				case (ops[i].Vector == nil) == (ops[i].Tombstone == nil):
-					out[i].err = fault.Invalid("malformed-event", "an operation needs a vector or a tombstone, and not both")
-				case ops[i].Vector != nil:
-					out[i].err = out[i].prepare(ops[i].Vector, a)
-				default:
-					out[i].err = checkTombstone(ops[i].Tombstone)
-				}
-			}
-			if end >= len(ops) {
-				return
-			}
+	revision.Parallel(len(ops), s.analyzer, func(i int, a *words.Analyzer) {
+		switch {
+		case (ops[i].Vector == nil) == (ops[i].Tombstone == nil):
+			out[i].err = fault.Invalid("malformed-event", "an operation needs a vector or a tombstone, and not both")
+		case ops[i].Vector != nil:
+			out[i].err = out[i].prepare(ops[i].Vector, a)
+		default:
+			out[i].err = checkTombstone(ops[i].Tombstone)
 		}
-	}
-	for range min(runtime.GOMAXPROCS(0), (len(ops)+31)/32) - 1 {
-		wg.Go(work)
-	}
-	work()
-	wg.Wait()
+	})
 	return out
 }
 
@@ -158,8 +138,8 @@ func checkNames(tenant, document string) error {
 }
 
 func checkTombstone(m *events.Tombstone) error {
-	if m.Revision == 0 || m.Revision > math.MaxInt64 {
-		return fault.Invalid("malformed-event", "revision %d of a tombstone is out of range", m.Revision)
+	if err := revision.CheckTombstone(m); err != nil {
+		return err
 	}
 	return checkNames(m.Tenant, m.Document)
 }
@@ -169,18 +149,12 @@ func checkTombstone(m *events.Tombstone) error {
 const minNorm, maxNorm = 1e-15, 1e15
 
 func (r *ready) prepare(v *events.Vector, a *words.Analyzer) error {
+	if err := revision.Check(v); err != nil {
+		return err
+	}
 	switch {
-	case v.Of < 1 || v.Ordinal < 0 || v.Ordinal >= v.Of:
-		return fault.Invalid("malformed-event", "chunk %d of %d is not possible", v.Ordinal, v.Of)
-	case v.Of > index.MaxChunks:
-		return fault.Invalid("too-large", "the document has %d chunks, at most %d can be indexed", v.Of, index.MaxChunks).
-			WithHint("split the document, or use larger chunks")
-	case v.Revision > math.MaxInt64:
-		return fault.Invalid("malformed-event", "revision %d is out of range", v.Revision)
-	case v.Ordinal == 0 && v.About == nil:
-		return fault.Invalid("malformed-event", "field about is missing on ordinal 0")
-	case v.Model == "" || !validText(v.Model):
-		return fault.Invalid("malformed-event", "field model is missing or no text")
+	case !validText(v.Model):
+		return fault.Invalid("malformed-event", "field model is no text")
 	case !validText(v.ID):
 		return fault.Invalid("malformed-event", "field id is no text")
 	case v.Start < 0 || v.Start > math.MaxInt32 || v.Page < 0 || v.Page > math.MaxInt32 || v.InputTokens < 0 || v.InputTokens > math.MaxInt32:
@@ -196,20 +170,15 @@ func (r *ready) prepare(v *events.Vector, a *words.Analyzer) error {
 	if len(r.vector) > maxDimensions {
 		return fault.Invalid("bad-vector", "the vector has %d dimensions, Postgres takes at most %d", len(r.vector), maxDimensions)
 	}
-	norm := normOf(r.vector)
-	if norm == 0 || math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return fault.Invalid("bad-vector", "the vector of model %s has no direction: it holds only zeros, or what is no number", v.Model).
-			WithHint("the embedder should have refused it: see its log")
+	norm, err := revision.Length(r.vector, v.Model)
+	if err != nil {
+		return err
 	}
 	if norm < minNorm || norm > maxNorm {
 		return fault.Invalid("bad-vector", "the vector of model %s has the length %g, outside of what Postgres can compare", v.Model, norm).
 			WithHint("let the embedder give vectors of length 1")
 	}
-	a.Add(v.Text, words.InText)
-	for _, h := range v.Headings {
-		a.Add(h, words.InHeading)
-	}
-	terms, count := a.Take()
+	terms, count := revision.Words(v, a)
 	r.terms, r.length = slices.Clone(terms), count
 	if len(v.Headings) > 0 {
 		r.headings = string(events.Encode(v.Headings))
@@ -218,14 +187,6 @@ func (r *ready) prepare(v *events.Vector, a *words.Analyzer) error {
 		r.about = string(events.Encode(v.About))
 	}
 	return nil
-}
-
-func normOf(v []float32) float64 {
-	var sum float64
-	for _, x := range v {
-		sum += float64(x) * float64(x)
-	}
-	return math.Sqrt(sum)
 }
 
 // transaction is one Apply at work. Documents and editions are changed in
@@ -253,17 +214,8 @@ type document struct {
 }
 
 type edition struct {
-	id       int64 // 0 until it is stored or flushed
-	revision events.Revision
-	chunks   int
-	have     int
-	reused   int
-	degraded int
-	tokens   int
-	nano     int64
-	model    string
-	about    *events.About
-
+	id int64 // 0 until it is stored or flushed
+	revision.State
 	aboutJSON string
 	stored    bool // its row is in the database
 	dirty     bool
@@ -283,11 +235,8 @@ type freshChunk struct {
 
 // chunkRow is what replacing or completing has to know of a chunk.
 type chunkRow struct {
-	key              string
-	space            int32
-	tokens           int
-	nano             int64
-	reused, degraded bool
+	revision.Chunk
+	space int32
 }
 
 // lock locks the documents of ops and reads what is there of them.
@@ -372,8 +321,8 @@ func (t *transaction) lock(ops []index.Op, prepared []ready) error {
 		}
 		for _, x := range targets[d.documentKey] {
 			switch {
-			case x.of != e.chunks:
-			case e == d.visible && e.degraded > 0, e != d.visible && e.have+len(x.ordinals) >= e.chunks:
+			case x.of != e.Chunks:
+			case e == d.visible && e.Degraded > 0, e != d.visible && e.Have+len(x.ordinals) >= e.Chunks:
 				whole = append(whole, e.id)
 			default:
 				for _, o := range x.ordinals {
@@ -397,7 +346,7 @@ func (t *transaction) lock(ops []index.Op, prepared []ready) error {
 	return each(rows, func() error {
 		var id int64
 		var c chunkRow
-		if err := rows.Scan(&id, &c.key, &c.space, &c.tokens, &c.nano, &c.reused, &c.degraded); err != nil {
+		if err := rows.Scan(&id, &c.Key, &c.space, &c.Tokens, &c.Nano, &c.Reused, &c.Degraded); err != nil {
 			return err
 		}
 		e := byID[id>>ordinalBits]
@@ -418,11 +367,11 @@ const editionColumns = "id, revision, chunks, have, reused, degraded, tokens, na
 // scanEdition reads a row of what first points to, then editionColumns.
 func scanEdition(rows pgx.Rows, first ...any) (*edition, error) {
 	e := &edition{stored: true}
-	if err := rows.Scan(append(first, &e.id, &e.revision, &e.chunks, &e.have, &e.reused, &e.degraded, &e.tokens, &e.nano, &e.model, &e.aboutJSON)...); err != nil {
+	if err := rows.Scan(append(first, &e.id, &e.Revision, &e.Chunks, &e.Have, &e.Reused, &e.Degraded, &e.Tokens, &e.Nano, &e.Model, &e.aboutJSON)...); err != nil {
 		return nil, err
 	}
 	if e.aboutJSON != "" {
-		if err := json.Unmarshal([]byte(e.aboutJSON), &e.about); err != nil {
+		if err := json.Unmarshal([]byte(e.aboutJSON), &e.About); err != nil {
 			return nil, damaged("edition %d has no readable facts", e.id)
 		}
 	}
@@ -464,74 +413,55 @@ func (t *transaction) run(ops []index.Op, prepared []ready) ([]index.Outcome, er
 // was changed; others end the transaction.
 func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) {
 	d := t.documents[keyOf(v.Tenant, v.Document)]
-	if v.Revision < d.floor || d.visible != nil && v.Revision < d.visible.revision {
-		return index.Outcome{Kind: index.Stale, Of: v.Of, Revision: d.describe()}, nil
-	}
-	e := d.visible
-	if e == nil || v.Revision != e.revision {
-		e = nil
-	} else if e.degraded == 0 || v.Degraded || v.Of != e.chunks {
-		return index.Outcome{Kind: index.Repeated, Have: e.have, Of: e.chunks, Revision: d.describe()}, nil
+	kind := revision.OfVector(v, d.floor, d.state())
+	switch kind {
+	case index.Stale:
+		return index.Outcome{Kind: kind, Of: v.Of, Revision: d.describe()}, nil
+	case index.Repeated:
+		return index.Outcome{Kind: kind, Have: d.visible.Have, Of: d.visible.Chunks, Revision: d.describe()}, nil
 	}
 	sp, err := t.space(v.Model, len(r.vector))
 	if err != nil {
 		return index.Outcome{}, err
 	}
-	upgrade := e != nil
+	e, upgrade := d.visible, kind == index.Upgraded
 	if !upgrade {
 		e = d.edition(v.Revision, v.Of)
 	}
 	if old, found := e.chunk(v.Ordinal); found {
-		// A chunk gives way to its like only to get rid of a fallback's vector,
-		// and what is visible to nothing else.
-		same := old.key == v.ID
-		if same && (!old.degraded || v.Degraded) || upgrade && !same {
-			repeated := index.Outcome{Kind: index.Repeated, Have: e.have, Of: e.chunks}
+		if old.Stays(v, upgrade) {
+			repeated := index.Outcome{Kind: index.Repeated, Have: e.Have, Of: e.Chunks}
 			if upgrade {
 				repeated.Revision = d.describe()
 			}
 			return repeated, nil
 		}
-		e.count(old, -1)
+		e.Count(old.Chunk, -1)
 	}
-	row := chunkRow{key: v.ID, space: sp.id, tokens: v.InputTokens, nano: v.Nano, reused: v.Reused, degraded: v.Degraded}
-	e.count(row, 1)
+	row := chunkRow{revision.ChunkOf(v), sp.id}
+	e.Count(row.Chunk, 1)
 	if v.Ordinal == 0 {
 		e.retitled = e.retitled || e.aboutJSON != r.about
-		e.about, e.aboutJSON = v.About, r.about
+		e.About, e.aboutJSON = v.About, r.about
 	}
 	e.dirty = true
 	if e.fresh == nil {
 		e.fresh = make(map[int]*freshChunk)
 	}
 	e.fresh[v.Ordinal] = &freshChunk{row, v, r}
-	if !upgrade && (e.have < e.chunks || e.about == nil) {
-		return index.Outcome{Kind: index.Staged, Have: e.have, Of: e.chunks}, nil
+	if !upgrade && (e.Have < e.Chunks || e.About == nil) {
+		return index.Outcome{Kind: index.Staged, Have: e.Have, Of: e.Chunks}, nil
 	}
 	if err := t.show(d, e); err != nil {
 		return index.Outcome{}, err
 	}
-	kind := index.Completed
-	if upgrade && e.degraded > 0 {
-		kind = index.Upgraded
+	if !upgrade || e.Degraded == 0 {
+		kind = index.Completed
 	}
 	if !upgrade {
-		d.dropBelow(e.revision + 1)
+		d.dropBelow(e.Revision + 1)
 	}
-	return index.Outcome{Kind: kind, Have: e.have, Of: e.chunks, Revision: d.describe()}, nil
-}
-
-// count books a chunk in or out.
-func (e *edition) count(c chunkRow, sign int) {
-	e.have += sign
-	e.tokens += sign * c.tokens
-	e.nano += int64(sign) * c.nano
-	if c.reused {
-		e.reused += sign
-	}
-	if c.degraded {
-		e.degraded += sign
-	}
+	return index.Outcome{Kind: kind, Have: e.Have, Of: e.Chunks, Revision: d.describe()}, nil
 }
 
 // chunk returns the chunk that is there already.
@@ -547,8 +477,7 @@ func (e *edition) chunk(ordinal int) (chunkRow, bool) {
 func (t *transaction) space(model string, dimensions int) (space, error) {
 	sp, err := t.findSpace(model, dimensions)
 	if err == nil && sp.dimensions != dimensions {
-		err = fault.Invalid("wrong-dimensions", "a vector of model %s has %d dimensions, its space has %d", model, dimensions, sp.dimensions).
-			WithHint("an embedder was reconfigured under the same model name: give the new one a name of its own")
+		err = revision.WrongDimensions(model, dimensions, sp.dimensions)
 	}
 	return sp, err
 }
@@ -584,13 +513,13 @@ func (t *transaction) findSpace(model string, dimensions int) (space, error) {
 }
 
 // edition returns the staged edition of a revision in that many chunks.
-func (d *document) edition(revision events.Revision, chunks int) *edition {
+func (d *document) edition(number events.Revision, chunks int) *edition {
 	for _, e := range d.editions {
-		if e.revision == revision && e.chunks == chunks {
+		if e.Revision == number && e.Chunks == chunks {
 			return e
 		}
 	}
-	e := &edition{revision: revision, chunks: chunks}
+	e := &edition{State: revision.State{Revision: number, Chunks: chunks}}
 	d.editions = append(d.editions, e)
 	return e
 }
@@ -598,21 +527,21 @@ func (d *document) edition(revision events.Revision, chunks int) *edition {
 // show has search see e as it is now.
 func (t *transaction) show(d *document, e *edition) error {
 	count := make(map[int32]int)
-	for ordinal := range e.chunks {
+	for ordinal := range e.Chunks {
 		c, found := e.chunk(ordinal)
 		if !found {
 			return damaged("edition %d has lost its chunk %d", e.id, ordinal)
 		}
 		count[c.space]++
 	}
-	e.model = ""
+	e.Model = ""
 	for id, n := range count {
 		model, err := t.model(id)
 		if err != nil {
 			return err
 		}
-		if e.model == "" || n > count[t.spaceOf(e.model)] || n == count[t.spaceOf(e.model)] && model < e.model {
-			e.model = model
+		if e.Model == "" || n > count[t.spaceOf(e.Model)] || n == count[t.spaceOf(e.Model)] && model < e.Model {
+			e.Model = model
 		}
 	}
 	e.retitled = e.retitled || d.visible != e
@@ -661,7 +590,7 @@ func (t *transaction) model(id int32) (string, error) {
 // dropBelow drops all editions of revisions below limit but the visible one.
 func (d *document) dropBelow(limit events.Revision) {
 	d.editions = slices.DeleteFunc(d.editions, func(e *edition) bool {
-		gone := e != d.visible && e.revision < limit
+		gone := e != d.visible && e.Revision < limit
 		if gone && e.stored {
 			d.dropped = append(d.dropped, e.id)
 		}
@@ -671,47 +600,30 @@ func (d *document) dropBelow(limit events.Revision) {
 
 func (t *transaction) tombstone(m *events.Tombstone) index.Outcome {
 	d := t.documents[keyOf(m.Tenant, m.Document)]
-	stale := index.Outcome{Kind: index.Stale, Revision: d.describe()}
-	if m.Revision < d.floor {
-		return stale
-	}
-	if m.Confirm != "" {
+	kind := revision.OfTombstone(m, d.floor, d.state())
+	switch kind {
+	case index.Confirmed:
 		e := d.visible
-		same := e != nil && e.about.ContentHash == m.Confirm
-		switch {
-		case e != nil && (e.revision > m.Revision || e.revision == m.Revision && !same):
-			return stale
-		case !same:
-			return index.Outcome{Kind: index.ConfirmMismatch, Revision: d.describe()}
-		}
-		if e.revision < m.Revision {
-			e.revision, e.dirty = m.Revision, true
+		if e.Revision < m.Revision {
+			e.Revision, e.dirty = m.Revision, true
 			// What was staged for the revisions in between has been overtaken.
 			d.dropBelow(m.Revision + 1)
 		}
-		return index.Outcome{Kind: index.Confirmed, Have: e.have, Of: e.chunks, Revision: d.describe()}
+		return index.Outcome{Kind: kind, Have: e.Have, Of: e.Chunks, Revision: d.describe()}
+	case index.Deleted:
+		d.floor, d.visible, d.dirty = m.Revision, nil, true
+		d.dropBelow(m.Revision)
 	}
-	if d.visible != nil && d.visible.revision >= m.Revision {
-		return stale
-	}
-	d.floor, d.visible, d.dirty = m.Revision, nil, true
-	d.dropBelow(m.Revision)
-	return index.Outcome{Kind: index.Deleted}
+	return index.Outcome{Kind: kind, Revision: d.describe()}
 }
 
-// describe returns the visible revision, or nil.
-func (d *document) describe() *index.Revision {
+// state returns the visible revision, or nil.
+func (d *document) state() *revision.State {
 	if d.visible == nil {
 		return nil
 	}
-	return d.visible.describe()
+	return &d.visible.State
 }
 
-func (e *edition) describe() *index.Revision {
-	r := &index.Revision{
-		About: *e.about, Chunks: e.chunks, Reused: e.reused, Degraded: e.degraded,
-		Tokens: e.tokens, Nano: e.nano, Model: e.model,
-	}
-	r.About.Revision = e.revision
-	return r
-}
+// describe returns the visible revision, or nil.
+func (d *document) describe() *index.Revision { return d.state().Describe() }

@@ -139,7 +139,7 @@ func (t *transaction) putEditions(batch *pgx.Batch) {
 	var rows [][]any
 	t.editions(func(d *document, e *edition) {
 		if e.dirty {
-			rows = append(rows, []any{e.id, d.row, int64(e.revision), e.chunks, e.have, e.reused, e.degraded, int64(e.tokens), e.nano, e.model, e.aboutJSON, metaOf(e.about)})
+			rows = append(rows, []any{e.id, d.row, int64(e.Revision), e.Chunks, e.Have, e.Reused, e.Degraded, int64(e.Tokens), e.Nano, e.Model, e.aboutJSON, metaOf(e.About)})
 		}
 	})
 	if len(rows) == 0 {
@@ -191,7 +191,7 @@ func (t *transaction) putDocuments(batch *pgx.Batch) {
 		var visible int64
 		var chunks int
 		if d.visible != nil {
-			visible, chunks = d.visible.id, d.visible.chunks
+			visible, chunks = d.visible.id, d.visible.Chunks
 		}
 		rows = append(rows, []any{d.row, int64(d.floor), visible, chunks})
 	}
@@ -249,7 +249,7 @@ func (t *transaction) copyChunks() error {
 		if !validText(text) {
 			text, raw = cleanText(text), []byte(v.Text)
 		}
-		rows = append(rows, []any{id, c.key, c.space, int32(c.tokens), c.nano, c.reused, c.degraded, int32(v.Start), int32(v.Page), cleanText(c.ready.headings), text, raw})
+		rows = append(rows, []any{id, c.Key, c.space, int32(c.Tokens), c.Nano, c.Reused, c.Degraded, int32(v.Start), int32(v.Page), cleanText(c.ready.headings), text, raw})
 	})
 	return t.copy("chunk", []string{"id", "key", "space", "tokens", "nano", "reused", "degraded", "start", "page", "headings", "text", "raw"}, rows)
 }
@@ -284,8 +284,8 @@ func (t *transaction) copyWords() error {
 			return
 		}
 		title := titled{keys: newSalt(d.tenant)}
-		a.Add(e.about.Facts.Title, words.InTitle)
-		a.Add(e.about.Name, words.InName)
+		a.Add(e.About.Facts.Title, words.InTitle)
+		a.Add(e.About.Name, words.InName)
 		terms, _ := a.Take()
 		title.terms = slices.Clone(terms)
 		titles[e], byID[e.id] = title, e

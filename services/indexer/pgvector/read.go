@@ -38,9 +38,9 @@ func (s *Store) Document(ctx context.Context, tenant, id string) (index.Document
 			case err != nil:
 				return err
 			case e.id == visible:
-				out.Visible = e.describe()
+				out.Visible = e.Describe()
 			default:
-				out.Staged = append(out.Staged, index.Staging{Revision: e.revision, Have: e.have, Of: e.chunks})
+				out.Staged = append(out.Staged, index.Staging{Revision: e.Revision, Have: e.Have, Of: e.Chunks})
 			}
 			return nil
 		})

@@ -14,6 +14,7 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/revision"
 )
 
 const (
@@ -218,7 +219,7 @@ func (s search) neighbours(ctx context.Context) (*neighbours, error) {
 			WithHint("the query must be embedded by the same model as the documents")
 	}
 	unit := make([]float32, len(s.q.Vector))
-	norm := normOf(s.q.Vector)
+	norm := revision.Norm(s.q.Vector)
 	for i, x := range s.q.Vector {
 		unit[i] = float32(float64(x) / norm)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"sluice/pkg/events"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/revision"
 	"sluice/services/indexer/pgvector/pgtest"
 	"sluice/services/indexer/sqlite"
 )
@@ -186,7 +187,7 @@ func cosine(a, b []float32) float64 {
 	for i := range a {
 		dot += float64(a[i]) * float64(b[i])
 	}
-	return dot / (normOf(a) * normOf(b))
+	return dot / (revision.Norm(a) * revision.Norm(b))
 }
 
 // Spaces of any size: up to 4000 dimensions have an index in half precision,

@@ -6,15 +6,12 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"math"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/revision"
 	"sluice/services/indexer/internal/words"
 	"sluice/services/indexer/sqlite/internal/ram"
 )
@@ -93,49 +90,20 @@ type ready struct {
 	err        error
 }
 
-// prepareAll works the vectors of ops out on all processors: finding words is
-// most of the work of an insert, and the transaction itself has but one.
+// prepareAll works the vectors of ops out on all processors.
 func (s *Store) prepareAll(ops []index.Op) []ready {
 	out := make([]ready, len(ops))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	work := func() {
-		a, done := s.analyzer()
-		defer done()
-		const stride = 16
-		for {
-			end := int(next.Add(stride))
-			for i := end - stride; i < min(end, len(ops)); i++ {
-				if v := ops[i].Vector; v != nil {
-					out[i].err = out[i].prepare(v, a)
-				}
-			}
-			if end >= len(ops) {
-				return
-			}
+	revision.Parallel(len(ops), s.analyzer, func(i int, a *words.Analyzer) {
+		if v := ops[i].Vector; v != nil {
+			out[i].err = out[i].prepare(v, a)
 		}
-	}
-	for range min(runtime.GOMAXPROCS(0), (len(ops)+31)/32) - 1 {
-		wg.Go(work)
-	}
-	work()
-	wg.Wait()
+	})
 	return out
 }
 
 func (r *ready) prepare(v *events.Vector, a *words.Analyzer) error {
-	switch {
-	case v.Of < 1 || v.Ordinal < 0 || v.Ordinal >= v.Of:
-		return fault.Invalid("malformed-event", "chunk %d of %d is not possible", v.Ordinal, v.Of)
-	case v.Of > index.MaxChunks:
-		return fault.Invalid("too-large", "the document has %d chunks, at most %d can be indexed", v.Of, index.MaxChunks).
-			WithHint("split the document, or use larger chunks")
-	case v.Revision > math.MaxInt64:
-		return fault.Invalid("malformed-event", "revision %d is out of range", v.Revision)
-	case v.Ordinal == 0 && v.About == nil:
-		return fault.Invalid("malformed-event", "field about is missing on ordinal 0")
-	case v.Model == "":
-		return fault.Invalid("malformed-event", "field model is missing")
+	if err := revision.Check(v); err != nil {
+		return err
 	}
 	vector, err := events.DecodeVector(v.Embedding)
 	if err != nil {
@@ -144,23 +112,14 @@ func (r *ready) prepare(v *events.Vector, a *words.Analyzer) error {
 	if len(vector) > maxDimensions {
 		return fault.Invalid("bad-vector", "the vector has %d dimensions, at most %d can be indexed", len(vector), maxDimensions)
 	}
-	var sum float64
-	for _, x := range vector {
-		sum += float64(x) * float64(x)
-	}
-	if sum == 0 || math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return fault.Invalid("bad-vector", "the vector of model %s has no direction: it holds only zeros, or what is no number", v.Model).
-			WithHint("the embedder should have refused it: see its log")
+	if _, err := revision.Length(vector, v.Model); err != nil {
+		return err
 	}
 	r.dimensions = len(vector)
 	r.embedding = pack(make([]byte, 0, 1+len(v.Embedding)), v.Embedding)
 	r.chunk.Code = ram.Encode(vector)
 
-	a.Add(v.Text, words.InText)
-	for _, h := range v.Headings {
-		a.Add(h, words.InHeading)
-	}
-	terms, count := a.Take()
+	terms, count := revision.Words(v, a)
 	r.chunk.Terms, r.chunk.Length = slices.Clone(terms), count
 	r.terms = ram.EncodeTerms(make([]byte, 0, 6*len(terms)), terms)
 	if len(v.Headings) > 0 {
@@ -197,17 +156,8 @@ type document struct {
 }
 
 type edition struct {
-	id       int64
-	revision events.Revision
-	chunks   int
-	have     int
-	reused   int
-	degraded int
-	tokens   int
-	nano     int64
-	model    string
-	about    *events.About
-
+	id int64
+	revision.State
 	aboutJSON string
 	stored    bool // its row is in the file
 	dirty     bool
@@ -216,16 +166,8 @@ type edition struct {
 }
 
 type freshChunk struct {
-	chunkRow
+	revision.Chunk
 	search ram.Chunk
-}
-
-// chunkRow is what replacing a chunk has to know of the old one.
-type chunkRow struct {
-	key              string
-	tokens           int
-	nano             int64
-	reused, degraded bool
 }
 
 func (t *transaction) run(ctx context.Context, ops []index.Op, prepared []ready) ([]index.Outcome, error) {
@@ -268,20 +210,18 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 	if err != nil {
 		return index.Outcome{}, err
 	}
-	if v.Revision < d.floor || d.visible != nil && v.Revision < d.visible.revision {
-		return index.Outcome{Kind: index.Stale, Of: v.Of, Revision: d.describe()}, nil
-	}
-	e := d.visible
-	if e == nil || v.Revision != e.revision {
-		e = nil
-	} else if e.degraded == 0 || v.Degraded || v.Of != e.chunks {
-		return index.Outcome{Kind: index.Repeated, Have: e.have, Of: e.chunks, Revision: d.describe()}, nil
+	kind := revision.OfVector(v, d.floor, d.state())
+	switch kind {
+	case index.Stale:
+		return index.Outcome{Kind: kind, Of: v.Of, Revision: d.describe()}, nil
+	case index.Repeated:
+		return index.Outcome{Kind: kind, Have: d.visible.Have, Of: d.visible.Chunks, Revision: d.describe()}, nil
 	}
 	sp, err := t.space(v.Model, r.dimensions)
 	if err != nil {
 		return index.Outcome{}, err
 	}
-	upgrade := e != nil
+	e, upgrade := d.visible, kind == index.Upgraded
 	if !upgrade {
 		e = t.edition(d, v.Revision, v.Of)
 	}
@@ -290,18 +230,15 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 		return index.Outcome{}, err
 	}
 	if old != nil {
-		// A chunk gives way to its like only to get rid of a fallback's vector,
-		// and what is visible to nothing else.
-		same := old.key == v.ID
-		if same && (!old.degraded || v.Degraded) || upgrade && !same {
-			return index.Outcome{Kind: index.Repeated, Have: e.have, Of: e.chunks, Revision: d.describeIf(upgrade)}, nil
+		if old.Stays(v, upgrade) {
+			return index.Outcome{Kind: index.Repeated, Have: e.Have, Of: e.Chunks, Revision: d.describeIf(upgrade)}, nil
 		}
-		e.count(*old, -1)
+		e.Count(*old, -1)
 	}
-	row := chunkRow{key: v.ID, tokens: v.InputTokens, nano: v.Nano, reused: v.Reused, degraded: v.Degraded}
-	e.count(row, 1)
+	row := revision.ChunkOf(v)
+	e.Count(row, 1)
 	if v.Ordinal == 0 {
-		e.about, e.aboutJSON = v.About, r.about
+		e.About, e.aboutJSON = v.About, r.about
 	}
 	e.dirty = true
 	r.chunk.Row, r.chunk.Space = rowID(e.id, v.Ordinal), int(sp.id)
@@ -309,7 +246,7 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 		e.fresh = make(map[int]*freshChunk)
 	}
 	e.fresh[v.Ordinal] = &freshChunk{row, r.chunk}
-	if _, err := t.stmt.putChunk.Exec(r.chunk.Row, v.ID, sp.id, row.tokens, row.nano, row.reused, row.degraded, r.chunk.Length, r.terms, []byte(r.chunk.Code)); err != nil {
+	if _, err := t.stmt.putChunk.Exec(r.chunk.Row, v.ID, sp.id, row.Tokens, row.Nano, row.Reused, row.Degraded, r.chunk.Length, r.terms, []byte(r.chunk.Code)); err != nil {
 		return index.Outcome{}, err
 	}
 	if _, err := t.stmt.putContent.Exec(r.chunk.Row, r.embedding, v.Start, v.Page, r.headings, v.Text); err != nil {
@@ -320,32 +257,18 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 		if err := t.show(d, e); err != nil {
 			return index.Outcome{}, err
 		}
-		kind := index.Upgraded
-		if e.degraded == 0 {
+		if e.Degraded == 0 {
 			kind = index.Completed
 		}
-		return index.Outcome{Kind: kind, Have: e.have, Of: e.chunks, Revision: d.describe()}, nil
+		return index.Outcome{Kind: kind, Have: e.Have, Of: e.Chunks, Revision: d.describe()}, nil
 	}
-	if e.have < e.chunks || e.about == nil {
-		return index.Outcome{Kind: index.Staged, Have: e.have, Of: e.chunks}, nil
+	if e.Have < e.Chunks || e.About == nil {
+		return index.Outcome{Kind: index.Staged, Have: e.Have, Of: e.Chunks}, nil
 	}
 	if err := t.complete(d, e); err != nil {
 		return index.Outcome{}, err
 	}
-	return index.Outcome{Kind: index.Completed, Have: e.have, Of: e.chunks, Revision: d.describe()}, nil
-}
-
-// count books a chunk in or out.
-func (e *edition) count(c chunkRow, sign int) {
-	e.have += sign
-	e.tokens += sign * c.tokens
-	e.nano += int64(sign) * c.nano
-	if c.reused {
-		e.reused += sign
-	}
-	if c.degraded {
-		e.degraded += sign
-	}
+	return index.Outcome{Kind: index.Completed, Have: e.Have, Of: e.Chunks, Revision: d.describe()}, nil
 }
 
 // space returns the space of a model, and makes it if this is its first vector.
@@ -356,8 +279,7 @@ func (t *transaction) space(model string, dimensions int) (space, error) {
 	}
 	if known {
 		if sp.dimensions != dimensions {
-			return sp, fault.Invalid("wrong-dimensions", "a vector of model %s has %d dimensions, its space has %d", model, dimensions, sp.dimensions).
-				WithHint("an embedder was reconfigured under the same model name: give the new one a name of its own")
+			return sp, revision.WrongDimensions(model, dimensions, sp.dimensions)
 		}
 		return sp, nil
 	}
@@ -398,11 +320,11 @@ const editionColumns = "id, revision, chunks, have, reused, degraded, tokens, na
 
 func scanEdition(rows *sql.Rows) (*edition, error) {
 	e := &edition{stored: true}
-	if err := rows.Scan(&e.id, &e.revision, &e.chunks, &e.have, &e.reused, &e.degraded, &e.tokens, &e.nano, &e.model, &e.aboutJSON); err != nil {
+	if err := rows.Scan(&e.id, &e.Revision, &e.Chunks, &e.Have, &e.Reused, &e.Degraded, &e.Tokens, &e.Nano, &e.Model, &e.aboutJSON); err != nil {
 		return nil, err
 	}
 	if e.aboutJSON != "" {
-		if err := json.Unmarshal([]byte(e.aboutJSON), &e.about); err != nil {
+		if err := json.Unmarshal([]byte(e.aboutJSON), &e.About); err != nil {
 			return nil, damaged("edition %d has no readable facts", e.id)
 		}
 	}
@@ -429,13 +351,13 @@ func (t *transaction) editions(d *document, visible int64) error {
 }
 
 // edition returns the staged edition of a revision in that many chunks.
-func (t *transaction) edition(d *document, revision events.Revision, chunks int) *edition {
+func (t *transaction) edition(d *document, number events.Revision, chunks int) *edition {
 	for _, e := range d.editions {
-		if e.revision == revision && e.chunks == chunks {
+		if e.Revision == number && e.Chunks == chunks {
 			return e
 		}
 	}
-	e := &edition{id: t.nextEdition, revision: revision, chunks: chunks}
+	e := &edition{id: t.nextEdition, State: revision.State{Revision: number, Chunks: chunks}}
 	t.nextEdition++
 	d.editions = append(d.editions, e)
 	d.dirty = true
@@ -443,15 +365,15 @@ func (t *transaction) edition(d *document, revision events.Revision, chunks int)
 }
 
 // chunk returns the chunk of e that is there already, or nil.
-func (t *transaction) chunk(e *edition, ordinal int) (*chunkRow, error) {
-	if c := e.fresh[ordinal]; c != nil && c.key != "" { // gathered ones have no key
-		return &c.chunkRow, nil
+func (t *transaction) chunk(e *edition, ordinal int) (*revision.Chunk, error) {
+	if c := e.fresh[ordinal]; c != nil && c.Key != "" { // gathered ones have no key
+		return &c.Chunk, nil
 	}
 	if !e.stored {
 		return nil, nil
 	}
-	var c chunkRow
-	err := t.stmt.chunk.QueryRow(rowID(e.id, ordinal)).Scan(&c.key, &c.tokens, &c.nano, &c.reused, &c.degraded)
+	var c revision.Chunk
+	err := t.stmt.chunk.QueryRow(rowID(e.id, ordinal)).Scan(&c.Key, &c.Tokens, &c.Nano, &c.Reused, &c.Degraded)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -463,7 +385,7 @@ func (t *transaction) complete(d *document, e *edition) error {
 	if err := t.show(d, e); err != nil {
 		return err
 	}
-	return t.dropBelow(d, e.revision+1)
+	return t.dropBelow(d, e.Revision+1)
 }
 
 // show has search see e as it is now.
@@ -482,10 +404,10 @@ func (t *transaction) show(d *document, e *edition) error {
 	for _, c := range e.fresh {
 		count[names[int64(c.search.Space)]]++
 	}
-	e.model = ""
+	e.Model = ""
 	for model, n := range count {
-		if best := count[e.model]; n > best || n == best && model < e.model {
-			e.model = model
+		if best := count[e.Model]; n > best || n == best && model < e.Model {
+			e.Model = model
 		}
 	}
 	d.visible, d.swapped = e, true
@@ -494,7 +416,7 @@ func (t *transaction) show(d *document, e *edition) error {
 
 // gather reads the chunks of e that came with earlier transactions.
 func (t *transaction) gather(e *edition) error {
-	if len(e.fresh) == e.chunks {
+	if len(e.fresh) == e.Chunks {
 		return nil
 	}
 	rows, err := t.stmt.chunks.Query(rowsOf(e.id))
@@ -518,7 +440,7 @@ func (t *transaction) gather(e *edition) error {
 func (t *transaction) dropBelow(d *document, limit events.Revision) error {
 	kept := d.editions[:0]
 	for _, e := range d.editions {
-		if e == d.visible || e.revision >= limit {
+		if e == d.visible || e.Revision >= limit {
 			kept = append(kept, e)
 			continue
 		}
@@ -529,7 +451,7 @@ func (t *transaction) dropBelow(d *document, limit events.Revision) error {
 		if _, err := t.stmt.dropTexts.Exec(first, last); err != nil {
 			return err
 		}
-		t.bytes += int64(e.have) * rowBytes
+		t.bytes += int64(e.Have) * rowBytes
 		if e.stored {
 			d.dropped = append(d.dropped, e)
 		}
@@ -541,46 +463,35 @@ func (t *transaction) dropBelow(d *document, limit events.Revision) error {
 }
 
 func (t *transaction) tombstone(m *events.Tombstone) (index.Outcome, error) {
-	if m.Revision == 0 || m.Revision > math.MaxInt64 {
-		return index.Outcome{}, fault.Invalid("malformed-event", "revision %d of a tombstone is out of range", m.Revision)
+	if err := revision.CheckTombstone(m); err != nil {
+		return index.Outcome{}, err
 	}
 	d, err := t.document(cmp.Or(m.Tenant, events.DefaultTenant), m.Document)
 	if err != nil {
 		return index.Outcome{}, err
 	}
-	stale := index.Outcome{Kind: index.Stale, Revision: d.describe()}
-	if m.Revision < d.floor {
-		return stale, nil
-	}
-	if m.Confirm != "" {
+	kind := revision.OfTombstone(m, d.floor, d.state())
+	switch kind {
+	case index.Confirmed:
 		e := d.visible
-		same := e != nil && e.about.ContentHash == m.Confirm
-		switch {
-		case e != nil && (e.revision > m.Revision || e.revision == m.Revision && !same):
-			return stale, nil
-		case !same:
-			return index.Outcome{Kind: index.ConfirmMismatch, Revision: d.describe()}, nil
-		}
-		if e.revision < m.Revision {
-			e.revision, e.dirty = m.Revision, true
+		if e.Revision < m.Revision {
+			e.Revision, e.dirty = m.Revision, true
 			// What was staged for the revisions in between has been overtaken.
 			if err := t.dropBelow(d, m.Revision+1); err != nil {
 				return index.Outcome{}, err
 			}
 		}
-		return index.Outcome{Kind: index.Confirmed, Have: e.have, Of: e.chunks, Revision: d.describe()}, nil
+		return index.Outcome{Kind: kind, Have: e.Have, Of: e.Chunks, Revision: d.describe()}, nil
+	case index.Deleted:
+		d.floor, d.dirty = m.Revision, true
+		if d.visible != nil {
+			d.visible, d.swapped = nil, true
+		}
+		if err := t.dropBelow(d, m.Revision); err != nil {
+			return index.Outcome{}, err
+		}
 	}
-	if d.visible != nil && d.visible.revision >= m.Revision {
-		return stale, nil
-	}
-	d.floor, d.dirty = m.Revision, true
-	if d.visible != nil {
-		d.visible, d.swapped = nil, true
-	}
-	if err := t.dropBelow(d, m.Revision); err != nil {
-		return index.Outcome{}, err
-	}
-	return index.Outcome{Kind: index.Deleted}, nil
+	return index.Outcome{Kind: kind, Revision: d.describe()}, nil
 }
 
 func (d *document) describeIf(yes bool) *index.Revision {
@@ -590,22 +501,16 @@ func (d *document) describeIf(yes bool) *index.Revision {
 	return d.describe()
 }
 
-// describe returns the visible revision, or nil.
-func (d *document) describe() *index.Revision {
+// state returns the visible revision, or nil.
+func (d *document) state() *revision.State {
 	if d.visible == nil {
 		return nil
 	}
-	return d.visible.describe()
+	return &d.visible.State
 }
 
-func (e *edition) describe() *index.Revision {
-	r := &index.Revision{
-		About: *e.about, Chunks: e.chunks, Reused: e.reused, Degraded: e.degraded,
-		Tokens: e.tokens, Nano: e.nano, Model: e.model,
-	}
-	r.About.Revision = e.revision
-	return r
-}
+// describe returns the visible revision, or nil.
+func (d *document) describe() *index.Revision { return d.state().Describe() }
 
 // commit writes documents and editions, commits, and brings memory up to date.
 func (t *transaction) commit() error {
@@ -653,7 +558,7 @@ func (t *transaction) flush(d *document) error {
 		if !e.dirty {
 			continue
 		}
-		if _, err := t.stmt.putEdition.Exec(e.id, int64(e.revision), e.chunks, e.have, e.reused, e.degraded, e.tokens, e.nano, e.model, e.aboutJSON, d.id); err != nil {
+		if _, err := t.stmt.putEdition.Exec(e.id, int64(e.Revision), e.Chunks, e.Have, e.Reused, e.Degraded, e.Tokens, e.Nano, e.Model, e.aboutJSON, d.id); err != nil {
 			return err
 		}
 		t.bytes += rowBytes
@@ -674,11 +579,11 @@ func (t *transaction) searchable(d *document) ram.Document {
 	a, done := t.analyzer()
 	defer done()
 	out := ram.Document{
-		ID: d.id, Tenant: d.tenant, Meta: d.visible.about.Meta,
-		Terms:  titleTerms(a, d.visible.about),
-		Chunks: make([]ram.Chunk, 0, d.visible.chunks),
+		ID: d.id, Tenant: d.tenant, Meta: d.visible.About.Meta,
+		Terms:  titleTerms(a, d.visible.About),
+		Chunks: make([]ram.Chunk, 0, d.visible.Chunks),
 	}
-	for ordinal := range d.visible.chunks {
+	for ordinal := range d.visible.Chunks {
 		out.Chunks = append(out.Chunks, d.visible.fresh[ordinal].search)
 	}
 	return out
