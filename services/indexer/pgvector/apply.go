@@ -109,7 +109,7 @@ type ready struct {
 // prepareAll works the vectors of ops out on all processors.
 func (s *Store) prepareAll(ops []index.Op) []ready {
 	out := make([]ready, len(ops))
-	revision.Parallel(len(ops), s.analyzer, func(i int, a *words.Analyzer) {
+	revision.Parallel(len(ops), s.analyzers, func(i int, a *words.Analyzer) {
 		switch {
 		case (ops[i].Vector == nil) == (ops[i].Tombstone == nil):
 			out[i].err = fault.Invalid("malformed-event", "an operation needs a vector or a tombstone, and not both")

@@ -270,7 +270,7 @@ func (t *transaction) copyVectors() error {
 // copyWords writes the words of shown editions: of the chunks that are new in
 // sight, or of all of them under another title.
 func (t *transaction) copyWords() error {
-	a, done := t.analyzer()
+	a, done := t.analyzers.Lend()
 	defer done()
 	var rows [][]any
 	titles := make(map[*edition]titled)

@@ -141,7 +141,7 @@ func (s search) rank(ctx context.Context) ([]index.Ranked, error) {
 
 // queueWords queues the search for the k best by keywords, if the query has words.
 func (s search) queueWords(ctx context.Context, batch *pgx.Batch, k int, into *[]index.Ranked) error {
-	a, done := s.analyzer()
+	a, done := s.analyzers.Lend()
 	keys := a.Query(s.q.Text)
 	done()
 	keys = keys[:min(len(keys), maxKeys)]

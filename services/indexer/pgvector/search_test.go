@@ -279,7 +279,7 @@ func TestCommonWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tx.Rollback(context.Background())
-	a, done := s.analyzer()
+	a, done := s.analyzers.Lend()
 	keys := a.Query("common usual number77")
 	rare := a.Query("number77")
 	done()

@@ -32,7 +32,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,7 +72,7 @@ type Store struct {
 	timeout time.Duration // of a statement
 	pool    *pgxpool.Pool
 
-	analyzers chan *words.Analyzer
+	analyzers words.Pool
 
 	mu     sync.RWMutex
 	spaces map[string]space // that are known to exist; they never change
@@ -105,7 +104,7 @@ func Open(ctx context.Context, place string, opts Options) (*Store, error) {
 	s := &Store{
 		shown: l.shown, schema: l.schema, secrets: secretsOf(place, l.pool.ConnConfig),
 		timeout:   cmp.Or(opts.Timeout, DefaultTimeout),
-		analyzers: make(chan *words.Analyzer, runtime.GOMAXPROCS(0)),
+		analyzers: words.NewPool(),
 		spaces:    make(map[string]space),
 		totals:    make(map[string]cached[total]),
 	}
@@ -207,21 +206,6 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.pool.Close()
 	return nil
-}
-
-// analyzer lends an Analyzer; done takes it back.
-func (s *Store) analyzer() (a *words.Analyzer, done func()) {
-	select {
-	case a = <-s.analyzers:
-	default:
-		a = words.NewAnalyzer()
-	}
-	return a, func() {
-		select {
-		case s.analyzers <- a:
-		default:
-		}
-	}
 }
 
 // cached is a figure that may be a little old.

@@ -93,7 +93,7 @@ type ready struct {
 // prepareAll works the vectors of ops out on all processors.
 func (s *Store) prepareAll(ops []index.Op) []ready {
 	out := make([]ready, len(ops))
-	revision.Parallel(len(ops), s.analyzer, func(i int, a *words.Analyzer) {
+	revision.Parallel(len(ops), s.analyzers, func(i int, a *words.Analyzer) {
 		if v := ops[i].Vector; v != nil {
 			out[i].err = out[i].prepare(v, a)
 		}
@@ -576,7 +576,7 @@ func (t *transaction) flush(d *document) error {
 }
 
 func (t *transaction) searchable(d *document) ram.Document {
-	a, done := t.analyzer()
+	a, done := t.analyzers.Lend()
 	defer done()
 	out := ram.Document{
 		ID: d.id, Tenant: d.tenant, Meta: d.visible.About.Meta,

@@ -71,7 +71,7 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a, done := s.analyzer()
+	a, done := s.analyzers.Lend()
 	defer done()
 	// Rows come by edition: a document is whole when the next one begins.
 	var at int64

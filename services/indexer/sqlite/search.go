@@ -30,7 +30,7 @@ func (s *Store) Search(ctx context.Context, q index.Query) ([]events.Hit, error)
 	if err != nil {
 		return nil, err
 	}
-	a, done := s.analyzer()
+	a, done := s.analyzers.Lend()
 	keys := a.Query(q.Text)
 	done()
 	keys = keys[:min(len(keys), maxKeys)]

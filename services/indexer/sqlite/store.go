@@ -30,7 +30,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -70,7 +69,7 @@ type Store struct {
 	reader *sql.DB
 	writer *sql.DB
 
-	analyzers chan *words.Analyzer
+	analyzers words.Pool
 
 	// write is held by whoever changes the file.
 	write       sync.Mutex
@@ -110,7 +109,7 @@ func Open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 		ram:    ram.New(),
 		spaces: make(map[string]space),
 		// As many as can work at once: each knows the words it has seen.
-		analyzers: make(chan *words.Analyzer, runtime.GOMAXPROCS(0)),
+		analyzers: words.NewPool(),
 	}
 	defer func() {
 		if err != nil {
@@ -223,19 +222,4 @@ func (s *Store) Close() error {
 
 func (s *Store) closedFault() error {
 	return fault.New(fault.Unavailable, "index-closed", "the index %s is closed", s.path)
-}
-
-// analyzer lends an Analyzer; done takes it back.
-func (s *Store) analyzer() (a *words.Analyzer, done func()) {
-	select {
-	case a = <-s.analyzers:
-	default:
-		a = words.NewAnalyzer()
-	}
-	return a, func() {
-		select {
-		case s.analyzers <- a:
-		default:
-		}
-	}
 }

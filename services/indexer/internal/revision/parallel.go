@@ -10,11 +10,11 @@ import (
 
 // Parallel calls do for 0 to n-1 on all processors. Finding words is most of the
 // work of an insert, and the transaction itself has but one.
-func Parallel(n int, analyzer func() (a *words.Analyzer, done func()), do func(i int, a *words.Analyzer)) {
+func Parallel(n int, analyzers words.Pool, do func(i int, a *words.Analyzer)) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	work := func() {
-		a, done := analyzer()
+		a, done := analyzers.Lend()
 		defer done()
 		const stride = 16
 		for {

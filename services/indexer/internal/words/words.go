@@ -79,7 +79,7 @@ type Analyzer struct {
 }
 
 // NewAnalyzer returns an Analyzer. It gets faster as it learns words, so it
-// should be kept.
+// should be kept, in a Pool.
 func NewAnalyzer() *Analyzer {
 	return &Analyzer{ascii: true, seen: make(map[string]Key), env: snowballstem.NewEnv("")}
 }
