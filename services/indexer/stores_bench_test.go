@@ -3,19 +3,16 @@ package indexer
 import (
 	"context"
 	"flag"
-	"fmt"
-	"math"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"sluice/pkg/events"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/corpus"
+	"sluice/services/indexer/internal/revision"
 	"sluice/services/indexer/pgvector"
 	"sluice/services/indexer/pgvector/pgtest"
 	"sluice/services/indexer/sqlite"
@@ -77,14 +74,17 @@ func openStore(b *testing.B, store string) (s index.Store, writers int, cpu func
 
 func benchmarkStore(b *testing.B, store, kind string, n int) {
 	s, writers, cpu, settle := openStore(b, store)
-	c := newCorpus(kind)
+	texts, model, vectorOf := corpus.NewTexts(7), "lex-v1-1536", corpus.Lexical
+	if kind == "dense" {
+		model, vectorOf = "dense-1536", corpus.NewDense(7, 200).Fixed()
+	}
 	vectors := make([][]float32, n)
 	ops := make([]index.Op, n)
 	for i := range n {
 		const perDoc = 8
-		text := c.text(2000)
-		vectors[i] = c.vector(text)
-		ops[i] = c.op(i/perDoc, i%perDoc, min(perDoc, n-i/perDoc*perDoc), text, vectors[i])
+		text := texts.Text(2000)
+		vectors[i] = vectorOf(text)
+		ops[i] = corpus.Op(i/perDoc, i%perDoc, min(perDoc, n-i/perDoc*perDoc), text, vectors[i], model)
 	}
 	batches := make(chan []index.Op)
 	var writing sync.WaitGroup
@@ -116,10 +116,10 @@ func benchmarkStore(b *testing.B, store, kind string, n int) {
 	var hit, possible int
 	queries := 0
 	for b.Loop() {
-		text := c.text(40)
-		vector := c.vector(text)
+		text := texts.Text(40)
+		vector := vectorOf(text)
 		for _, mode := range []index.Mode{index.Hybrid, index.Vector, index.Keyword} {
-			q := index.Query{Text: text, Model: c.model(), Vector: vector, Mode: mode}
+			q := index.Query{Text: text, Model: model, Vector: vector, Mode: mode}
 			start, used := time.Now(), cpu()
 			hits, err := s.Search(context.Background(), q)
 			times[mode] = append(times[mode], time.Since(start))
@@ -162,135 +162,14 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // nearest returns the cosine of the kth nearest vector.
 func nearest(vectors [][]float32, q []float32, k int) float64 {
 	all := make([]float64, len(vectors))
-	norm := func(v []float32) (s float64) {
-		for _, x := range v {
-			s += float64(x) * float64(x)
-		}
-		return math.Sqrt(s)
-	}
-	qn := norm(q)
+	qn := revision.Norm(q)
 	for i, v := range vectors {
 		var dot float64
 		for j, x := range v {
 			dot += float64(x) * float64(q[j])
 		}
-		all[i] = dot / (norm(v) * qn)
+		all[i] = dot / (revision.Norm(v) * qn)
 	}
 	slices.Sort(all)
 	return all[len(all)-k]
-}
-
-// corpus makes texts whose words are distributed as in a language, few common
-// ones and many rare ones, and vectors of one of two kinds: dense ones, grouped
-// by topic, some dimensions much larger than others, as neural models give
-// them; or hashed words, as the local embedder does.
-type corpus struct {
-	kind   string
-	r      *rand.Rand
-	zipf   *rand.Zipf
-	scale  []float32
-	topics [][]float32
-}
-
-const benchDimensions = 1536
-
-func newCorpus(kind string) *corpus {
-	r := rand.New(rand.NewPCG(7, 1))
-	c := &corpus{kind: kind, r: r, zipf: rand.NewZipf(r, 1.1, 8, 49_999), scale: make([]float32, benchDimensions)}
-	for i := range c.scale {
-		c.scale[i] = float32(math.Exp(0.5 * r.NormFloat64()))
-	}
-	for range 200 {
-		c.topics = append(c.topics, c.noise())
-	}
-	return c
-}
-
-func (c *corpus) noise() []float32 {
-	v := make([]float32, benchDimensions)
-	for i := range v {
-		v[i] = c.scale[i] * float32(c.r.NormFloat64())
-	}
-	return v
-}
-
-func word(n uint64) string {
-	const letters = "bcdfgklmnprstvz"
-	var b strings.Builder
-	for n++; n > 0; n /= 75 {
-		b.WriteByte(letters[n%15])
-		b.WriteByte("aeiou"[n/15%5])
-	}
-	return b.String()
-}
-
-func (c *corpus) text(bytes int) string {
-	var b strings.Builder
-	for b.Len() < bytes {
-		b.WriteString(word(c.zipf.Uint64()))
-		b.WriteByte(' ')
-	}
-	return b.String()
-}
-
-func (c *corpus) model() string {
-	if c.kind == "lexical" {
-		return "lex-v1-1536"
-	}
-	return "dense-1536"
-}
-
-func (c *corpus) vector(text string) []float32 {
-	if c.kind == "lexical" {
-		return hashed(text)
-	}
-	topic := c.topics[c.r.IntN(len(c.topics))]
-	v := c.noise()
-	for i := range v {
-		v[i] = topic[i] + 0.8*v[i]
-	}
-	return v
-}
-
-// hashed hashes the words of text into a sparse vector, four places each.
-func hashed(text string) []float32 {
-	v := make([]float32, benchDimensions)
-	count := make(map[string]int)
-	var order []string
-	for _, w := range strings.Fields(text) {
-		if count[w]++; count[w] == 1 {
-			order = append(order, w)
-		}
-	}
-	for _, w := range order {
-		h := uint64(14695981039346656037)
-		for i := range len(w) {
-			h = (h ^ uint64(w[i])) * 1099511628211
-		}
-		idf := 3 + float64(h%7)
-		for range 4 {
-			h = h*6364136223846793005 + 1442695040888963407
-			x := float32(math.Sqrt(float64(count[w]) * idf))
-			if h>>63 == 1 {
-				x = -x
-			}
-			v[h>>20%benchDimensions] += x
-		}
-	}
-	return v
-}
-
-func (c *corpus) op(doc, ordinal, of int, text string, vector []float32) index.Op {
-	v := &events.Vector{Model: c.model(), Embedding: events.EncodeVector(vector)}
-	v.V = events.Version
-	v.Document = events.DocumentID(events.DefaultTenant, fmt.Sprint("doc-", doc))
-	v.Revision, v.Tenant = 1, events.DefaultTenant
-	v.ID = events.ChunkID(v.Document, ordinal, events.TextHash(text), "f")
-	v.Ordinal, v.Of, v.Text, v.End = ordinal, of, text, len(text)
-	v.InputTokens = len(text) / 4
-	v.Headings = []string{"Guide", word(uint64(doc))}
-	if ordinal == 0 {
-		v.About = &events.About{Document: v.Document, Revision: 1, Tenant: v.Tenant, Name: fmt.Sprint("doc-", doc, ".md"), ContentHash: "c"}
-	}
-	return index.Op{Vector: v}
 }

@@ -16,6 +16,7 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/services/indexer/index"
+	"sluice/services/indexer/internal/corpus"
 )
 
 // crashEnv names the index that a re-executed test binary is to write until it
@@ -42,7 +43,7 @@ func crashOps(round int) []index.Op {
 			text := fmt.Sprintf("round %d document %d chunk %d ", round, d, o) + strings.Repeat("padding ", 200)
 			v := make([]float32, 256)
 			v[o] = float32(round)
-			op := chunkOp(d, o, crashChunks, text, v, "m")
+			op := corpus.Op(d, o, crashChunks, text, v, "m")
 			op.Vector.Revision = events.Revision(round)
 			if a := op.Vector.About; a != nil {
 				a.Revision = events.Revision(round)
@@ -173,14 +174,14 @@ func TestReopen(t *testing.T) {
 	// A path with all that means something in a URI.
 	path := filepath.Join(t.TempDir(), "my index?#%41 &;=x", "index.db")
 	s := open(t, path)
-	fill(t, s, 700, "dense", newDense(1, 5).fixed(), nil)
-	fill(t, s, 7, "lex-v1-1536", lexical, nil) // replaces no document: revision 1 is visible
-	grave := chunkOp(0, 0, 3, "x", []float32{1}, "m").Vector
-	stage := chunkOp(1000, 0, 2, "staged text", lexical("staged text"), "lex-v1-1536")
+	fill(t, s, 700, "dense", corpus.NewDense(1, 5).Fixed(), nil)
+	fill(t, s, 7, "lex-v1-1536", corpus.Lexical, nil) // replaces no document: revision 1 is visible
+	grave := corpus.Op(0, 0, 3, "x", []float32{1}, "m").Vector
+	stage := corpus.Op(1000, 0, 2, "staged text", corpus.Lexical("staged text"), "lex-v1-1536")
 	if _, err := s.Apply(context.Background(), []index.Op{{Tombstone: &events.Tombstone{Document: grave.Document, Revision: 9}}, stage}); err != nil {
 		t.Fatal(err)
 	}
-	q := index.Query{Text: newCorpus(700).text(60), Vector: lexical("anything"), Model: "dense", K: 50}
+	q := index.Query{Text: corpus.NewTexts(700).Text(60), Vector: corpus.Lexical("anything"), Model: "dense", K: 50}
 	before, err := s.Search(context.Background(), q)
 	if err != nil || len(before) != 50 {
 		t.Fatal(len(before), err)
@@ -205,7 +206,7 @@ func TestReopen(t *testing.T) {
 		t.Errorf("stats %+v, want %+v", stats, wantStats)
 	}
 	out, err := s.Apply(context.Background(), []index.Op{
-		{Vector: grave}, chunkOp(1000, 1, 2, "other text", lexical("other text"), "lex-v1-1536"),
+		{Vector: grave}, corpus.Op(1000, 1, 2, "other text", corpus.Lexical("other text"), "lex-v1-1536"),
 	})
 	if err != nil || out[0].Kind != index.Stale || out[1].Kind != index.Completed {
 		t.Error("after reopening:", out, err)
@@ -230,7 +231,7 @@ func TestDamagedFiles(t *testing.T) {
 
 	path := filepath.Join(dir, "index.db")
 	s := open(t, path)
-	fill(t, s, 60, "m", lexical, nil)
+	fill(t, s, 60, "m", corpus.Lexical, nil)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +279,7 @@ func TestNonsenseInTheFile(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "index.db")
 		s := open(t, path)
-		fill(t, s, 6, "m", lexical, nil)
+		fill(t, s, 6, "m", corpus.Lexical, nil)
 		if _, err := s.conn.ExecContext(context.Background(), change); err != nil {
 			t.Fatal(err)
 		}
@@ -289,11 +290,11 @@ func TestNonsenseInTheFile(t *testing.T) {
 	}
 	// What Open does not read, a search does.
 	s := open(t, filepath.Join(t.TempDir(), "index.db"))
-	fill(t, s, 6, "m", lexical, nil)
+	fill(t, s, 6, "m", corpus.Lexical, nil)
 	if _, err := s.conn.ExecContext(context.Background(), "UPDATE content SET embedding = x'0700'"); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Search(context.Background(), index.Query{Vector: lexical(word(0)), Model: "m"})
+	_, err := s.Search(context.Background(), index.Query{Vector: corpus.Lexical(corpus.Word(0)), Model: "m"})
 	wantFault(t, err, fault.Halt, "index-corrupt")
 }
 
@@ -326,7 +327,7 @@ func TestUnwritablePlaces(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, filepath.Join(t.TempDir(), "index.db"))
-	fill(t, s, 30, "m", lexical, nil)
+	fill(t, s, 30, "m", corpus.Lexical, nil)
 	var pages int
 	if err := s.conn.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages); err != nil {
 		t.Fatal(err)
@@ -340,7 +341,7 @@ func TestDiskFull(t *testing.T) {
 	var ops []index.Op
 	for i := range 100 {
 		text := fmt.Sprint("unicorn ", i, strings.Repeat(" x", 1000))
-		ops = append(ops, chunkOp(100+i, 0, 1, text, lexical(text), "another model"))
+		ops = append(ops, corpus.Op(100+i, 0, 1, text, corpus.Lexical(text), "another model"))
 	}
 	_, err := s.Apply(ctx, ops)
 	wantFault(t, err, fault.Halt, "disk-full")
