@@ -334,17 +334,27 @@ func (s *parser) duplicate(ctx context.Context, document, hash, fingerprint stri
 	if fingerprint == "" {
 		return false, nil
 	}
-	e, err := s.documents.Get(ctx, document)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look the document up: %w", err)
-	}
-	d, err := events.DecodeDocument(e.Value())
-	if err != nil {
-		return false, nil // an entry of another release: parse, the projection will mend it
+	d, err := s.entry(ctx, document)
+	if d == nil || err != nil {
+		return false, err
 	}
 	settled := d.State == events.StateComplete || d.State == events.StateDuplicate || d.State == events.StateFailed
 	return settled && d.Live != nil && !d.Live.Degraded && d.Live.ContentHash == hash && d.Live.Fingerprint == fingerprint, nil
+}
+
+// entry returns what is known of a document. It is nil if there is no entry, or
+// one of another release: the projection will mend it.
+func (s *parser) entry(ctx context.Context, document string) (*events.Document, error) {
+	e, err := s.documents.Get(ctx, document)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look the document up: %w", err)
+	}
+	d, err := events.DecodeDocument(e.Value())
+	if err != nil {
+		return nil, nil
+	}
+	return d, nil
 }

@@ -2,11 +2,7 @@ package parser
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
@@ -73,16 +69,9 @@ func (s *parser) reparser(p provider.Parser) stage.Stage {
 // has been replaced or deleted meanwhile is not paid for. A newer submission
 // that has not been read yet, or was refused, replaces nothing.
 func (s *parser) wanted(ctx context.Context, r *events.Reparse) (bool, error) {
-	e, err := s.documents.Get(ctx, r.Document)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look the document up: %w", err)
-	}
-	d, err := events.DecodeDocument(e.Value())
-	if err != nil {
-		return true, nil // an entry of another release
+	d, err := s.entry(ctx, r.Document)
+	if d == nil || err != nil {
+		return err == nil, err
 	}
 	newer := d.Revision.Sequence() > r.Revision.Sequence() && d.State != events.StateAccepted && d.State != events.StateFailed
 	return d.Gone < r.Revision && (d.Live == nil || d.Live.Revision <= r.Revision) && !newer, nil
