@@ -266,27 +266,26 @@ func (s *parser) reference(ctx context.Context, m *stage.Message) error {
 // parse is the stage's work, once the bytes are there.
 func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Source, meta map[string]string) error {
 	src.Owner = provider.Owner{Tenant: m.Tenant, Document: m.Document, CorrelationID: m.CorrelationID}
-	hash := events.ContentHash(src.Data)
-	submitted := m.Time.UTC()
+	sub := submission{src, events.ContentHash(src.Data), meta, m.Time.UTC()}
 	m.Revision = events.RevisionOf(m.Seq) // an earlier attempt may have raised it
 	m.EmitNow(events.Event{
-		What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: hash, Submitted: &submitted,
+		What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: sub.hash, Submitted: &sub.submitted,
 	}, "once")
-	duplicate, err := s.duplicate(ctx, m.Document, hash, s.pipeline.fingerprint(s.version))
+	duplicate, err := s.duplicate(ctx, m.Document, sub.hash, s.pipeline.fingerprint(s.version))
 	if err != nil {
 		return err
 	}
 	if duplicate {
 		// The index confirms it, in the order of everything else that happens
 		// to the document; it alone knows what is visible.
-		tombstone(m, hash)
+		tombstone(m, sub.hash)
 		return nil
 	}
 	out, err := s.provider.Parse(ctx, src)
 	if f := fault.From(err); f != nil && f.Reason == router.ReasonUnread {
 		// Held where it is in nobody's way: here it would keep a worker from
 		// documents that the fallback can read.
-		s.later(m, src, meta, submitted)
+		s.later(m, sub)
 		m.Emit(events.Event{What: events.Held, Failure: &events.Failure{
 			Stage: Name, Class: f.Class.String(), Reason: f.Reason, Message: f.Message, Hint: f.Hint,
 		}}, "unread")
@@ -298,15 +297,23 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Sourc
 	if !out.Fallback {
 		m.Revision = m.Revision.Whole()
 	}
-	s.deliver(m, src, meta, submitted, out)
+	s.deliver(m, sub, out)
 	if out.Fallback {
-		s.later(m, src, meta, submitted)
+		s.later(m, sub)
 	}
 	return nil
 }
 
+// submission is what was submitted of a document, whenever it is parsed.
+type submission struct {
+	provider.Source
+	hash      string // of Data
+	meta      map[string]string
+	submitted time.Time
+}
+
 // deliver hands a parsed document on.
-func (s *parser) deliver(m *stage.Message, src provider.Source, meta map[string]string, submitted time.Time, out provider.Parse) {
+func (s *parser) deliver(m *stage.Message, sub submission, out provider.Parse) {
 	version, by := s.version, s.version
 	if out.Parser != (provider.ParserInfo{}) {
 		by = out.Parser.String()
@@ -315,13 +322,13 @@ func (s *parser) deliver(m *stage.Message, src provider.Source, meta map[string]
 		version = by // its output is nobody else's
 	}
 	about := events.About{
-		Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name, ContentHash: events.ContentHash(src.Data),
-		Fingerprint: s.pipeline.fingerprint(version), Parser: by, Degraded: out.Fallback, Bytes: int64(len(src.Data)),
-		Submitted: submitted, Facts: out.Facts, Meta: meta, Warnings: out.Warnings, Nano: out.Nano,
+		Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name, ContentHash: sub.hash,
+		Fingerprint: s.pipeline.fingerprint(version), Parser: by, Degraded: out.Fallback, Bytes: int64(len(sub.Data)),
+		Submitted: sub.submitted, Facts: out.Facts, Meta: sub.meta, Warnings: out.Warnings, Nano: out.Nano,
 	}
 	m.Emit(events.Event{
 		What: events.ParsedWhat, Type: out.Facts.Type, Title: out.Facts.Title, Pages: out.Facts.Pages, Parser: by,
-		Bytes: int64(len(src.Data)), Warnings: out.Warnings, Nano: out.Nano,
+		Bytes: int64(len(sub.Data)), Warnings: out.Warnings, Nano: out.Nano,
 	}, "")
 	m.Publish(events.SubjectParsed, events.TypeParsed, "", events.Encode(events.Parsed{
 		V: events.Version, About: about, Markdown: out.Markdown, Pages: out.Pages,

@@ -2,7 +2,6 @@ package parser
 
 import (
 	"context"
-	"time"
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
@@ -16,10 +15,10 @@ const Reparser = "reparser"
 
 // later queues a submission for the reparser. Its bytes go along: a submission is
 // gone once it has been handed on, and what a reference points at may change.
-func (s *parser) later(m *stage.Message, src provider.Source, meta map[string]string, submitted time.Time) {
+func (s *parser) later(m *stage.Message, sub submission) {
 	m.Publish(events.SubjectReparse, events.TypeReparse, "", events.Encode(events.Reparse{
-		V: events.Version, Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, File: src.Name,
-		ContentType: src.ContentType, Charset: src.Charset, Meta: meta, Submitted: submitted, Data: src.Data,
+		V: events.Version, Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, File: sub.Name,
+		ContentType: sub.ContentType, Charset: sub.Charset, Meta: sub.meta, Submitted: sub.submitted, Data: sub.Data,
 	}))
 }
 
@@ -59,7 +58,7 @@ func (s *parser) reparser(p provider.Parser) stage.Stage {
 			if err != nil {
 				return err
 			}
-			s.deliver(m, src, r.Meta, r.Submitted, out)
+			s.deliver(m, submission{src, events.ContentHash(r.Data), r.Meta, r.Submitted}, out)
 			return nil
 		},
 	}
