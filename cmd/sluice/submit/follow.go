@@ -235,13 +235,6 @@ func (f *follower) Results() []Result {
 	return all
 }
 
-// Changed returns a channel that is closed when anything happens.
-func (f *follower) Changed() <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.changed
-}
-
 // quiet is how long a document may be silent before its entry is looked up.
 const quiet = 2 * time.Second
 

@@ -295,12 +295,3 @@ func servant() int {
 	}
 	return 65534 // nobody, everywhere
 }
-
-// Log returns what the server has logged.
-func (s *Server) Log() string {
-	said, err := os.ReadFile(filepath.Join(s.dir, "log"))
-	if err != nil {
-		return err.Error()
-	}
-	return string(said)
-}

@@ -124,12 +124,6 @@ var codeLanguages = map[string]string{
 	".tsx": "tsx", ".vb": "vbnet", ".yaml": "yaml", ".yml": "yaml", ".zig": "zig", ".zsh": "bash",
 }
 
-// IsCode reports whether a name is that of program text.
-func IsCode(name string) bool {
-	_, ok := codeLanguages[strings.ToLower(path.Ext(name))]
-	return ok
-}
-
 // clip cuts s to at most n bytes on a rune boundary, for messages.
 func clip(s string, n int) string {
 	if len(s) <= n {
