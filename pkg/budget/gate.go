@@ -24,7 +24,7 @@ type Config struct {
 	Conn *nats.Conn
 	JS   jetstream.JetStream
 	Log  zerolog.Logger
-	Wake func()           // called when refused work may go again; may be nil
+	Wake func(fault.Wait) // called when refused work may go again; may be nil
 	Now  func() time.Time // the wall clock that decides windows; nil = time.Now
 	Skew time.Duration    // clocks of this system differ by less; 0 = 2 s
 	Wait time.Duration    // how long a call waits for costd; 0 = 5 s
@@ -183,7 +183,7 @@ func (g *Gate) wake() {
 	}
 	g.mu.Unlock()
 	if g.cfg.Wake != nil {
-		g.cfg.Wake()
+		g.cfg.Wake(fault.WaitBudget)
 	}
 }
 
@@ -276,10 +276,10 @@ func (g *Gate) wait(ctx context.Context, service, tenant string, estimate Amount
 		case <-g.ctx.Done():
 		case <-timeout.C:
 			if failure != "" {
-				return nil, fault.New(fault.CostLimit, "budget-unknown", "held: costd cannot grant: %s", events.CleanHeader(failure, 300)).
+				return nil, fault.New(fault.CostLimit, "budget-unknown", "costd cannot grant: %s", events.CleanHeader(failure, 300)).
 					WithHint("see costd's log; nothing is bought while the ledger is in doubt").After(2 * time.Second)
 			}
-			return nil, fault.New(fault.CostLimit, "budget-unknown", "held: costd does not answer, so nothing may be bought").
+			return nil, fault.New(fault.CostLimit, "budget-unknown", "costd does not answer, so nothing may be bought").
 				WithHint("start costd; the work waits and goes on by itself").After(2 * time.Second)
 		}
 	}
@@ -300,7 +300,7 @@ func (g *Gate) try(service, tenant string, estimate Amount) (*Ticket, *lease, er
 		}
 	}
 	if wait := boundary(now, g.cfg.Skew); wait > 0 {
-		return nil, nil, fault.New(fault.CostLimit, "budget", "held: the hour turns; resumes in %v", wait.Round(time.Millisecond)).After(wait)
+		return nil, nil, fault.New(fault.CostLimit, "budget", "the hour turns; resumes in %v", wait.Round(time.Millisecond)).After(wait)
 	}
 	l := g.lease(service, tenant, now)
 	if at := time.Now(); at.Before(l.deadline) && l.balance.Covers(estimate) {
@@ -372,7 +372,7 @@ func (r *Refusal) of(a Amount) *Refusal {
 
 // refused says what a person has to know of a refusal.
 func refused(r *Refusal, now time.Time) error {
-	f := fault.New(fault.CostLimit, "budget", "held: budget %s/%s, resumes %s UTC or when raised", r.Scope, r.Window, r.Resets.UTC().Format("15:04"))
+	f := fault.New(fault.CostLimit, "budget", "budget %s/%s, resumes %s UTC or when raised", r.Scope, r.Window, r.Resets.UTC().Format("15:04"))
 	limit := func(v int64) string {
 		if r.What == "requests" {
 			return fmt.Sprintf("%d requests", v)
@@ -381,18 +381,15 @@ func refused(r *Refusal, now time.Time) error {
 	}
 	switch {
 	case r.What == "frozen":
-		f = fault.New(fault.CostLimit, "budget", "held: budget %s is frozen, resumes when it is not", r.Scope).
+		f = fault.New(fault.CostLimit, "budget", "budget %s is frozen, resumes when it is not", r.Scope).
 			WithHint("sluice budget resume %s", r.Scope).After(patience)
 	case r.Never:
-		f = fault.New(fault.CostLimit, ReasonOverLimit, "held: the call costs up to %s, the limit of %s is %s a %s", limit(r.Needs), r.Scope, limit(r.Limit), r.Window).
+		f = fault.New(fault.CostLimit, ReasonOverLimit, "the call costs up to %s, the limit of %s is %s a %s", limit(r.Needs), r.Scope, limit(r.Limit), r.Window).
 			WithHint("sluice budget set %s with at least %s a %s; the work waits", r.Scope, limit(r.Needs), r.Window).After(patience)
 	default:
 		f = f.WithHint("sluice budget set %s; the limit is %s a %s", r.Scope, limit(r.Limit), r.Window).After(max(time.Second, min(patience, r.Resets.Sub(now))))
 	}
-	if f.Park = strings.HasPrefix(string(r.Scope), "tenant."); f.Park {
-		f.RetryAfter = min(f.RetryAfter, time.Second) // nothing wakes what was set aside
-	}
-	return f
+	return f.WaitFor(fault.On(fault.WaitBudget, string(r.Scope)))
 }
 
 // spend keeps the rate; ahead says what the rate uses up in some seconds.

@@ -170,10 +170,9 @@ func (p *parser) forget(ctx context.Context, key string, r *record) {
 	r.exists = false
 }
 
-func busy() error {
-	f := fault.New(fault.Unavailable, "parsed-elsewhere", "held: another replica has the same document parsed").After(2 * time.Second)
-	f.Hold = true
-	return f
+func busy(key string) error {
+	return fault.New(fault.Unavailable, "parsed-elsewhere", "another replica has the same document parsed").
+		WaitFor(fault.On(fault.WaitClaim, key)).After(2 * time.Second)
 }
 
 // Parse has src parsed. Besides the errors of the service it returns the
@@ -186,14 +185,14 @@ func (p *parser) Parse(ctx context.Context, src provider.Source) (provider.Parse
 	}
 	if r.exists && r.Job == "" {
 		if time.Now().Before(r.Until) {
-			return provider.Parse{}, busy()
+			return provider.Parse{}, busy(key)
 		}
 		if r.Job, err = p.jobs.Find(ctx, src, r.Since); err != nil {
 			return provider.Parse{}, err
 		}
 		if r.Job != "" {
 			if err := p.save(ctx, key, &r); err != nil {
-				return provider.Parse{}, busy()
+				return provider.Parse{}, busy(key)
 			}
 		} else if k := p.take(key); k != nil {
 			// The service knows no such job. If it would have by now, none was started.
@@ -251,7 +250,7 @@ func (p *parser) create(ctx context.Context, key string, src provider.Source, r 
 	r.Until, r.Bound, r.Pages, r.Told = r.Since.Add(creating), bound.Nano, bound.Pages, false
 	if err := p.save(ctx, key, r); err != nil {
 		t.cancel()
-		return nil, busy()
+		return nil, busy(key)
 	}
 	done := false
 	defer func() {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -274,10 +275,9 @@ func checkVersion(v int) error {
 	case v < 1:
 		return fault.Invalid("malformed-event", "field v is %d; this build reads version %d", v, Version)
 	case v > Version:
-		f := fault.New(fault.Unavailable, "newer-version", "held: the body has version %d, this build reads up to %d", v, Version).
-			WithHint("upgrade this stage, too: those that read before those that write, from the indexer to the parser").After(5 * time.Second)
-		f.Park = true
-		return f
+		return fault.New(fault.Unavailable, "newer-version", "the body has version %d, this build reads up to %d", v, Version).
+			WithHint("upgrade this stage, too: those that read before those that write, from the indexer to the parser").
+			WaitFor(fault.On(fault.WaitSchema, strconv.Itoa(v))).After(5 * time.Second)
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func TestANewerVersionWaits(t *testing.T) {
 			continue
 		}
 		f := fault.From(err)
-		if f == nil || f.Class != want || f.Park != (v > Version) {
+		if f == nil || f.Class != want || (f.Wait != "") != (v > Version) {
 			t.Errorf("version %d: %+v", v, f)
 		}
 	}
@@ -131,7 +131,7 @@ func TestANewerVersionWaits(t *testing.T) {
 			"parsed": func(b []byte) error { _, err := Decode[Parsed](b); return err },
 			"event":  func(b []byte) error { _, err := Decode[Event](b); return err },
 		} {
-			if f := fault.From(decode([]byte(body))); f == nil || f.Reason != "newer-version" || !f.Park {
+			if f := fault.From(decode([]byte(body))); f == nil || f.Reason != "newer-version" || f.Wait.Kind() != fault.WaitSchema {
 				t.Errorf("%s: %+v", name, f)
 			}
 		}

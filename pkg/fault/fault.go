@@ -4,13 +4,17 @@
 // through every wrapping. The zero class is Unavailable: what nobody has
 // classified is tried again, because dropping work is the worse mistake.
 //
-//	class        what the runtime does                          counts as a failure
-//	Unavailable  NAK with an exponential delay, then dead letter yes, unless Hold
-//	RateLimited  wait RetryAfter with the message in hand        no
-//	CostLimit    hold (or park one tenant) until money is there  no
+//	class        what the runtime does                           counts as a failure
+//	Unavailable  NAK with an exponential delay, then dead letter yes, unless it waits
+//	RateLimited  the message waits for the service               no
+//	CostLimit    the message waits for money                     no
 //	Execution    dead letter at once                             -
 //	Validation   dead letter at once                             -
-//	Halt         keep the work, go unready and loud              no
+//	Halt         the work waits; unready and loud                no
+//
+// A failure that is not the message's own says what the message waits for: the
+// key of what has to change (Wait). Such a message goes to the waiting room of
+// its stage, counts no failure, and goes on when the key opens.
 package fault
 
 import (
@@ -63,8 +67,7 @@ type Error struct {
 	Message    string        // what happened, where, in words
 	Hint       string        // the next step for whoever reads it; may be empty
 	RetryAfter time.Duration // the earliest useful moment to try again; 0 is unknown
-	Park       bool          // CostLimit or Unavailable: set this message aside so that others flow; count nothing
-	Hold       bool          // Unavailable only: a whole service is away, no message is to blame; count nothing
+	Wait       Wait          // what has to change before another try can help; empty = only time
 	Err        error         // the cause; may be nil
 }
 
@@ -100,6 +103,32 @@ func (e *Error) After(d time.Duration) *Error {
 	c := *e
 	c.RetryAfter = d
 	return &c
+}
+
+// WaitFor returns a copy of e that waits for a key. It counts no failure.
+func (e *Error) WaitFor(key Wait) *Error {
+	c := *e
+	c.Wait = key
+	return &c
+}
+
+// Waits returns the key that the failure waits for. A class that never counts as
+// a failure has one even if nobody named it. It is empty for a failure that is
+// the message's own.
+func (e *Error) Waits() Wait {
+	switch {
+	case e.Class.Permanent():
+		return ""
+	case e.Wait != "":
+		return e.Wait
+	case e.Class == RateLimited:
+		return Wait(WaitService)
+	case e.Class == CostLimit:
+		return Wait(WaitBudget)
+	case e.Class == Halt:
+		return Wait(WaitConfig)
+	}
+	return ""
 }
 
 // Error returns the message and its cause; the hint is left to whoever prints it.

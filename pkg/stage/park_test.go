@@ -29,9 +29,7 @@ func TestANewerBodyIsLeftToANewerStage(t *testing.T) {
 			Name: "chunker", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
 			Handle: func(_ context.Context, m *stage.Message) error {
 				if string(m.Data) == "2" && version < 2 {
-					f := fault.New(fault.Unavailable, "newer-version", "held: too new")
-					f.Park = true
-					return f
+					return fault.New(fault.Unavailable, "newer-version", "too new").WaitFor("schema:2")
 				}
 				passed <- seen{string(m.Data), m.Attempt}
 				return nil

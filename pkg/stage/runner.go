@@ -463,10 +463,10 @@ func (r *runner) handle(batch []*Message) {
 				r.release(m) // the stage stops; the failure may only be that
 			case f.Class.Permanent():
 				r.bury(m, f)
-			case f.Park && (f.Class == fault.CostLimit || f.Class == fault.Unavailable):
-				r.park(m, f)
-			case f.Class == fault.Unavailable && !f.Hold:
+			case f.Waits() == "":
 				r.retry(m, f)
+			case f.Wait.Within("budget:tenant") || f.Wait.Kind() == fault.WaitSchema:
+				r.park(m, f)
 			default:
 				r.hold(m, f)
 				again = append(again, m)

@@ -200,9 +200,9 @@ func (e Endpoint) answer(ctx context.Context, request []byte) (reply []byte, err
 	return json.Marshal(v)
 }
 
-// Wake has work that is held try again at once instead of at its next turn:
-// what it waits for (money, a mended key) is there.
-func (e *Env) Wake() { e.wake.all() }
+// Wake has what waits for a key, or for one within it, try again at once: what it
+// waits for may be there.
+func (e *Env) Wake(key fault.Wait) { e.wake.all() }
 
 // wakeup wakes all who wait, any number of times.
 type wakeup struct {

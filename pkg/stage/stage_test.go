@@ -143,7 +143,7 @@ func TestFaultClasses(t *testing.T) {
 		}, 7, "", "held"},
 		{"a parked tenant counts nothing", func(n int) error {
 			if n <= 6 {
-				return &fault.Error{Class: fault.CostLimit, Reason: "budget", Message: "budget tenant.acme/day", Park: true}
+				return fault.New(fault.CostLimit, "budget", "budget tenant.acme/day").WaitFor("budget:tenant.acme")
 			}
 			return nil
 		}, 7, "", "held"},
@@ -479,7 +479,7 @@ func TestParkedMessagesDoNotBlockFreshOnes(t *testing.T) {
 		Handle: func(_ context.Context, m *stage.Message) error {
 			if string(m.Data) == "poor" {
 				parked.Add(1)
-				return &fault.Error{Class: fault.CostLimit, Reason: "budget", Message: "budget tenant.poor/day", Park: true}
+				return fault.New(fault.CostLimit, "budget", "budget tenant.poor/day").WaitFor("budget:tenant.poor")
 			}
 			fresh.Add(1)
 			return nil

@@ -262,7 +262,7 @@ func TestARaiseWakesAndAFreezeStops(t *testing.T) {
 		if err == nil {
 			ticket.Settle(10)
 		}
-		return err != nil && fault.From(err).Park
+		return err != nil && fault.From(err).Wait.Within("budget:tenant")
 	})
 	other, err := g.Admit(t.Context(), "openai", "other", budget.Amount{Nano: 10, Requests: 1})
 	if err != nil {

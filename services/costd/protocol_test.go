@@ -266,7 +266,7 @@ func TestTenantsDoNotHoldEachOther(t *testing.T) {
 		return made, nil
 	}
 	made, err := spend("acme", 20)
-	if f := fault.From(err); made != 10 || f.Class != fault.CostLimit || !f.Park {
+	if f := fault.From(err); made != 10 || f.Class != fault.CostLimit || f.Wait != "budget:tenant.acme" {
 		t.Fatalf("%d calls of acme, then %v", made, err)
 	}
 	if made, err := spend("zenith", 500); made != 500 {

@@ -96,10 +96,9 @@ func (c *cached) Embed(ctx context.Context, inputs []provider.Input) (provider.E
 			break
 		}
 		if time.Now().After(patience) {
-			f := fault.New(fault.Unavailable, "bought-elsewhere", "held: another replica is buying the same text").After(time.Second)
-			f.Hold = true
 			for _, t := range open {
-				t.failed = f
+				t.failed = fault.New(fault.Unavailable, "bought-elsewhere", "another replica is buying the same text").
+					WaitFor(fault.On(fault.WaitClaim, t.key)).After(time.Second)
 			}
 			break
 		}

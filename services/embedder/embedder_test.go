@@ -446,7 +446,7 @@ func TestClaimsEnd(t *testing.T) {
 	}
 	in[0].Text = "b"
 	out, err := c.Embed(t.Context(), in)
-	if f := fault.From(out.Errs[0]); err != nil || f == nil || !f.Hold || f.Reason != "bought-elsewhere" {
+	if f := fault.From(out.Errs[0]); err != nil || f == nil || f.Wait.Kind() != fault.WaitClaim || f.Reason != "bought-elsewhere" {
 		t.Fatalf("another's claim: %v %v", err, out.Errs)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; {

@@ -62,7 +62,7 @@ func await(ctx context.Context, env *stage.Env, cfg Config) (index.Store, error)
 	for {
 		store, err := Open(ctx, cfg)
 		f := fault.From(err)
-		if f == nil || !f.Hold {
+		if f == nil || f.Wait.Kind() != fault.WaitStore {
 			return store, err
 		}
 		env.Log.Warn().Str("stage", Name).Str("reason", f.Reason).Str("hint", f.Hint).Msg(f.Message)

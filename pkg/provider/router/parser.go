@@ -48,10 +48,8 @@ func (p *parser) degrade(ctx context.Context, src provider.Source, why error) (p
 		if ctx.Err() != nil {
 			return out, err
 		}
-		f := fault.Wrap(err, fault.Unavailable, ReasonUnread, "%s; meanwhile %s cannot read it", fault.From(why).Message, p.fallback.Describe().Service).
-			WithHint("it is parsed by itself once the service is asked again")
-		f.Hold = true
-		return out, f
+		return out, fault.Wrap(err, fault.Unavailable, ReasonUnread, "%s; meanwhile %s cannot read it", fault.From(why).Message, p.fallback.Describe().Service).
+			WithHint("it is parsed by itself once the service is asked again").WaitFor(p.control.key())
 	}
 	p.control.fallback.Inc()
 	out.Parser, out.Fallback = p.fallback.Describe(), true

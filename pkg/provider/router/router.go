@@ -68,9 +68,9 @@ type Config struct {
 	// Check asks whether the service answers and takes the key. It costs
 	// nothing. Nil = what the calls say is all that is known.
 	Check    func(ctx context.Context) error
-	Wake     func()       // called when held work may go again
-	Changed  func(string) // the state in words has changed
-	Attempts int          // of a call that fails for the service's sake, before it is given back; 0 = 3
+	Wake     func(fault.Wait) // called when held work may go again
+	Changed  func(string)     // the state in words has changed
+	Attempts int              // of a call that fails for the service's sake, before it is given back; 0 = 3
 	Delay    time.Duration
 	Open     time.Duration // how long the breaker stays open; 0 = 5 s
 	Every    time.Duration // between health checks; 0 = 15 s
@@ -224,7 +224,7 @@ func (c *Control) Do(ctx context.Context, tokens int, call func(ctx context.Cont
 		}
 		err := c.once(ctx, tokens, call)
 		f := fault.From(err)
-		again := err != nil && !f.Hold && (f.Class == fault.Unavailable && attempt < c.cfg.Attempts || f.Class == fault.RateLimited && attempt < 2*c.cfg.Attempts)
+		again := err != nil && f.Wait == "" && (f.Class == fault.Unavailable && attempt < c.cfg.Attempts || f.Class == fault.RateLimited && attempt < 2*c.cfg.Attempts)
 		if !again || ctx.Err() != nil {
 			return c.judge(ctx, err)
 		}
@@ -247,10 +247,8 @@ func (c *Control) away() error {
 	defer c.mu.Unlock()
 	switch {
 	case c.mode == Local:
-		f := fault.New(fault.Unavailable, reasonLocal, "the mode of the %s is local, so %s is not asked", c.cfg.Stage, c.cfg.Service).
-			WithHint("sluice mode %s hybrid", c.cfg.Stage).After(30 * time.Second)
-		f.Hold = true
-		return f
+		return fault.New(fault.Unavailable, reasonLocal, "the mode of the %s is local, so %s is not asked", c.cfg.Stage, c.cfg.Service).
+			WithHint("sluice mode %s hybrid", c.cfg.Stage).After(30 * time.Second).WaitFor(c.key())
 	case c.halted != nil:
 		return c.halted
 	}
@@ -282,7 +280,7 @@ func (c *Control) once(ctx context.Context, tokens int, call func(ctx context.Co
 // failed keeps what the service's last failure was, before the breaker hears of
 // it: whoever is held for it is told why.
 func (c *Control) failed(err error) {
-	if f := fault.From(err); f.Class == fault.Unavailable && !f.Hold {
+	if f := fault.From(err); f.Class == fault.Unavailable && f.Wait == "" {
 		c.mu.Lock()
 		c.last = f.Message
 		c.mu.Unlock()
@@ -311,7 +309,7 @@ func isAway(err error) bool {
 		return false
 	}
 	f := fault.From(err)
-	if f.Hold {
+	if f.Wait != "" {
 		return f.Reason == reasonOpen || f.Reason == reasonLocal
 	}
 	return f.Class == fault.Unavailable || f.Class == fault.Halt
@@ -321,10 +319,12 @@ func (c *Control) held() error {
 	c.mu.Lock()
 	last := c.last
 	c.mu.Unlock()
-	f := fault.New(fault.Unavailable, reasonOpen, "%s is away (%s); goes on by itself when it is back", c.cfg.Service, last).After(c.cfg.Open)
-	f.Hold = true
-	return f
+	return fault.New(fault.Unavailable, reasonOpen, "%s is away (%s); goes on by itself when it is back", c.cfg.Service, last).
+		After(c.cfg.Open).WaitFor(c.key())
 }
+
+// key is what work waits for while the service is away.
+func (c *Control) key() fault.Wait { return fault.On(fault.WaitService, c.cfg.Service) }
 
 // judge keeps what an outcome says of the service.
 func (c *Control) judge(ctx context.Context, err error) error {
@@ -333,7 +333,7 @@ func (c *Control) judge(ctx context.Context, err error) error {
 	case err == nil:
 		c.up.Set(1)
 		return nil
-	case f.Hold || ctx.Err() != nil:
+	case f.Wait != "" || ctx.Err() != nil:
 		return err
 	case f.Class == fault.Halt:
 		c.mu.Lock()
@@ -361,7 +361,8 @@ func (c *Control) Serves() bool {
 
 func (c *Control) wake() {
 	if c.cfg.Wake != nil {
-		c.cfg.Wake()
+		c.cfg.Wake(c.key())
+		c.cfg.Wake(fault.WaitConfig)
 	}
 }
 

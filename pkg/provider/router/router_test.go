@@ -160,7 +160,7 @@ func TestTheBreaker(t *testing.T) {
 	eventually(t, "open", func() bool { return call() != nil && !c.Serves() })
 	calls.Store(0)
 	err = call()
-	if f := fault.From(err); !f.Hold || f.Class != fault.Unavailable || !strings.Contains(f.Message, "the service is down") || f.RetryAfter == 0 {
+	if f := fault.From(err); f.Wait != "service:openai" || f.Class != fault.Unavailable || !strings.Contains(f.Message, "the service is down") || f.RetryAfter == 0 {
 		t.Errorf("open: %+v", f)
 	}
 	if calls.Load() != 0 {
@@ -213,7 +213,7 @@ func TestModesAreLive(t *testing.T) {
 	}
 	set("hybrid", router.Hybrid)
 	set("local", router.Local)
-	if err := c.Do(t.Context(), 1, func(context.Context) error { t.Error("called"); return nil }); !fault.From(err).Hold {
+	if err := c.Do(t.Context(), 1, func(context.Context) error { t.Error("called"); return nil }); fault.From(err).Wait == "" {
 		t.Errorf("local without a fallback: %v", err)
 	}
 	if _, err := kv.PutString(t.Context(), router.ModeKey("embedder"), "nonsense"); err != nil {
@@ -253,7 +253,7 @@ func (r *reader) Parse(context.Context, provider.Source) (provider.Parse, error)
 // Who parses depends on the mode and on the class of the failure.
 func TestWhoParses(t *testing.T) {
 	e := env(t)
-	held := func(f *fault.Error) error { f.Hold = true; return f }
+	held := func(f *fault.Error) error { return f.WaitFor("service:x") }
 	away := fault.New(fault.Unavailable, "unavailable", "503")
 	for _, tc := range []struct {
 		name     string
@@ -298,7 +298,7 @@ func TestWhoParses(t *testing.T) {
 				if f == nil || f.Reason != tc.want || out.Fallback {
 					t.Fatalf("%+v, %v; want %s", out, err, tc.want)
 				}
-				if tc.want == router.ReasonUnread && (f.Class != fault.Unavailable || !f.Hold || !strings.Contains(f.Message, "a picture")) {
+				if tc.want == router.ReasonUnread && (f.Class != fault.Unavailable || f.Wait == "" || !strings.Contains(f.Message, "a picture")) {
 					t.Errorf("%+v", f)
 				}
 				return
@@ -308,7 +308,7 @@ func TestWhoParses(t *testing.T) {
 			}
 			// Whoever has no fallback waits.
 			if tc.mode == router.Local {
-				if _, err := router.Parser(c, paid, nil).Parse(t.Context(), provider.Source{}); !fault.From(err).Hold || paid.calls != 0 {
+				if _, err := router.Parser(c, paid, nil).Parse(t.Context(), provider.Source{}); fault.From(err).Wait == "" || paid.calls != 0 {
 					t.Errorf("without a fallback: %v", err)
 				}
 			}

@@ -31,9 +31,7 @@ func (s *Store) explain(err error, doing string) error {
 		return fault.Wrap(err, c, reason, "index %s: %s", s.shown, doing)
 	}
 	hold := func(reason, hint string) error {
-		f := wrap(fault.Unavailable, reason).WithHint("%s", hint).After(retryAfter)
-		f.Hold = true
-		return f
+		return wrap(fault.Unavailable, reason).WithHint("%s", hint).After(retryAfter).WaitFor(fault.On(fault.WaitStore, "index"))
 	}
 	var d damage
 	var e *pgconn.PgError

@@ -116,7 +116,7 @@ func TestReplicasAtOnce(t *testing.T) {
 						break
 					}
 					failures.Add(1)
-					if f := fault.From(err); f.Class != fault.Unavailable || !f.Hold || time.Now().After(deadline) {
+					if f := fault.From(err); f.Class != fault.Unavailable || f.Wait.Kind() != fault.WaitStore || time.Now().After(deadline) {
 						t.Errorf("replica %d: %v, %v", n, f.Class, err)
 						return
 					}
@@ -246,7 +246,7 @@ func TestLockedDocument(t *testing.T) {
 	}
 	second := chunk("acme", 1, 1, 1, 2, "second")
 	_, err = s.Apply(context.Background(), []index.Op{second})
-	if f := fault.From(err); f == nil || f.Class != fault.Unavailable || !f.Hold || f.Reason != "index-slow" || f.Hint == "" {
+	if f := fault.From(err); f == nil || f.Class != fault.Unavailable || f.Wait.Kind() != fault.WaitStore || f.Reason != "index-slow" || f.Hint == "" {
 		t.Fatalf("a locked document: %+v", f)
 	}
 	if err := tx.Rollback(context.Background()); err != nil {
@@ -275,7 +275,7 @@ func TestServerDies(t *testing.T) {
 	_, applied := s.Apply(ctx, next)
 	_, searched := s.Search(ctx, index.Query{Text: "words", Tenant: "acme"})
 	for name, err := range map[string]error{"Apply": applied, "Search": searched, "Ping": s.Ping(ctx)} {
-		if f := fault.From(err); f == nil || f.Class != fault.Unavailable || !f.Hold || f.Reason != "index-unreachable" || f.Hint == "" {
+		if f := fault.From(err); f == nil || f.Class != fault.Unavailable || f.Wait.Kind() != fault.WaitStore || f.Reason != "index-unreachable" || f.Hint == "" {
 			t.Errorf("%s of a dead server: %+v", name, f)
 		}
 	}
@@ -364,7 +364,7 @@ func TestSilentNetwork(t *testing.T) {
 	_, applied := s.Apply(context.Background(), op)
 	_, searched := s.Search(context.Background(), index.Query{Text: "words", Tenant: "acme"})
 	for name, err := range map[string]error{"Apply": applied, "Search": searched} {
-		if f := fault.From(err); f == nil || f.Class != fault.Unavailable || !f.Hold || f.Reason != "index-slow" || f.Hint == "" {
+		if f := fault.From(err); f == nil || f.Class != fault.Unavailable || f.Wait.Kind() != fault.WaitStore || f.Reason != "index-slow" || f.Hint == "" {
 			t.Errorf("%s over a silent network: %+v", name, f)
 		}
 	}
