@@ -71,7 +71,7 @@ func (w *world) costd(name string, limits budget.Limits) *costd.Grantor {
 	return g
 }
 
-func (w *world) gate(wake func()) *budget.Gate {
+func (w *world) gate(wake func(fault.Wait)) *budget.Gate {
 	nc, js := w.connect()
 	g, err := budget.NewGate(w.t.Context(), budget.Config{Conn: nc, JS: js, Log: w.log(), Now: w.now, Wake: wake, Call: time.Second})
 	if err != nil {
@@ -222,7 +222,7 @@ func TestARaiseWakesAndAFreezeStops(t *testing.T) {
 	w := newWorld(t)
 	w.costd("a", day(5_000))
 	woken := make(chan struct{}, 100)
-	g := w.gate(func() { woken <- struct{}{} })
+	g := w.gate(func(fault.Wait) { woken <- struct{}{} })
 	w.work(g, "acme", 1, 0)
 	_, err := g.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 4000, Requests: 1})
 	if f := fault.From(err); f == nil || f.Class != fault.CostLimit || f.Message[:24] != "held: budget global/day," {

@@ -113,7 +113,7 @@ func TestTheBreaker(t *testing.T) {
 	var wakes, calls atomic.Int32
 	c, err := router.New(t.Context(), router.Config{
 		Conn: e.Conn, JS: e.JS, Log: zerolog.Nop(), Service: "openai", Stage: "embedder", Delay: time.Millisecond, Open: 100 * time.Millisecond,
-		Wake: func() { wakes.Add(1) },
+		Wake: func(fault.Wait) { wakes.Add(1) },
 		Check: func(context.Context) error {
 			if down.Load() {
 				return errors.New("down")
