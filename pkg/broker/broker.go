@@ -51,6 +51,7 @@ func (t Topology) Streams() []jetstream.StreamConfig {
 		{events.StreamChunks, []string{events.SubjectChunk}},
 		{events.StreamVectors, []string{events.SubjectVector}},
 		{events.StreamUpgrades, []string{events.SubjectUpgrade, events.SubjectReparse}},
+		{events.StreamHeld, []string{events.SubjectHeldPrefix + "*.*"}},
 	}, t.Extra...)
 	var all []jetstream.StreamConfig
 	for _, h := range handoffs {

@@ -222,6 +222,7 @@ func (u *User) stage(name string, tells ...events.What) {
 		}
 	}
 	u.publish(events.StreamDeadLetter, events.SubjectDeadPrefix+name)
+	u.setAside(name)
 	u.readKey(events.BucketRetries, name+".>")
 	u.writeKey(events.BucketRetries, name+".>")
 	u.look("OBJ_" + events.StoreBlobs)
@@ -229,6 +230,19 @@ func (u *User) stage(name string, tells ...events.What) {
 		u.hear("$SRV."+verb, "$SRV."+verb+"."+name, "$SRV."+verb+"."+name+".*")
 	}
 	u.hear("sluice.health." + name)
+}
+
+// setAside allows a stage to put messages into HELD and to take them back: by
+// consumers that it makes when it needs them, also if it may make no others. The
+// subject of the request names the filter, so these see the stage's own messages
+// only. The name of a consumer is one token, of which a right cannot ask for a
+// part: what is done with a consumer that exists is allowed for any name.
+func (u *User) setAside(stage string) {
+	held := events.StreamHeld
+	u.publish(held, events.SubjectHeldPrefix+stage+".*")
+	u.may("$JS.API.CONSUMER.CREATE."+held+".*."+events.SubjectHeldPrefix+stage+".*",
+		"$JS.API.CONSUMER.INFO."+held+".*", "$JS.API.CONSUMER.DELETE."+held+".*", "$JS.API.CONSUMER.MSG.NEXT."+held+".*",
+		"$JS.ACK."+held+".*.>", "$JS.ACK.*.*."+held+".*.>")
 }
 
 func (u *User) answer(subject string) { u.hear(subject) }

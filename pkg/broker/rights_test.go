@@ -274,6 +274,9 @@ func TestForbiddenActs(t *testing.T) {
 		{"chunker", "read the states of documents", get("KV_documents", "$KV.documents.x")},
 		{"chunker", "read the dead letters", consumer(events.StreamDeadLetter)},
 		{"costd", "read EVENTS", consumer(events.StreamEvents)},
+		{"embedder", "read what the parser set aside", on("$JS.API.CONSUMER.CREATE.HELD.x.docs.held.parser.x")},
+		{"embedder", "read all that is set aside", consumer(events.StreamHeld)},
+		{"embedder", "set aside in the parser's name", on(events.SubjectHeldPrefix + "parser.x")},
 		// Results are published by who makes them.
 		{"parser", "publish chunks", on(events.SubjectChunk)},
 		{"chunker", "publish vectors", on(events.SubjectVector)},
@@ -379,6 +382,44 @@ func listen(a *account, subject string) error {
 		return err
 	}
 	return a.nc.LastError()
+}
+
+// A stage that may make no consumer makes those of what it set aside.
+func TestAStageTakesBackWhatItSetAside(t *testing.T) {
+	s := natstest.Secure(t)
+	url := s.Start(t, "", s.Login)
+	a := signIn(t, s, url, "embedder")
+	subject := events.SubjectHeldPrefix + "embedder.acme"
+	if _, err := a.js.Publish(t.Context(), subject, []byte("a chunk")); err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.js.CreateOrUpdateConsumer(t.Context(), events.StreamHeld, jetstream.ConsumerConfig{
+		Durable: "embedder-acme", FilterSubject: subject, AckPolicy: jetstream.AckExplicitPolicy, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.DoubleAck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := a.js.Stream(t.Context(), events.StreamHeld)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(events.SubjectHeldPrefix+"embedder.>"))
+	if err != nil || info.State.Msgs != 0 || len(info.State.Subjects) != 0 {
+		t.Errorf("HELD: %+v, %v", info, err)
+	}
+	if err := a.js.DeleteConsumer(t.Context(), events.StreamHeld, "embedder-acme"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.nc.LastError(); err != nil {
+		t.Error(err)
+	}
 }
 
 // What docs/security.md says that permissions cannot prevent: the server checks

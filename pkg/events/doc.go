@@ -13,6 +13,7 @@
 //	docs.vector                               stream VECTORS    -> indexer
 //	docs.upgrade                              stream UPGRADES   -> upgrader
 //	docs.reparse                              stream UPGRADES   -> reparser
+//	docs.held.<stage>.<group>                 stream HELD       -> the stage that set it aside
 //	docs.event.<document>.<what>              stream EVENTS     -> recorder, anyone
 //	docs.dead.<stage>                         stream DEADLETTER -> operators
 //	cost.usage.<service>.<operation>          stream COSTS      -> costd

@@ -12,6 +12,7 @@ const (
 	StreamChunks     = "CHUNKS"
 	StreamVectors    = "VECTORS"
 	StreamUpgrades   = "UPGRADES" // what a fallback did, to be done again when its service is back
+	StreamHeld       = "HELD"     // what a stage set aside until the thing that it waits for is there
 	StreamEvents     = "EVENTS"
 	StreamDeadLetter = "DEADLETTER"
 	StreamCosts      = "COSTS"
@@ -27,6 +28,7 @@ const (
 	SubjectVector      = "docs.vector"
 	SubjectUpgrade     = "docs.upgrade" // a Chunk that a fallback embedded
 	SubjectReparse     = "docs.reparse" // a Reparse: a submission that a fallback parsed, or could not
+	SubjectHeldPrefix  = "docs.held."   // docs.held.<stage>.<group>
 	SubjectEventPrefix = "docs.event."
 	SubjectDeadPrefix  = "docs.dead."
 	SubjectUsagePrefix = "cost.usage."
