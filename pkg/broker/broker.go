@@ -80,6 +80,14 @@ func (t Topology) Streams() []jetstream.StreamConfig {
 			c.MaxAge, c.MaxBytes, c.Compression = 30*day, t.MaxBytes, jetstream.S2Compression
 			c.AllowMsgTTL, c.SubjectDeleteMarkerTTL = true, time.Minute
 		}),
+		// Apart from the cache: a note that cannot be written stops what is paid for,
+		// so vectors must not crowd it out. Services forget jobs after two days.
+		bucket(events.BucketJobs, func(c *jetstream.StreamConfig) {
+			c.MaxAge, c.MaxBytes = 7*day, 256<<20
+			if t.MaxBytes > 0 {
+				c.MaxBytes = min(c.MaxBytes, t.MaxBytes)
+			}
+		}),
 		store(events.StoreInbox),
 		store(events.StoreBlobs),
 		store(events.StoreParses, func(c *jetstream.StreamConfig) {

@@ -65,8 +65,8 @@ func Users() []User {
 	parser.readObjects(events.StoreBlobs) // what waits for a better parse
 	parser.writeObjects(events.StoreBlobs)
 	parser.pays("llamaparse", "parse", "parser")
-	parser.readKey(events.BucketCache, "job.*")
-	parser.writeKey(events.BucketCache, "job.*")
+	parser.readKey(events.BucketJobs, "*")
+	parser.writeKey(events.BucketJobs, "*")
 	parser.readObjects(events.StoreParses)
 	parser.writeObjects(events.StoreParses)
 

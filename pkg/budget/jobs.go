@@ -132,7 +132,7 @@ func (p *parser) Describe() provider.ParserInfo { return p.info }
 
 func (p *parser) key(src provider.Source) string {
 	// The file's extension tells the service what to make of the bytes.
-	return "job." + events.Fingerprint(p.info.Service, p.info.Version, events.ContentHash(src.Data), strings.ToLower(path.Ext(src.Name)))
+	return events.Fingerprint(p.info.Service, p.info.Version, events.ContentHash(src.Data), strings.ToLower(path.Ext(src.Name)))
 }
 
 func (p *parser) load(ctx context.Context, key string) (r record, err error) {

@@ -42,7 +42,8 @@ const (
 const (
 	BucketDocuments = "documents" // document ID -> Document
 	BucketRetries   = "retries"   // failures of messages in flight
-	BucketCache     = "cache"     // embeddings and parses by content and fingerprint
+	BucketCache     = "cache"     // embeddings by content and fingerprint
+	BucketJobs      = "jobs"      // jobs of services that work in the background, by content
 	BucketPipeline  = "pipeline"  // stage -> its fingerprint
 	BucketBudget    = "budget"    // limits, ledgers, leases; written by costd alone
 	StoreInbox      = "inbox"     // objects put here are submitted

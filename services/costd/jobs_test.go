@@ -50,7 +50,7 @@ func TestAJobIsToldOnce(t *testing.T) {
 			w := newWorld(t)
 			w.costd("a", day(10_000))
 			_, js := w.connect()
-			records, err := js.KeyValue(t.Context(), events.BucketCache)
+			records, err := js.KeyValue(t.Context(), events.BucketJobs)
 			if err != nil {
 				t.Fatal(err)
 			}

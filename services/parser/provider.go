@@ -85,9 +85,9 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 		return nil, nil, err
 	}
 	closers.Add(gate.Stop)
-	records, err := env.JS.KeyValue(ctx, events.BucketCache)
+	records, err := env.JS.KeyValue(ctx, events.BucketJobs)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the bucket %s: %w", events.BucketCache, err)
+		return nil, nil, fmt.Errorf("open the bucket %s: %w", events.BucketJobs, err)
 	}
 	store, err := env.JS.ObjectStore(ctx, events.StoreParses)
 	if err != nil {

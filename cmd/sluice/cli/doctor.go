@@ -167,7 +167,7 @@ func checkStreams(ctx context.Context, u *checkup, c *client) bool {
 				name, bytesText(int64(info.State.Bytes)), bytesText(limit))
 		}
 	}
-	for _, bucket := range []string{events.BucketDocuments, events.BucketPipeline, events.BucketRetries, events.BucketCache} {
+	for _, bucket := range []string{events.BucketDocuments, events.BucketPipeline, events.BucketRetries, events.BucketCache, events.BucketJobs} {
 		if _, err := c.js.KeyValue(ctx, bucket); err != nil {
 			missing = append(missing, "bucket "+bucket)
 		}

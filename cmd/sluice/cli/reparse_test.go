@@ -217,11 +217,11 @@ func TestParsesDuringAnOutage(t *testing.T) {
 // outlast has an outage last longer than a job needs to be listed by the service.
 func outlast(t *testing.T, node *allinone.Node) {
 	t.Helper()
-	kv, err := node.Env.JS.KeyValue(t.Context(), events.BucketCache)
+	kv, err := node.Env.JS.KeyValue(t.Context(), events.BucketJobs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	notes, err := kv.ListKeysFiltered(t.Context(), "job.*")
+	notes, err := kv.ListKeys(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
