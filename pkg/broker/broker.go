@@ -83,10 +83,13 @@ func (t Topology) Streams() []jetstream.StreamConfig {
 		// Apart from the cache: a note that cannot be written stops what is paid for,
 		// so vectors must not crowd it out. Services forget jobs after two days.
 		bucket(events.BucketJobs, func(c *jetstream.StreamConfig) {
-			c.MaxAge, c.MaxBytes = 7*day, 256<<20
-			if t.MaxBytes > 0 {
-				c.MaxBytes = min(c.MaxBytes, t.MaxBytes)
-			}
+			c.MaxAge, c.MaxBytes = 7*day, t.small()
+		}),
+		// Apart from the cache: a full cache must not keep anybody from claiming. An entry lives
+		// for as long as its text is bought; what a dead owner left behind is void before it expires.
+		bucket(events.BucketClaims, func(c *jetstream.StreamConfig) {
+			c.MaxAge, c.MaxBytes = day, t.small()
+			c.AllowMsgTTL, c.SubjectDeleteMarkerTTL = true, time.Minute
 		}),
 		store(events.StoreInbox),
 		store(events.StoreBlobs),
@@ -101,6 +104,14 @@ func (t Topology) Streams() []jetstream.StreamConfig {
 		}
 	}
 	return all
+}
+
+// small bounds buckets of small entries, bytes.
+func (t Topology) small() int64 {
+	if t.MaxBytes > 0 {
+		return min(256<<20, t.MaxBytes)
+	}
+	return 256 << 20
 }
 
 // bucket declares the stream behind a key-value bucket, as clients expect it.

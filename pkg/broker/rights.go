@@ -43,6 +43,9 @@ const (
 	subjectBudgetEvent = "budget.event.>"
 )
 
+// subjectOwner is where owners of claims answer that they live, as in the embedder.
+const subjectOwner = "sluice.owner.*"
+
 // Users declares who may do what. Each service is a user, and its replicas are
 // the same one.
 func Users() []User {
@@ -88,6 +91,15 @@ func Users() []User {
 	embedder.pays("openai", "embed", "embedder")
 	embedder.readKey(events.BucketCache, "embedding.*.*")
 	embedder.writeKey(events.BucketCache, "embedding.*.*")
+	embedder.readKey(events.BucketClaims, "embedding.*.*")
+	embedder.writeKey(events.BucketClaims, "embedding.*.*")
+	embedder.watchKey(events.BucketClaims, "embedding.>") // while something waits for a claim
+	embedder.may(subjectOwner)                            // whether a claim's owner lives
+	embedder.hear(subjectOwner)
+	// A configuration whose paid answers cannot be used halts all replicas that have it.
+	embedder.readKey(events.BucketPipeline, "halt.embedder.*")
+	embedder.writeKey(events.BucketPipeline, "halt.embedder.*")
+	embedder.watchKey(events.BucketPipeline, "halt.embedder.*")
 
 	indexer := service("indexer", "Makes documents searchable, and keeps their states.")
 	indexer.stage("indexer", events.Indexed, events.Completed, events.Downgraded, events.Duplicated, events.Deleted, events.Superseded)

@@ -44,6 +44,7 @@ const (
 	BucketRetries   = "retries"   // failures of messages in flight
 	BucketCache     = "cache"     // embeddings by content and fingerprint
 	BucketJobs      = "jobs"      // jobs of services that work in the background, by content
+	BucketClaims    = "claims"    // texts that somebody buys right now -> who does
 	BucketPipeline  = "pipeline"  // stage -> its fingerprint
 	BucketBudget    = "budget"    // limits, ledgers, leases; written by costd alone
 	StoreInbox      = "inbox"     // objects put here are submitted
