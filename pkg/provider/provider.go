@@ -28,6 +28,10 @@ type Owner struct {
 	Tenant        string
 	Document      string // events.DocumentID
 	CorrelationID string
+	// Query marks the text of a search. It is charged to the budget's scope
+	// "query" and to no tenant, so that searches and ingestion do not use up each
+	// other's requests. The inputs of one paid call are all queries or none is.
+	Query bool
 }
 
 // Input is one text with its exact token count. The inputs of one paid call
