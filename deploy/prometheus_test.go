@@ -32,6 +32,7 @@ import (
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 
 	"sluice/pkg/broker"
+	"sluice/pkg/fault"
 	"sluice/pkg/natstest"
 	"sluice/pkg/provider/router"
 	"sluice/pkg/stage"
@@ -55,7 +56,7 @@ func described(t *testing.T) map[string][]string {
 	}
 	control, err := router.New(t.Context(), router.Config{
 		Conn: env.Conn, JS: env.JS, Log: env.Log, Metrics: env.Metrics.Registry, Service: "openai", Stage: "embedder",
-		Check: func(context.Context) error { return nil }, Wake: func() {},
+		Check: func(context.Context) error { return nil }, Wake: func(fault.Wait) {},
 	})
 	if err != nil {
 		t.Fatal(err)

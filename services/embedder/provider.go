@@ -58,14 +58,6 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 		return []stage.Stage{s}, closers.Close, err
 	}
 	closers.Add(client.Close)
-	if p.Describe().NanoPerToken > 0 {
-		gate, err := budget.NewGate(ctx, budget.Config{Conn: env.Conn, JS: env.JS, Log: env.Log, Wake: env.Wake, Call: 2 * cfg.OpenAI.Timeout})
-		if err != nil {
-			return nil, nil, err
-		}
-		closers.Add(gate.Stop)
-		p = budget.Embedder(gate, Name, p)
-	}
 	mode := router.Real
 	if cfg.Fallback == "local" {
 		mode = router.Hybrid
@@ -80,6 +72,15 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	}
 	control.Store(c)
 	closers.Add(c.Close)
+	p = router.Client(c, client)
+	if p.Describe().NanoPerToken > 0 {
+		gate, err := budget.NewGate(ctx, budget.Config{Conn: env.Conn, JS: env.JS, Log: env.Log, Wake: env.Wake, Call: 2 * cfg.OpenAI.Timeout})
+		if err != nil {
+			return nil, nil, err
+		}
+		closers.Add(gate.Stop)
+		p = budget.Embedder(gate, Name, p)
+	}
 	local, err := lexical.New()
 	if err != nil {
 		return nil, nil, err

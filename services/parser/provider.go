@@ -111,7 +111,7 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 		closers.Add(end)
 	}
 	// One guard for both: a job that one of the stages has started, the other finds.
-	guarded := budget.Parser(gate, Name, client, records)
+	guarded := budget.Parser(gate, Name, router.Jobs(c, client), records)
 	kept := func(p provider.Parser) provider.Parser {
 		paid := &cached{Parser: p, store: store, log: env.Log, record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) }}
 		return &sorted{paid: paid, here: here, text: cfg.Llama.Text}

@@ -8,7 +8,8 @@ import (
 
 // Embedder returns real behind its control, with a fallback that takes over as
 // the mode says; nil = none, and then every mode but local is real. What the
-// fallback makes is tagged with its own model.
+// fallback makes is tagged with its own model. Somewhere inside, real calls what
+// Client returns.
 func Embedder(c *Control, real, fallback provider.Embedder) provider.Embedder {
 	return &embedder{real, c, fallback}
 }
@@ -29,11 +30,11 @@ func (e *embedder) Embed(ctx context.Context, inputs []provider.Input) (out prov
 	for _, in := range inputs {
 		tokens += in.Tokens
 	}
-	err = e.control.Do(ctx, tokens, func(ctx context.Context) error {
+	away, err := e.control.do(ctx, tokens, func(ctx context.Context) error {
 		out, err = e.Embedder.Embed(ctx, inputs)
 		return err
 	})
-	if e.fallback != nil && mode == Hybrid && ctx.Err() == nil && isAway(err) {
+	if e.fallback != nil && mode == Hybrid && ctx.Err() == nil && away {
 		return e.degrade(ctx, inputs)
 	}
 	return out, err

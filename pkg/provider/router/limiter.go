@@ -25,6 +25,7 @@ import (
 // multiplicative decrease).
 type Limiter struct {
 	conn    *nats.Conn
+	service string
 	subject string
 	id      string
 	sub     *nats.Subscription
@@ -34,10 +35,13 @@ type Limiter struct {
 	mu       sync.Mutex
 	peers    map[string]time.Time // when they were heard, without this one
 	paused   time.Time            // until
-	known    [2]int               // requests and tokens a minute that the account has; 0 = not said
-	learnt   float64              // requests a second of this replica, from refusals; 0 = none needed
-	recent   float64              // requests a second of this replica, decaying
-	at       time.Time            // of recent
+	resume   func()               // called when a pause has ended
+	timer    *time.Timer          // of resume
+	closed   bool
+	known    [2]int    // requests and tokens a minute that the account has; 0 = not said
+	learnt   float64   // requests a second of this replica, from refusals; 0 = none needed
+	recent   float64   // requests a second of this replica, decaying
+	at       time.Time // of recent
 	lowered  time.Time
 	refusals int // in a row, without a word on when to come again
 	requests *rate.Limiter
@@ -70,7 +74,7 @@ func NewLimiter(conn *nats.Conn, service string, metrics prometheus.Registerer) 
 		return nil, err
 	}
 	l := &Limiter{
-		conn: conn, subject: "sluice.rate." + service, id: id.String(), stop: make(chan struct{}), peers: map[string]time.Time{},
+		conn: conn, service: service, subject: "sluice.rate." + service, id: id.String(), stop: make(chan struct{}), peers: map[string]time.Time{},
 		requests: rate.NewLimiter(rate.Inf, 1), tokens: rate.NewLimiter(rate.Inf, 1),
 		gauge: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sluice_provider_rate_limit", Help: "Requests a second that this process allows itself; 0 = as many as there are.",
@@ -112,6 +116,12 @@ func NewLimiter(conn *nats.Conn, service string, metrics prometheus.Registerer) 
 func (l *Limiter) Close() error {
 	close(l.stop)
 	l.running.Wait()
+	l.mu.Lock()
+	l.closed = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.mu.Unlock()
 	l.say(notice{Bye: true})
 	if err := l.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		return fmt.Errorf("unsubscribe from %s: %w", l.subject, err)
@@ -186,7 +196,12 @@ func (l *Limiter) adjust() {
 	}
 }
 
-// Wait returns when a call of so many tokens may be made.
+// patience is the longest wait inside a call. What has to wait for longer does so
+// outside: it is a RateLimited fault.
+const patience = 5 * time.Second
+
+// Wait returns when a call of so many tokens may be made. If that is not soon, it
+// returns a RateLimited fault that says when.
 func (l *Limiter) Wait(ctx context.Context, tokens int) error {
 	for {
 		l.mu.Lock()
@@ -195,10 +210,8 @@ func (l *Limiter) Wait(ctx context.Context, tokens int) error {
 		if pause <= 0 {
 			break
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
+		if err := l.sleep(ctx, pause); err != nil {
+			return err
 		}
 	}
 	if err := l.wait(ctx, l.requests, 1); err != nil {
@@ -215,14 +228,47 @@ func (l *Limiter) Wait(ctx context.Context, tokens int) error {
 	return nil
 }
 
-func (l *Limiter) wait(ctx context.Context, r *rate.Limiter, n int) error {
-	if err := r.WaitN(ctx, max(0, min(n, r.Burst()))); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fault.Wrap(err, fault.RateLimited, "rate-limited", "the calls are limited to %.1f a second", float64(r.Limit())).After(time.Second)
+func (l *Limiter) sleep(ctx context.Context, d time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return nil
+	if d > patience {
+		return fault.New(fault.RateLimited, "rate-limited", "%s takes no call for another %v", l.service, d.Round(time.Second)).After(d)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func (l *Limiter) wait(ctx context.Context, r *rate.Limiter, n int) error {
+	turn := r.ReserveN(time.Now(), max(0, min(n, r.Burst())))
+	d := turn.Delay()
+	if !turn.OK() {
+		d = time.Second // the burst shrank in this moment
+	}
+	if d <= 0 && ctx.Err() == nil {
+		return nil
+	}
+	err := l.sleep(ctx, d)
+	if err == nil && !turn.OK() {
+		err = fault.New(fault.RateLimited, "rate-limited", "the calls of %s are limited to %.1f a second", l.service, float64(r.Limit())).After(time.Second)
+	}
+	if err != nil {
+		turn.Cancel()
+	}
+	return err
+}
+
+// resumed has f called whenever a pause ends. It is set before the first call.
+func (l *Limiter) resumed(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.resume = f
 }
 
 // Observe learns from an answer.
@@ -261,8 +307,17 @@ func (l *Limiter) Observe(info provider.RateInfo) {
 }
 
 func (l *Limiter) pause(d time.Duration) {
-	if until := time.Now().Add(d); until.After(l.paused) {
-		l.paused = until
+	until := time.Now().Add(d)
+	if !until.After(l.paused) {
+		return
+	}
+	l.paused = until
+	switch {
+	case l.resume == nil || l.closed:
+	case l.timer == nil:
+		l.timer = time.AfterFunc(d, l.resume)
+	default:
+		l.timer.Reset(d)
 	}
 }
 

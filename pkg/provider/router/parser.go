@@ -13,7 +13,8 @@ const ReasonUnread = "needs-service"
 
 // Parser returns real behind its control, with a fallback that takes over as the
 // mode says; nil = none, and then every mode but local is real. What the fallback
-// makes is tagged with its own name.
+// makes is tagged with its own name. Somewhere inside, real calls what Jobs
+// returns.
 func Parser(c *Control, real, fallback provider.Parser) provider.Parser {
 	return &parser{real, c, fallback}
 }
@@ -31,11 +32,11 @@ func (p *parser) Parse(ctx context.Context, src provider.Source) (out provider.P
 	if p.fallback != nil && (mode == Local || mode == Hybrid && !p.control.Serves()) {
 		return p.degrade(ctx, src, p.control.absent())
 	}
-	err = p.control.Do(ctx, 0, func(ctx context.Context) error {
+	away, err := p.control.do(ctx, 0, func(ctx context.Context) error {
 		out, err = p.Parser.Parse(ctx, src)
 		return err
 	})
-	if p.fallback != nil && mode == Hybrid && ctx.Err() == nil && isAway(err) {
+	if p.fallback != nil && mode == Hybrid && ctx.Err() == nil && away {
 		return p.degrade(ctx, src, err)
 	}
 	return out, err

@@ -4,7 +4,8 @@
 // A Control stands before one service: a breaker that stops asking a service
 // that is away, a limiter that asks it no faster than it bears, and health
 // checks that cost nothing. None of them fails a message for what is not its
-// fault: while the service is away, the work is held and counts no failure.
+// fault: while the service is away, the work waits for it and counts no failure.
+// The breaker hears only what the service's own client returned (see Do and Ask).
 //
 //	mode    the service answers   it does not         forced
 //	real    asked                 the work is held
@@ -18,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -65,6 +65,10 @@ type Config struct {
 	Service string                // "openai"
 	Stage   string                // "embedder"
 	Mode    Mode                  // while nobody has set another; "" = real
+	// Config names the configuration of the client, for a key of the bucket
+	// "pipeline": replicas with the same one are halted together (Halt). "" = each
+	// is halted by itself.
+	Config string
 	// Check asks whether the service answers and takes the key. It costs
 	// nothing. Nil = what the calls say is all that is known.
 	Check    func(ctx context.Context) error
@@ -84,15 +88,19 @@ type Control struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	watcher *broker.Watch
+	kv      jetstream.KeyValue
+	watches []*broker.Watch
 	probe   chan struct{}
 
-	mu     sync.Mutex
-	mode   Mode
-	halted *fault.Error // our configuration is at fault, until a check says otherwise
-	since  time.Time    // of halted
-	last   string       // what the service's last failure was
-	said   string
+	mu      sync.Mutex
+	mode    Mode
+	modeRev uint64       // of the mode's entry
+	halted  *fault.Error // our configuration is at fault, until a check says otherwise
+	lasting bool         // no check lifts halted
+	haltRev uint64       // of the latest entry that halts this configuration
+	since   time.Time    // of halted
+	last    string       // what the service's last failure was
+	said    string
 
 	calls    *prometheus.CounterVec
 	seconds  prometheus.Observer
@@ -127,7 +135,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		IsSuccessful: func(err error) bool { return fault.Of(err) != fault.Unavailable || err == nil },
 		IsExcluded: func(err error) bool {
 			class := fault.Of(err)
-			return err != nil && (errors.Is(err, context.Canceled) || class == fault.CostLimit || class == fault.RateLimited)
+			return err != nil && (errors.Is(err, errUnasked) || errors.Is(err, context.Canceled) || class == fault.CostLimit || class == fault.RateLimited)
 		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			cfg.Log.Warn().Str("service", cfg.Service).Str("before", from.String()).Str("state", to.String()).Msg("breaker")
@@ -138,8 +146,8 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 			c.poke()
 		},
 	})
-	kv, err := cfg.JS.KeyValue(ctx, events.BucketPipeline)
-	if err != nil {
+	var err error
+	if c.kv, err = cfg.JS.KeyValue(ctx, events.BucketPipeline); err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketPipeline, err)
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -147,12 +155,38 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		c.cancel()
 		return nil, err
 	}
-	if c.watcher, err = broker.NewWatch(ctx, kv, ModeKey(cfg.Stage), c.set); err != nil {
-		c.cancel()
-		return nil, errors.Join(fmt.Errorf("watch the mode: %w", err), c.limiter.Close())
+	c.limiter.resumed(c.wake)
+	if err := c.watch(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
 	}
 	c.running.Go(c.tend)
 	return c, nil
+}
+
+// watch follows the mode, and what halts this configuration.
+func (c *Control) watch(ctx context.Context) error {
+	w, err := broker.NewWatch(ctx, c.kv, ModeKey(c.cfg.Stage), c.set)
+	if err != nil {
+		return fmt.Errorf("watch the mode: %w", err)
+	}
+	c.watches = append(c.watches, w)
+	if c.cfg.Config == "" {
+		return nil
+	}
+	key := HaltKey(c.cfg.Stage, c.cfg.Config)
+	switch e, err := c.kv.Get(ctx, key); {
+	case err == nil:
+		c.mu.Lock()
+		c.haltRev = e.Revision()
+		c.mu.Unlock()
+	case !errors.Is(err, jetstream.ErrKeyNotFound):
+		return fmt.Errorf("read %s of the bucket %s: %w", key, events.BucketPipeline, err)
+	}
+	if w, err = broker.NewWatch(ctx, c.kv, key, c.hearHalt); err != nil {
+		return fmt.Errorf("watch what halts this configuration: %w", err)
+	}
+	c.watches = append(c.watches, w)
+	return nil
 }
 
 func (c *Control) measure() {
@@ -214,33 +248,6 @@ func (c *Control) tell() {
 	}
 }
 
-// Do makes a call. What fails for the service's sake is tried again a few times
-// at once, so that a batch stays together. An error is that of the last
-// attempt; Unavailable with Hold set if the service is away for everyone.
-func (c *Control) Do(ctx context.Context, tokens int, call func(ctx context.Context) error) error {
-	for attempt := 1; ; attempt++ {
-		if err := c.away(); err != nil {
-			return err
-		}
-		err := c.once(ctx, tokens, call)
-		f := fault.From(err)
-		again := err != nil && f.Wait == "" && (f.Class == fault.Unavailable && attempt < c.cfg.Attempts || f.Class == fault.RateLimited && attempt < 2*c.cfg.Attempts)
-		if !again || ctx.Err() != nil {
-			return c.judge(ctx, err)
-		}
-		// The limiter waits for what a rate limit asks for.
-		delay := c.cfg.Delay << min(attempt-1, 6)
-		if f.Class == fault.Unavailable {
-			delay = max(delay, min(f.RetryAfter, 30*time.Second))
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(delay/2 + rand.N(delay/2+1)):
-		}
-	}
-}
-
 // away is the error of a call that is not made.
 func (c *Control) away() error {
 	c.mu.Lock()
@@ -253,38 +260,6 @@ func (c *Control) away() error {
 		return c.halted
 	}
 	return nil
-}
-
-func (c *Control) once(ctx context.Context, tokens int, call func(ctx context.Context) error) error {
-	if err := c.limiter.Wait(ctx, tokens); err != nil {
-		return err
-	}
-	_, err := c.breaker.Execute(func() (struct{}, error) {
-		began := time.Now()
-		err := call(ctx)
-		c.seconds.Observe(time.Since(began).Seconds())
-		outcome := "ok"
-		if err != nil {
-			outcome = fault.Of(err).String()
-			c.failed(err)
-		}
-		c.calls.WithLabelValues(outcome).Inc()
-		return struct{}{}, err
-	})
-	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		return c.held()
-	}
-	return err
-}
-
-// failed keeps what the service's last failure was, before the breaker hears of
-// it: whoever is held for it is told why.
-func (c *Control) failed(err error) {
-	if f := fault.From(err); f.Class == fault.Unavailable && f.Wait == "" {
-		c.mu.Lock()
-		c.last = f.Message
-		c.mu.Unlock()
-	}
 }
 
 // absent is the error that a call would meet now.
@@ -301,20 +276,6 @@ const (
 	reasonLocal = "mode-local"
 )
 
-// isAway tells whether an error is the service's, so that a fallback may take its
-// place. What is held for another reason waits for something else: a job that
-// another replica has under way, say.
-func isAway(err error) bool {
-	if err == nil {
-		return false
-	}
-	f := fault.From(err)
-	if f.Wait != "" {
-		return f.Reason == reasonOpen || f.Reason == reasonLocal
-	}
-	return f.Class == fault.Unavailable || f.Class == fault.Halt
-}
-
 func (c *Control) held() error {
 	c.mu.Lock()
 	last := c.last
@@ -325,34 +286,6 @@ func (c *Control) held() error {
 
 // key is what work waits for while the service is away.
 func (c *Control) key() fault.Wait { return fault.On(fault.WaitService, c.cfg.Service) }
-
-// judge keeps what an outcome says of the service.
-func (c *Control) judge(ctx context.Context, err error) error {
-	f := fault.From(err)
-	switch {
-	case err == nil:
-		c.up.Set(1)
-		return nil
-	case f.Wait != "" || ctx.Err() != nil:
-		return err
-	case f.Class == fault.Halt:
-		c.mu.Lock()
-		if c.halted == nil {
-			c.since = time.Now()
-			c.cfg.Log.Error().Str("service", c.cfg.Service).Str("reason", f.Reason).Str("hint", f.Hint).Msg("halted: " + f.Message)
-		}
-		c.halted = f.After(c.cfg.Open)
-		c.mu.Unlock()
-		c.up.Set(0)
-		c.poke()
-	case f.Class == fault.Unavailable:
-		if c.breaker.State() != gobreaker.StateClosed {
-			c.up.Set(0)
-			return c.held()
-		}
-	}
-	return err
-}
 
 // Serves tells whether the service would be asked now.
 func (c *Control) Serves() bool {
@@ -388,6 +321,10 @@ func (c *Control) set(e jetstream.KeyValueEntry) {
 	changed := c.mode != mode
 	c.mode = mode
 	c.mu.Unlock()
+	if c.lift(e.Revision()) {
+		c.cfg.Log.Info().Str("service", c.cfg.Service).Msg("somebody has set the mode: the service is tried again")
+		changed = true
+	}
 	if changed {
 		c.cfg.Log.Info().Str("service", c.cfg.Service).Str("mode", string(mode)).Msg("mode")
 		c.wake()
@@ -443,21 +380,23 @@ func (c *Control) check() {
 	}
 	c.mu.Lock()
 	// What a check cannot see, an unknown model for one, is tried anew now and then.
-	mended := c.halted != nil && (c.cfg.Check != nil || time.Since(c.since) > c.cfg.Open)
+	mended := c.halted != nil && !c.lasting && (c.cfg.Check != nil || time.Since(c.since) > c.cfg.Open)
 	if mended {
 		c.halted = nil
 	}
 	c.mu.Unlock()
 	if mended || c.breaker.State() == gobreaker.StateHalfOpen {
 		c.wake() // the first of them is the probe
-	} else {
+	} else if c.Halted() == nil {
 		c.up.Set(1)
 	}
 }
 
 // Close ends the background work.
 func (c *Control) Close() error {
-	c.watcher.Close()
+	for _, w := range c.watches {
+		w.Close()
+	}
 	c.cancel()
 	c.running.Wait()
 	return c.limiter.Close()

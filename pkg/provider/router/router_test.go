@@ -131,15 +131,19 @@ func TestTheBreaker(t *testing.T) {
 	}()
 	var with error
 	call := func() error {
-		return c.Do(t.Context(), 1, func(context.Context) error { calls.Add(1); return with })
+		return c.Do(t.Context(), 1, func(ctx context.Context) error {
+			return c.Ask(ctx, func(context.Context) error { calls.Add(1); return with })
+		})
 	}
 	// A failure that ends at once costs nobody anything.
 	n := 0
-	if err := c.Do(t.Context(), 1, func(context.Context) error {
-		if n++; n < 3 {
-			return fault.New(fault.Unavailable, "500", "broken")
-		}
-		return nil
+	if err := c.Do(t.Context(), 1, func(ctx context.Context) error {
+		return c.Ask(ctx, func(context.Context) error {
+			if n++; n < 3 {
+				return fault.New(fault.Unavailable, "500", "broken")
+			}
+			return nil
+		})
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -234,20 +238,26 @@ func TestModesAreLive(t *testing.T) {
 	})
 }
 
-// reader is a parser that answers what it is told to.
+// reader is a parser that answers what it is told to. With a control it is the
+// client of a service.
 type reader struct {
-	name  string
-	err   error
-	calls int
+	name    string
+	err     error
+	calls   int
+	control *router.Control
 }
 
 func (r *reader) Describe() provider.ParserInfo {
 	return provider.ParserInfo{Service: r.name, Version: "1"}
 }
 
-func (r *reader) Parse(context.Context, provider.Source) (provider.Parse, error) {
+func (r *reader) Parse(ctx context.Context, _ provider.Source) (provider.Parse, error) {
+	err := r.err
 	r.calls++
-	return provider.Parse{Markdown: r.name}, r.err
+	if r.control != nil {
+		err = r.control.Ask(ctx, func(context.Context) error { return r.err })
+	}
+	return provider.Parse{Markdown: r.name}, err
 }
 
 // Who parses depends on the mode and on the class of the failure.
@@ -261,6 +271,7 @@ func TestWhoParses(t *testing.T) {
 		err      error // of the service
 		unread   error // of the fallback
 		asked    int   // calls of the service
+		ours     bool  // err comes from what stands around the client
 		by, want string
 	}{
 		{name: "it answers", mode: router.Hybrid, asked: 1, by: "paid"},
@@ -272,6 +283,8 @@ func TestWhoParses(t *testing.T) {
 		{name: "the document is refused", mode: router.Hybrid, err: fault.New(fault.Execution, "input-refused", "413"), asked: 1, want: "input-refused"},
 		{name: "the document cannot be parsed", mode: router.Hybrid, err: fault.Invalid("too-large", "300 pages"), asked: 1, want: "too-large"},
 		{name: "another replica parses it", mode: router.Hybrid, err: held(fault.New(fault.Unavailable, "parsed-elsewhere", "wait")), asked: 1, want: "parsed-elsewhere"},
+		{name: "its note cannot be written", mode: router.Hybrid, err: fault.New(fault.Unavailable, "note", "no answer"), ours: true, asked: 1, want: "note"},
+		{name: "its note is malformed", mode: router.Hybrid, err: fault.New(fault.Halt, "job-record", "malformed"), ours: true, asked: 1, want: "job-record"},
 		{name: "neither can read it", mode: router.Hybrid, err: away, unread: fault.Invalid("scanned", "a picture"), asked: 3, want: router.ReasonUnread},
 		{name: "it shall not be asked", mode: router.Local, by: "here"},
 		{name: "it shall not be asked, and this is a scan", mode: router.Local, unread: fault.Invalid("scanned", "a picture"), want: router.ReasonUnread},
@@ -288,7 +301,10 @@ func TestWhoParses(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			paid, here := &reader{name: "paid", err: tc.err}, &reader{name: "here", err: tc.unread}
+			paid, here := &reader{name: "paid", err: tc.err, control: c}, &reader{name: "here", err: tc.unread}
+			if tc.ours {
+				paid.control = nil
+			}
 			out, err := router.Parser(c, paid, here).Parse(t.Context(), provider.Source{})
 			if paid.calls != tc.asked {
 				t.Errorf("the service was asked %d times, want %d", paid.calls, tc.asked)
@@ -314,4 +330,140 @@ func TestWhoParses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// control returns a control of a service that its client asks by call.
+func control(t *testing.T, e *stage.Env, change func(*router.Config)) *router.Control {
+	t.Helper()
+	cfg := router.Config{
+		Conn: e.Conn, JS: e.JS, Log: zerolog.Nop(), Service: "openai", Stage: "embedder", Delay: time.Millisecond, Open: 50 * time.Millisecond,
+		Check: func(context.Context) error { return nil },
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := router.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// What the service never had is no failure of the service: the breaker stays
+// closed, nobody is halted, and no fallback takes its place.
+func TestTheBreakerHearsTheClientOnly(t *testing.T) {
+	c := control(t, env(t), nil)
+	for range 10 {
+		for _, err := range []error{
+			fault.New(fault.Unavailable, "parsed-elsewhere", "another replica has it").WaitFor("claim:x"),
+			fault.New(fault.Unavailable, "notes", "the bucket does not answer"),
+			fault.New(fault.CostLimit, "budget", "no money"),
+			fault.New(fault.Halt, "job-record", "the entry is malformed"),
+			errors.New("unclassified"),
+		} {
+			if got := c.Do(t.Context(), 1, func(context.Context) error { return err }); !errors.Is(got, err) {
+				t.Fatalf("%v became %v", err, got)
+			}
+		}
+		// The client answered: a job of its own is waited for.
+		running := fault.New(fault.Unavailable, "job-running", "the job runs").WaitFor("job:x")
+		got := c.Do(t.Context(), 1, func(ctx context.Context) error {
+			return c.Ask(ctx, func(context.Context) error { return running })
+		})
+		if !errors.Is(got, running) {
+			t.Fatalf("%v became %v", running, got)
+		}
+	}
+	if !c.Serves() || !strings.Contains(c.State(), "breaker closed") {
+		t.Errorf("after failures that the service never had: %s", c.State())
+	}
+}
+
+// An answer that was paid for and cannot be used halts for good: the free health
+// check cannot see it. A mode that somebody sets lifts it, on all replicas of the
+// configuration, and on no others.
+func TestAHaltLasts(t *testing.T) {
+	e := env(t)
+	checks := make(chan struct{}, 100)
+	with := func(config string) func(*router.Config) {
+		return func(cfg *router.Config) {
+			cfg.Config = config
+			cfg.Check = func(context.Context) error { checks <- struct{}{}; return nil }
+		}
+	}
+	a, b, other := control(t, e, with("same")), control(t, e, with("same")), control(t, e, with("other"))
+	a.Halt(t.Context(), fault.New(fault.Halt, "wrong-dimensions", "768 dimensions"))
+	eventually(t, "the other replica is halted, too", func() bool { return b.Halted() != nil })
+	for len(checks) > 0 {
+		<-checks
+	}
+	for range 8 {
+		<-checks // of a and b, which look often while they are halted
+	}
+	for _, c := range []*router.Control{a, b} {
+		err := c.Do(t.Context(), 1, func(context.Context) error { t.Error("called"); return nil })
+		if f := fault.From(err); f == nil || f.Class != fault.Halt || f.Waits() != fault.WaitConfig || f.Reason != "wrong-dimensions" {
+			t.Errorf("halted: %v", err)
+		}
+	}
+	if other.Halted() != nil {
+		t.Error("another configuration is halted, too")
+	}
+	// Whoever begins later tries anew.
+	late := control(t, e, with("same"))
+	kv, err := e.JS.KeyValue(t.Context(), events.BucketPipeline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(t.Context(), router.ModeKey("embedder"), "real"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the mode lifts the halt", func() bool { return a.Halted() == nil && b.Halted() == nil })
+	if late.Halted() != nil {
+		t.Error("a process that began after the halt is halted")
+	}
+	// And it can be halted again.
+	b.Halt(t.Context(), fault.New(fault.Halt, "wrong-dimensions", "768 dimensions"))
+	eventually(t, "all are halted", func() bool { return a.Halted() != nil && late.Halted() != nil })
+}
+
+// What a rate limit makes wait for longer than a moment waits outside of the
+// call, and is woken.
+func TestALongPauseIsNotSlept(t *testing.T) {
+	woken := make(chan fault.Wait, 100)
+	c := control(t, env(t), func(cfg *router.Config) {
+		cfg.Wake = func(k fault.Wait) {
+			select {
+			case woken <- k:
+			default:
+			}
+		}
+	})
+	call := func() error {
+		return c.Do(t.Context(), 1, func(ctx context.Context) error {
+			return c.Ask(ctx, func(context.Context) error {
+				c.Limiter().Observe(provider.RateInfo{Status: 429, RetryAfter: 6 * time.Second})
+				return fault.New(fault.RateLimited, "rate-limited", "slow down").After(6 * time.Second)
+			})
+		})
+	}
+	for range 2 {
+		f := fault.From(call())
+		if f.Class != fault.RateLimited || f.Wait != "service:openai" || f.RetryAfter < 5*time.Second {
+			t.Fatalf("%+v", f)
+		}
+	}
+	eventually(t, "the end of the pause is told", func() bool {
+		select {
+		case k := <-woken:
+			return k == "service:openai"
+		default:
+			return false
+		}
+	})
 }
