@@ -229,7 +229,7 @@ func (u *User) stage(name string, tells ...events.What) {
 		}
 	}
 	if len(tells) > 0 {
-		for _, what := range append(tells, events.Held, events.Retried, events.Failed) {
+		for _, what := range append(tells, events.Held, events.Resumed, events.Retried, events.Failed) {
 			u.publish(events.StreamEvents, events.SubjectEventPrefix+"*."+string(what))
 		}
 	}

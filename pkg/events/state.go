@@ -16,7 +16,8 @@ const (
 	Duplicated What = "duplicate"  // same content, same pipeline: nothing to do
 	Downgraded What = "degraded"   // complete, but partly by a fallback
 	Superseded What = "superseded" // a newer revision won before this one was complete
-	Held       What = "held"       // waiting for money, quota or a mended configuration
+	Held       What = "held"       // waiting, for what its failure says: once a wait
+	Resumed    What = "resumed"    // the wait is over
 	Retried    What = "retried"    // a failure that will be tried again
 	Failed     What = "failed"     // dead-lettered, with the reason
 	Deleted    What = "deleted"
@@ -29,6 +30,7 @@ type Event struct {
 	What          What      `json:"what"`
 	Document      string    `json:"document"`
 	Revision      Revision  `json:"revision"`
+	Sequence      uint64    `json:"sequence,omitempty"` // of the submission in DOCUMENTS; told by the parser, but of what is replayed
 	Tenant        string    `json:"tenant,omitempty"`
 	Name          string    `json:"name,omitempty"`
 	CorrelationID string    `json:"correlation_id"`
@@ -118,6 +120,7 @@ type Document struct {
 	Tenant        string    `json:"tenant"`
 	Name          string    `json:"name,omitempty"`
 	Revision      Revision  `json:"revision"`
+	Sequence      uint64    `json:"sequence,omitempty"` // of the submission in DOCUMENTS, as long as that stream lives
 	State         State     `json:"state"`
 	Stage         string    `json:"stage"` // the last to report
 	CorrelationID string    `json:"correlation_id"`

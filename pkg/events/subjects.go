@@ -56,7 +56,7 @@ const (
 const (
 	HeaderCorrelationID = "Correlation-Id"
 	HeaderTenant        = "Tenant"
-	HeaderFilename      = "Filename" // wins over the subject; any characters
+	HeaderFilename      = "Filename" // wins over the subject; SetName and Name write and read it
 	HeaderContentType   = "Content-Type"
 	HeaderCharset       = "Charset"
 	HeaderMetaPrefix    = "Meta-"         // kept with the document, returned by search
@@ -126,7 +126,7 @@ func CleanHeader(s string, limit int) string {
 	for limit > 0 && !utf8.RuneStart(s[limit]) {
 		limit--
 	}
-	return s[:limit]
+	return strings.TrimRight(s[:limit], " ")
 }
 
 // SafeReply returns the subject if a stranger may choose it for an answer: one

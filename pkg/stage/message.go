@@ -29,6 +29,7 @@ type Message struct {
 	CorrelationID string
 	Document      string
 	Revision      events.Revision
+	Sequence      uint64 // of the submission in DOCUMENTS, if this is one; events tell it
 	Tenant        string
 	Name          string
 
@@ -110,7 +111,8 @@ func (m *Message) event(e events.Event, key string) *nats.Msg {
 		return nil
 	}
 	e.V, e.Document, e.Revision = events.Version, m.Document, m.Revision
-	e.Tenant, e.Name, e.CorrelationID = m.Tenant, m.Name, m.CorrelationID
+	e.Sequence = m.Sequence
+	e.Tenant, e.Name, e.CorrelationID = m.Tenant, events.ShownName(m.Name), m.CorrelationID
 	e.ReplyTo = m.reply
 	e.Stage, e.Time = m.run.stage.Name, time.Now().UTC()
 	if e.Seconds == 0 && !m.began.IsZero() {
@@ -136,7 +138,7 @@ func (m *Message) stamp(h nats.Header) {
 	}
 	set(events.HeaderCorrelationID, m.CorrelationID)
 	set(events.HeaderTenant, m.Tenant)
-	set(events.HeaderFilename, events.CleanHeader(m.Name, maxName))
+	events.SetName(h, m.Name)
 	set(events.HeaderReplySubject, m.reply)
 	set(events.HeaderTraceparent, m.traceparent())
 	if m.Document != "" {
@@ -145,10 +147,7 @@ func (m *Message) stamp(h nats.Header) {
 	}
 }
 
-const (
-	maxName        = 1024
-	maxCorrelation = 128
-)
+const maxCorrelation = 128
 
 // identify reads the identity from the headers.
 func (m *Message) identify() {
@@ -156,7 +155,7 @@ func (m *Message) identify() {
 	m.CorrelationID = events.CleanHeader(h.Get(events.HeaderCorrelationID), maxCorrelation)
 	m.Document = h.Get(events.HeaderDocumentID)
 	m.Tenant = h.Get(events.HeaderTenant)
-	m.Name = events.CleanHeader(h.Get(events.HeaderFilename), maxName)
+	m.Name = events.ShownName(events.Name(h))
 	m.reply = events.SafeReply(h.Get(events.HeaderReplySubject))
 	if r, err := events.ParseRevision(h.Get(events.HeaderRevision)); err == nil {
 		m.Revision = r

@@ -49,7 +49,7 @@ func announce(_ context.Context, m *stage.Message) error {
 		Name: info.Name, Tenant: h.Get(events.HeaderTenant), ContentType: h.Get(events.HeaderContentType),
 		Charset: h.Get(events.HeaderCharset), Meta: meta,
 	}
-	if n := h.Get(events.HeaderFilename); n != "" {
+	if n := events.Name(h); n != "" {
 		ref.Name = n
 	}
 	m.Name, m.Tenant = ref.Name, ref.Tenant

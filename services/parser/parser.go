@@ -11,6 +11,7 @@
 package parser
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,41 +111,39 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 }
 
 // identify names the document of a submission before anything else is done
-// with it, so that every failure has a name to go by.
+// with it, so that every failure has a name to go by. The ID follows from the
+// exact bytes of the name; m.Name is what is shown of it.
 func identify(m *stage.Message) {
-	m.Revision = events.RevisionOf(m.Seq)
+	m.Revision, m.Sequence = events.RevisionOf(m.Seq), m.Seq
 	m.Document = ""
 	if m.Tenant == "" {
 		m.Tenant = events.DefaultTenant
 	}
+	name := events.Name(m.Header)
 	switch {
 	case m.Subject == events.SubjectURI:
 		if ref, err := events.Decode[events.Reference](m.Data); err == nil {
 			if ref.Tenant != "" {
 				m.Tenant = ref.Tenant
 			}
-			if m.Name == "" {
-				m.Name = ref.Name
-			}
-			if m.Name == "" {
-				m.Name = ref.URI
-			}
+			name = cmp.Or(name, ref.Name, ref.URI)
 		}
 	case m.Subject == events.SubjectDelete:
 		if d, err := events.Decode[events.Deletion](m.Data); err == nil {
 			if d.Tenant != "" {
 				m.Tenant = d.Tenant
 			}
-			m.Name, m.Document = d.Name, d.Document
+			// A header may tell the name of what is deleted by its ID, for the story alone.
+			name, m.Document = cmp.Or(d.Name, name), d.Document
 		}
-	case m.Name == "":
-		m.Name = events.SubmitName(m.Subject)
+	default:
+		name = cmp.Or(name, events.SubmitName(m.Subject))
 	}
-	m.Name = events.CleanHeader(m.Name, maxName)
+	m.Name = events.ShownName(name)
 	switch {
 	case m.Document != "":
-	case m.Name != "":
-		m.Document = events.DocumentID(m.Tenant, m.Name)
+	case name != "":
+		m.Document = events.DocumentID(m.Tenant, name)
 	case m.Subject == events.SubjectURI, m.Subject == events.SubjectDelete:
 		// Unreadable: its failure must not be told of the document that has these bytes as its content.
 		m.Document = events.ContentDocumentID(m.Tenant, events.ContentHash([]byte(m.Subject+"\n"+string(m.Data))))
@@ -154,7 +153,6 @@ func identify(m *stage.Message) {
 }
 
 const (
-	maxName    = 1024
 	maxMeta    = 64
 	maxMetaLen = 8 << 10
 )
@@ -217,6 +215,8 @@ func remove(m *stage.Message) error {
 	if _, err := events.Decode[events.Deletion](m.Data); err != nil {
 		return err
 	}
+	submitted := m.Time.UTC()
+	m.EmitNow(events.Event{What: events.Accepted, Submitted: &submitted}, "once")
 	tombstone(m, "")
 	return nil
 }

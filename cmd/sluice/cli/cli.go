@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"strings"
 
@@ -97,7 +98,23 @@ func newParser(r *root, s Streams) (*kong.Kong, error) {
 			{Key: "about", Title: "About:"},
 		}),
 		kong.Vars{"version": Version},
+		kong.KindMapper(reflect.String, kong.MapperFunc(exactString)),
 	)
+}
+
+// exactString takes an argument as it is. Kong's own way leads through JSON,
+// which replaces bytes that are not UTF-8: another document would be meant.
+func exactString(ctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := ctx.Scan.PopValue("string")
+	if err != nil {
+		return err
+	}
+	if s, ok := token.Value.(string); ok {
+		target.SetString(s)
+		return nil
+	}
+	target.SetString(fmt.Sprint(token.Value))
+	return nil
 }
 
 // Run runs the command line args (without the program's name) and returns the

@@ -91,6 +91,7 @@ func (c *client) remove(ctx context.Context, d *events.Document) (removal, error
 		// The story of the document then keeps its name.
 		deletion.Document, deletion.Name = "", d.Name
 	}
+	events.SetName(msg.Header, d.Name)
 	msg.Data = events.Encode(deletion)
 	msg.Header.Set(events.HeaderCorrelationID, newID())
 	msg.Header.Set(events.HeaderMsgID, "rm:"+newID())

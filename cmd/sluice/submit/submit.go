@@ -157,9 +157,6 @@ func (s *Submitter) header() nats.Header {
 	return h
 }
 
-// cleanName is the name as the parser will read it from a header.
-func cleanName(name string) string { return events.CleanHeader(name, 1024) }
-
 func (s *Submitter) reference(ctx context.Context, i int, src Source) error {
 	ref := events.Reference{
 		URI: src.URL, Tenant: s.opts.Tenant, ContentType: s.opts.ContentType, Charset: s.opts.Charset, Meta: s.opts.Meta,
@@ -169,9 +166,9 @@ func (s *Submitter) reference(ctx context.Context, i int, src Source) error {
 	}
 	msg := nats.NewMsg(events.SubjectURI)
 	msg.Header.Set(events.HeaderCorrelationID, s.opts.CorrelationID)
+	events.SetName(msg.Header, ref.Name) // exact, which JSON is not
 	msg.Data = events.Encode(ref)
-	name := cleanName(src.Name)
-	return s.publish(ctx, i, src, events.DocumentID(s.opts.Tenant, name), msg)
+	return s.publish(ctx, i, src, events.DocumentID(s.opts.Tenant, src.Name), msg)
 }
 
 func (s *Submitter) stdin(ctx context.Context, i int, src Source, stdin io.Reader) error {
@@ -216,14 +213,12 @@ func (s *Submitter) body(ctx context.Context, i int, src Source, data []byte) er
 	src.Size = int64(len(data))
 	msg := nats.NewMsg(events.SubjectSubmit)
 	msg.Header = s.header()
-	if src.Name != "" {
-		msg.Header.Set(events.HeaderFilename, cleanName(src.Name))
-	}
+	events.SetName(msg.Header, src.Name)
 	msg.Data = data
 	if int64(len(data)) > s.limit || headerSize(msg.Header) > maxHeaders-1024 {
 		return s.object(ctx, i, src, bytes.NewReader(data))
 	}
-	document := events.DocumentID(s.opts.Tenant, cleanName(src.Name))
+	document := events.DocumentID(s.opts.Tenant, src.Name)
 	if src.Name == "" {
 		document = events.ContentDocumentID(s.opts.Tenant, events.ContentHash(data))
 	}
@@ -313,11 +308,11 @@ func Full(err error) bool {
 // where the parser submits it. The object is removed by the parser.
 func (s *Submitter) object(ctx context.Context, i int, src Source, r io.Reader) error {
 	h := s.header()
-	name := cleanName(src.Name)
+	name := src.Name
 	if name == "" {
 		name = "stdin-" + s.run
 	}
-	h.Set(events.HeaderFilename, name)
+	events.SetName(h, name)
 	document := events.DocumentID(s.opts.Tenant, name)
 	// The sequence is given when the parser takes the object up. Until then,
 	// whatever was there before is not the answer.
