@@ -79,7 +79,9 @@ func start(b *testing.B) (*nats.Conn, jetstream.JetStream) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := broker.Ensure(b.Context(), js, broker.DefaultTopology()); err != nil {
+	topology := broker.DefaultTopology()
+	topology.Extra = broker.Vocabulary()
+	if err := broker.Ensure(b.Context(), js, topology); err != nil {
 		b.Fatal(err)
 	}
 	return nc, js

@@ -17,12 +17,15 @@ import (
 
 	"github.com/expr-lang/expr"
 	keda "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
+	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 
+	list "sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/natstest"
 	"sluice/pkg/stage"
 	"sluice/services/costd"
+	"sluice/services/parser"
 )
 
 // scaler is what KEDA publishes of a scaler's trigger metadata: made from the
@@ -111,7 +114,7 @@ func TestTriggerMetadataIsChecked(t *testing.T) {
 func TestScaledObjects(t *testing.T) {
 	known := scalers(t)
 	durables := map[string]string{}
-	for _, d := range broker.Durables() {
+	for _, d := range broker.Durables(list.Declared()...) {
 		durables[d.Name] = d.Stream
 	}
 	answer := scaleEndpoint(t)
@@ -119,7 +122,7 @@ func TestScaledObjects(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := build(t, name)
 			objects := all[*keda.ScaledObject](o)
-			if have := slices.Sorted(maps.Keys(objects)); !slices.Equal(have, []string{"chunker", "embedder", "indexer", "parser"}) {
+			if have := slices.Sorted(maps.Keys(objects)); !slices.Equal(have, scaled()) {
 				t.Errorf("%v scale", have)
 			}
 			for stageName, so := range objects {
@@ -171,7 +174,8 @@ func TestScaledObjects(t *testing.T) {
 						t.Errorf("%s: nothing here checks the scaler %s", stageName, tr.Type)
 					}
 				}
-				pays := stageName == "embedder" || stageName == "parser" && strings.HasSuffix(name, "llamaparse")
+				// The parser pays where the component has it do so.
+				pays := paying(stageName) && (stageName != parser.Name || strings.HasSuffix(name, "llamaparse"))
 				if zero := *so.Spec.MinReplicaCount == 0; zero != (stageName == "chunker") {
 					t.Errorf("%s may be scaled to %d", stageName, *so.Spec.MinReplicaCount)
 				}
@@ -207,6 +211,29 @@ func TestScaledObjects(t *testing.T) {
 	}
 }
 
+// scaled returns the stages that take from a work queue of their own.
+func scaled() []string {
+	needed, _ := list.Stages()
+	queues := map[string]bool{}
+	for _, c := range broker.DefaultTopology().Streams(list.Declared()...) {
+		queues[c.Name] = c.Retention == jetstream.WorkQueuePolicy
+	}
+	var names []string
+	for _, d := range needed {
+		if queues[d.In.Stream] {
+			names = append(names, d.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// paying tells whether a stage pays anything.
+func paying(stage string) bool {
+	needed, _ := list.Stages()
+	return slices.ContainsFunc(needed, func(d broker.Declaration) bool { return d.Name == stage && len(d.Pays) > 0 })
+}
+
 // service checks "name.namespace.svc:port" against the Services of an overlay.
 func service(t *testing.T, o overlay, address, port string) {
 	t.Helper()
@@ -240,6 +267,11 @@ func scaleEndpoint(t *testing.T) func(paused bool, uri, location string) (float6
 				t.Error(err)
 			}
 		})
+		for _, d := range broker.Durables(list.Declared()...) {
+			if _, err := broker.ModeEnsure.Consumer(t.Context(), env.JS, d, waitFor, 100); err != nil {
+				t.Fatal(err)
+			}
+		}
 		handlers[paused] = env.Handler()
 	}
 	get := func(paused bool, uri, location string) (float64, error) {

@@ -33,6 +33,7 @@ import (
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 
 	"sluice/cmd/sluice/cli"
+	list "sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/natstest"
 	"sluice/pkg/stage"
@@ -55,7 +56,6 @@ type (
 		Common  stage.Common    `embed:""`
 		Chunker chunker.Config  `embed:""`
 		Routing chunker.Routing `embed:""`
-		From    string          `env:"SLUICE_CHUNKER_FROM"`
 	}
 	embedderOptions struct {
 		Common   stage.Common    `embed:""`
@@ -519,17 +519,20 @@ func network(t *testing.T, o overlay, overlayName string, port func(string, ints
 	}
 }
 
+// users are those of the declared services, and the people's.
+var users = broker.Users(list.Declared()...)
+
 // NATS reads its configuration, which fits the pods, the Service and the clients.
 func TestNATS(t *testing.T) {
 	eachOverlay(t, func(t *testing.T, name string, o overlay) {
 		conf := all[*corev1.ConfigMap](o)["nats"].Data["nats.conf"]
 		dir := t.TempDir()
 		certificates(t, dir)
-		keys, _, err := broker.Keys(filepath.Join(dir, "keys"))
+		keys, _, err := broker.Keys(filepath.Join(dir, "keys"), users)
 		if err != nil {
 			t.Fatal(err)
 		}
-		auth, err := broker.ServerAuth(keys)
+		auth, err := broker.ServerAuth(users, keys)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -569,8 +572,8 @@ func TestNATS(t *testing.T) {
 		if (opts.TLSConfig != nil) != prod(name) || (len(opts.Routes) == 3 && opts.Cluster.Name != "" && opts.Cluster.TLSConfig != nil) != prod(name) {
 			t.Errorf("TLS %v, routes %v", opts.TLSConfig != nil, opts.Routes)
 		}
-		if users := len(opts.Nkeys); prod(name) && users != len(broker.Users()) || !prod(name) && users > 0 || len(opts.Accounts) > 0 {
-			t.Errorf("%d users, and accounts %v", users, opts.Accounts)
+		if have := len(opts.Nkeys); prod(name) && have != len(users) || !prod(name) && have > 0 || len(opts.Accounts) > 0 {
+			t.Errorf("%d users, and accounts %v", have, opts.Accounts)
 		}
 		for _, a := range strings.Split(o.config()["NATS_URL"], ",") {
 			u, err := url.Parse(a)

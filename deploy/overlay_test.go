@@ -23,12 +23,14 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	list "sluice/cmd/sluice/services"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // services are the stages' binaries: one manifest each.
-var services = []string{"parser", "chunker", "embedder", "indexer", "costd"}
+var services = list.Names()
 
 // overlays are what somebody may apply: those that are there, and production with
 // every component that is optional.

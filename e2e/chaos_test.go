@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/stage"
@@ -188,7 +189,7 @@ func (w *world) obedient() {
 func (w *world) replicated(d time.Duration) {
 	w.t.Helper()
 	w.eventually(d, "all replicas are current", func() error {
-		for _, s := range broker.DefaultTopology().Streams() {
+		for _, s := range broker.DefaultTopology().Streams(services.Declared()...) {
 			stream, err := w.js.Stream(w.t.Context(), s.Name)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.Name, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	llama "sluice/pkg/fake/llamaparse"
@@ -167,7 +168,7 @@ func TestSecretsStayInside(t *testing.T) {
 		}
 	}
 	secrets := [][]byte{[]byte(mark), []byte(submitters)}
-	for _, u := range broker.Users() {
+	for _, u := range broker.Users(services.Declared()...) {
 		seed, err := os.ReadFile(w.login(u.Name).NKey)
 		if err != nil {
 			t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/natstest"
@@ -132,7 +133,7 @@ func (w *world) connect() {
 // between everybody.
 func (w *world) secure(nodes int) {
 	w.t.Helper()
-	s := natstest.Secure(w.t)
+	s := natstest.Secure(w.t, services.Declared()...)
 	w.login = func(user string) broker.Login {
 		l := s.Login(user)
 		l.CA = s.CA
@@ -176,7 +177,7 @@ func (w *world) apply(replicas int) {
 	topology.Replicas, topology.AckWait = replicas, 3*time.Second
 	topology.MaxBytes = 1 << 30
 	w.eventually(time.Minute, "the topology is made", func() error {
-		_, err := broker.Apply(ctx, js, topology, false)
+		_, err := broker.Apply(ctx, js, topology, false, services.Declared()...)
 		return err
 	})
 }

@@ -22,26 +22,22 @@ const (
 	ModeBind   Mode = "bind"   // only look it up: 'sluice apply' has made it
 )
 
-// Start is Ensure, or Bind of what a service uses.
-func (m Mode) Start(ctx context.Context, js jetstream.JetStream, t Topology, service string) error {
+// Start is Ensure, or Bind of what services use.
+func (m Mode) Start(ctx context.Context, js jetstream.JetStream, t Topology, services ...Service) error {
 	if m == ModeBind {
-		return Bind(ctx, js, t, service)
+		return Bind(ctx, js, t, services...)
 	}
-	return Ensure(ctx, js, t)
+	return Ensure(ctx, js, t, services...)
 }
 
-// Bind looks up the streams and consumers that a service uses ("" is all of
-// them), and creates nothing: a process that may not is told by this what is
-// missing. The error says to run 'sluice apply', and has ReasonNotApplied.
-func Bind(ctx context.Context, js jetstream.JetStream, t Topology, service string) error {
-	names, durables := uses(service)
-	if service == "" {
-		durables = Durables()
+// Bind looks up the streams and consumers that services use, and creates nothing: a process that
+// may not is told by this what is missing. The error says to run 'sluice apply',
+// and has ReasonNotApplied.
+func Bind(ctx context.Context, js jetstream.JetStream, t Topology, services ...Service) error {
+	if err := Check(services...); err != nil {
+		return err
 	}
-	for _, want := range t.Streams() {
-		if service != "" && !slices.Contains(names, want.Name) {
-			continue
-		}
+	for _, want := range t.Streams(services...) {
 		have, err := look(ctx, js, want.Name)
 		if err != nil {
 			return err
@@ -58,7 +54,7 @@ func Bind(ctx context.Context, js jetstream.JetStream, t Topology, service strin
 			return missing("the stream %s is of an older release: it lacks %s", want.Name, c.Detail)
 		}
 	}
-	for _, d := range durables {
+	for _, d := range Durables(Compose(services...)...) {
 		if _, err := BindConsumer(ctx, js, d); err != nil {
 			return err
 		}
@@ -66,14 +62,21 @@ func Bind(ctx context.Context, js jetstream.JetStream, t Topology, service strin
 	return nil
 }
 
-// Ensure creates what is missing. It may be called by any number of processes
-// at once. A stream that exists with a policy that would lose work is an error.
-// Consumers are left to the stages.
-func Ensure(ctx context.Context, js jetstream.JetStream, t Topology) error {
-	for _, want := range t.Streams() {
+// Ensure creates what services use and what is missing. It may be called by any
+// number of processes at once. A stream that exists with a policy that would lose
+// work is an error. Consumers are left to the stages.
+func Ensure(ctx context.Context, js jetstream.JetStream, t Topology, services ...Service) error {
+	if err := Check(services...); err != nil {
+		return err
+	}
+	for _, s := range t.declared(services) {
+		want := s.config(t)
 		have, err := look(ctx, js, want.Name)
 		if err != nil {
 			return err
+		}
+		if have == nil && s.foreign() {
+			return fault.New(fault.Halt, ReasonNotApplied, "there is no stream %s", want.Name).WithHint("start the service that declares it")
 		}
 		if have != nil {
 			want.Replicas = have.Replicas // more of them is for 'sluice apply'
@@ -110,7 +113,18 @@ type Change struct {
 // sizes that somebody has set stay. It may be run by any number of processes at
 // once, and again. With dry it only says what it would do. A Refused change
 // comes with an error that names it, after everything else has been done.
-func Apply(ctx context.Context, js jetstream.JetStream, t Topology, dry bool) ([]Change, error) {
+func Apply(ctx context.Context, js jetstream.JetStream, t Topology, dry bool, services ...Service) ([]Change, error) {
+	if err := Check(services...); err != nil {
+		return nil, err
+	}
+	for _, s := range services {
+		for stage := range s.Feeds {
+			if !slices.ContainsFunc(Durables(services...), func(d Durable) bool { return d.Name == stage }) {
+				return nil, wrong("the service %s feeds the stage %s, which nothing declares", s.Name, stage)
+			}
+		}
+	}
+	services = Compose(services...)
 	var changes []Change
 	var refused error
 	note := func(kind, name string, c Change, err error) error {
@@ -122,23 +136,18 @@ func Apply(ctx context.Context, js jetstream.JetStream, t Topology, dry bool) ([
 		changes = append(changes, c)
 		return nil
 	}
-	for _, want := range t.Streams() {
+	for _, want := range t.Streams(services...) {
 		have, err := look(ctx, js, want.Name)
 		if err != nil {
 			return changes, err
 		}
 		c, err := stream(ctx, js, have, want, dry)
-		kind, name := "stream", want.Name
-		if b, ok := strings.CutPrefix(name, "KV_"); ok {
-			kind, name = "bucket", b
-		} else if b, ok := strings.CutPrefix(name, "OBJ_"); ok {
-			kind, name = "store", b
-		}
+		kind, name := split(want.Name)
 		if err := note(kind, name, c, err); err != nil {
 			return changes, err
 		}
 	}
-	for _, d := range Durables() {
+	for _, d := range Durables(services...) {
 		c, err := consumer(ctx, js, d, d.Config(t.AckWait, t.MaxInFlight), dry)
 		if err := note("consumer", d.Name+" on "+d.Stream, c, err); err != nil {
 			return changes, err
@@ -254,6 +263,11 @@ func kept(have *jetstream.StreamConfig, want jetstream.StreamConfig) string {
 func consumer(ctx context.Context, js jetstream.JetStream, d Durable, want jetstream.ConsumerConfig, dry bool) (Change, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*answer)
 	defer cancel()
+	if !dry {
+		if err := leave(ctx, js, d); err != nil {
+			return refusal(err)
+		}
+	}
 	c, err := js.Consumer(ctx, d.Stream, d.Name)
 	missing := errors.Is(err, jetstream.ErrConsumerNotFound) || dry && errors.Is(err, jetstream.ErrStreamNotFound)
 	if err != nil && !missing {
@@ -280,6 +294,9 @@ func consumer(ctx context.Context, js jetstream.JetStream, d Durable, want jetst
 		if have.MaxDeliver != want.MaxDeliver {
 			other = append(other, "deliveries without end")
 		}
+		if have.Metadata[MetaStage] != want.Metadata[MetaStage] {
+			other = append(other, "its stage's name")
+		}
 		if len(other) == 0 {
 			return Change{Outcome: Unchanged}, nil
 		}
@@ -287,29 +304,24 @@ func consumer(ctx context.Context, js jetstream.JetStream, d Durable, want jetst
 	}
 	if !dry {
 		if _, err := js.CreateOrUpdateConsumer(ctx, d.Stream, want); err != nil {
+			if err = taken(ctx, js, d, err); fault.From(err).Reason == ReasonTaken {
+				return refusal(err)
+			}
 			return Change{}, fmt.Errorf("create the consumer %s of %s: %w", d.Name, d.Stream, err)
 		}
+	}
+	if d.Left != "" {
+		result.Detail = strings.Join(slices.DeleteFunc([]string{"instead of " + d.Left, result.Detail}, func(s string) bool { return s == "" }), ", ")
 	}
 	return result, nil
 }
 
-// BindConsumer looks a stage's consumer up, and fails if it is not what the
-// stage needs. The error says to run 'sluice apply'.
-func BindConsumer(ctx context.Context, js jetstream.JetStream, d Durable) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, answer)
-	defer cancel()
-	c, err := js.Consumer(ctx, d.Stream, d.Name)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, missing("the stream %s has no consumer %s", d.Stream, d.Name)
+// refusal is an outcome with its reason, if only a person can mend it.
+func refusal(err error) (Change, error) {
+	if f := fault.From(err); f.Class == fault.Halt {
+		return Change{Outcome: Refused, Detail: f.Message}, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("look the consumer %s of %s up: %w", d.Name, d.Stream, err)
-	}
-	have := c.CachedInfo().Config
-	if have.FilterSubject != d.Subject || have.AckPolicy != jetstream.AckExplicitPolicy || have.MaxDeliver != -1 {
-		return nil, missing("the consumer %s of %s is not as this release needs it", d.Name, d.Stream)
-	}
-	return c, nil
+	return Change{}, err
 }
 
 // ReasonNotApplied is the reason of a Halt fault: something that 'sluice apply'

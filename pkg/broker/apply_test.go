@@ -18,6 +18,23 @@ import (
 	"sluice/pkg/fault"
 )
 
+// pipeline is one of two services, with a stream, bucket and store of each kind.
+var pipeline = []broker.Service{{
+	Name: "parser", About: "Reads.",
+	Stages: []broker.Declaration{{
+		Name: "parser", In: broker.Route{Stream: events.StreamDocuments},
+		Out: []broker.Route{{Stream: events.StreamParsed, Subject: events.SubjectParsed}, {Stream: events.StreamVectors, Subject: events.SubjectVector}},
+	}},
+	Uses: []broker.Access{{Bucket: events.BucketDocuments, Keys: "*", Read: true}, {Store: events.StoreParses, Read: true}, {Bucket: events.BucketCache, Keys: ">", Read: true}},
+}, {
+	Name: "chunker", About: "Cuts.",
+	Stages: []broker.Declaration{{
+		Name: "chunker", In: broker.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
+		Out:  []broker.Route{{Stream: events.StreamChunks, Subject: events.SubjectChunk}},
+		Pays: []broker.Payment{{Service: "openai", Operation: "embed"}},
+	}},
+}}
+
 // open returns JetStream on a server with nothing on it.
 func open(t *testing.T) jetstream.JetStream {
 	t.Helper()
@@ -59,7 +76,7 @@ func outcomes(changes []broker.Change) map[broker.Outcome]int {
 func TestBucketsAreAsTheClientMakesThem(t *testing.T) {
 	js := open(t)
 	declared := map[string]jetstream.StreamConfig{}
-	for _, s := range broker.DefaultTopology().Streams() {
+	for _, s := range broker.DefaultTopology().Streams(pipeline...) {
 		declared[s.Name] = s
 	}
 	for _, name := range []string{events.BucketRetries, events.BucketDocuments, events.BucketCache} {
@@ -82,7 +99,7 @@ func TestBucketsAreAsTheClientMakesThem(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := broker.Ensure(t.Context(), js, broker.DefaultTopology()); err != nil {
+	if err := broker.Ensure(t.Context(), js, broker.DefaultTopology(), pipeline...); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range theirs {
@@ -97,8 +114,8 @@ func TestBucketsAreAsTheClientMakesThem(t *testing.T) {
 func TestApply(t *testing.T) {
 	js := open(t)
 	topology := broker.DefaultTopology()
-	all := len(topology.Streams()) + len(broker.Durables())
-	dry, err := broker.Apply(t.Context(), js, topology, true)
+	all := len(topology.Streams(pipeline...)) + len(broker.Durables(pipeline...))
+	dry, err := broker.Apply(t.Context(), js, topology, true, pipeline...)
 	if err != nil || outcomes(dry)[broker.Created] != all {
 		t.Fatalf("dry: %v, %v", outcomes(dry), err)
 	}
@@ -108,14 +125,14 @@ func TestApply(t *testing.T) {
 	var wg sync.WaitGroup
 	errs := make([]error, 8)
 	for i := range errs {
-		wg.Go(func() { _, errs[i] = broker.Apply(t.Context(), js, topology, false) })
+		wg.Go(func() { _, errs[i] = broker.Apply(t.Context(), js, topology, false, pipeline...) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		again, err := broker.Apply(t.Context(), js, topology, false)
+		again, err := broker.Apply(t.Context(), js, topology, false, pipeline...)
 		if err != nil || outcomes(again)[broker.Unchanged] != all {
 			t.Fatalf("again: %+v, %v", again, err)
 		}
@@ -123,7 +140,7 @@ func TestApply(t *testing.T) {
 	if c := config(t, js, "KV_"+events.BucketBudget); !c.AllowAtomicPublish {
 		t.Error("the ledgers cannot change together")
 	}
-	if err := broker.Bind(t.Context(), js, topology, ""); err != nil {
+	if err := broker.Bind(t.Context(), js, topology, pipeline...); err != nil {
 		t.Error(err)
 	}
 }
@@ -133,7 +150,7 @@ func TestApply(t *testing.T) {
 func TestApplyKeepsAddsAndRefuses(t *testing.T) {
 	js := open(t)
 	topology := broker.DefaultTopology()
-	for _, c := range topology.Streams() {
+	for _, c := range topology.Streams(pipeline...) {
 		switch c.Name {
 		case events.StreamChunks:
 			c.MaxBytes = 1 << 20
@@ -156,10 +173,10 @@ func TestApplyKeepsAddsAndRefuses(t *testing.T) {
 	if _, err := js.CreateConsumer(t.Context(), events.StreamDocuments, jetstream.ConsumerConfig{Durable: "parser", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Minute, MaxDeliver: 5}); err != nil {
 		t.Fatal(err)
 	}
-	if err := broker.Bind(t.Context(), js, topology, "parser"); fault.Of(err) != fault.Halt || !strings.Contains(fault.From(err).Hint, "sluice apply") {
+	if err := broker.Bind(t.Context(), js, topology, pipeline[0]); fault.Of(err) != fault.Halt || !strings.Contains(fault.From(err).Hint, "sluice apply") {
 		t.Errorf("binding to what is missing and old: %v", err)
 	}
-	changes, err := broker.Apply(t.Context(), js, topology, false)
+	changes, err := broker.Apply(t.Context(), js, topology, false, pipeline...)
 	if fault.Of(err) != fault.Halt || !strings.Contains(err.Error(), events.StreamVectors) {
 		t.Errorf("a stream that loses work is accepted: %v", err)
 	}
@@ -195,11 +212,11 @@ func TestBindSaysWhatIsMissing(t *testing.T) {
 			t.Errorf("%v, want a halt about %s", err, what)
 		}
 	}
-	check(broker.Bind(ctx, js, broker.DefaultTopology(), "chunker"), "CHUNKS")
-	if err := broker.Ensure(ctx, js, broker.DefaultTopology()); err != nil {
+	check(broker.Bind(ctx, js, broker.DefaultTopology(), pipeline[1]), "there is no stream")
+	if err := broker.Ensure(ctx, js, broker.DefaultTopology(), pipeline...); err != nil {
 		t.Fatal(err)
 	}
-	check(broker.Bind(ctx, js, broker.DefaultTopology(), "chunker"), "no consumer chunker")
+	check(broker.Bind(ctx, js, broker.DefaultTopology(), pipeline[1]), "no consumer chunker")
 	chunker := broker.Durable{Name: "chunker", Stream: events.StreamParsed, Subject: events.SubjectParsed}
 	_, err := broker.BindConsumer(ctx, js, chunker)
 	check(err, "chunker")
@@ -208,13 +225,13 @@ func TestBindSaysWhatIsMissing(t *testing.T) {
 	}
 	_, err = broker.BindConsumer(ctx, js, chunker)
 	check(err, "chunker")
-	if _, err := broker.Apply(ctx, js, broker.DefaultTopology(), false); err != nil {
+	if _, err := broker.Apply(ctx, js, broker.DefaultTopology(), false, pipeline...); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := broker.BindConsumer(ctx, js, chunker); err != nil {
 		t.Error(err)
 	}
-	if err := broker.Bind(ctx, js, broker.DefaultTopology(), "chunker"); err != nil {
+	if err := broker.Bind(ctx, js, broker.DefaultTopology(), pipeline[1]); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,15 +15,15 @@ import (
 // SeedFile returns the name of the file with a user's seed.
 func SeedFile(user string) string { return user + ".nk" }
 
-// Keys returns the public keys of all users by their seeds in dir, and makes the
+// Keys returns the public keys of users by their seeds in dir, and makes the
 // seeds that are missing: files that only their owner may read. What is there is
 // never replaced, so that several may run at once, and again.
-func Keys(dir string) (public map[string]string, made []string, err error) {
+func Keys(dir string, users []User) (public map[string]string, made []string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fault.Wrap(err, fault.Halt, "nats-keys", "cannot make the directory %s", dir).WithHint("name one that this process may write to")
 	}
 	public = map[string]string{}
-	for _, u := range Users() {
+	for _, u := range users {
 		path := filepath.Join(dir, SeedFile(u.Name))
 		fresh, err := makeSeed(dir, path)
 		if err != nil {

@@ -1,11 +1,7 @@
 package broker
 
 import (
-	"fmt"
 	"slices"
-	"strings"
-
-	"github.com/nats-io/nkeys"
 
 	"sluice/pkg/events"
 )
@@ -18,9 +14,6 @@ type User struct {
 	Publish   []string
 	Subscribe []string
 	Answers   bool // it may answer requests, once each
-
-	streams  []string  // looked up when it starts
-	durables []Durable // likewise
 }
 
 // InboxPrefix returns the prefix of the subjects on which a user hears answers.
@@ -43,134 +36,18 @@ const (
 	subjectBudgetEvent = "budget.event.>"
 )
 
-// subjectOwner is where owners of claims answer that they live, as in the embedder.
-const subjectOwner = "sluice.owner.*"
-
-// Users declares who may do what. Each service is a user, and its replicas are
-// the same one.
-func Users() []User {
-	kv, store := "KV_", "OBJ_"
-
-	parser := service("parser", "Reads submissions, publishes Markdown.")
-	parser.stage("parser", events.Accepted, events.ParsedWhat, events.Superseded)
-	parser.stage("inbox")
-	parser.stage("reparser", events.ParsedWhat, events.Superseded)
-	parser.fingerprint("parser")
-	parser.publish(events.StreamParsed, events.SubjectParsed)
-	parser.publish(events.StreamVectors, events.SubjectVector) // deletions and duplicates
-	parser.publish(events.StreamDocuments, events.SubjectURI)  // what came through the inbox
-	parser.publish(events.StreamUpgrades, events.SubjectReparse)
-	parser.readKey(events.BucketDocuments, "*")
-	parser.watchKey(events.BucketPipeline, "chunker")
-	parser.watchKey(events.BucketPipeline, "embedder")
-	parser.readObjects(events.StoreInbox)
-	parser.removeObjects(events.StoreInbox)
-	parser.readObjects(events.StoreBlobs) // what waits for a better parse
-	parser.writeObjects(events.StoreBlobs)
-	parser.pays("llamaparse", "parse", "parser")
-	parser.readKey(events.BucketJobs, "*")
-	parser.writeKey(events.BucketJobs, "*")
-	parser.readObjects(events.StoreParses)
-	parser.writeObjects(events.StoreParses)
-
-	chunker := service("chunker", "Cuts Markdown into chunks.")
-	chunker.stage("chunker", events.Chunked)
-	chunker.fingerprint("chunker")
-	chunker.publish(events.StreamChunks, events.SubjectChunk)
-	chunker.readObjects(events.StoreBlobs)
-	chunker.removeObjects(events.StoreBlobs)
-
-	embedder := service("embedder", "Gives chunks their vectors.")
-	embedder.stage("embedder", events.Embedded)
-	embedder.stage("upgrader", events.Embedded)
-	embedder.fingerprint("embedder")
-	embedder.publish(events.StreamVectors, events.SubjectVector)
-	embedder.publish(events.StreamUpgrades, events.SubjectUpgrade)
-	embedder.readKey(events.BucketDocuments, "*")
-	embedder.answer(events.SubjectEmbed)
-	embedder.pays("openai", "embed", "embedder")
-	embedder.readKey(events.BucketCache, "embedding.*.*")
-	embedder.writeKey(events.BucketCache, "embedding.*.*")
-	embedder.readKey(events.BucketClaims, "embedding.*.*")
-	embedder.writeKey(events.BucketClaims, "embedding.*.*")
-	embedder.watchKey(events.BucketClaims, "embedding.>") // while something waits for a claim
-	embedder.may(subjectOwner)                            // whether a claim's owner lives
-	embedder.hear(subjectOwner)
-	// A configuration whose paid answers cannot be used halts all replicas that have it.
-	embedder.readKey(events.BucketPipeline, "halt.embedder.*")
-	embedder.writeKey(events.BucketPipeline, "halt.embedder.*")
-	embedder.watchKey(events.BucketPipeline, "halt.embedder.*")
-
-	indexer := service("indexer", "Makes documents searchable, and keeps their states.")
-	indexer.stage("indexer", events.Indexed, events.Completed, events.Downgraded, events.Duplicated, events.Deleted, events.Superseded)
-	indexer.stage("recorder")
-	indexer.readKey(events.BucketDocuments, "*")
-	indexer.writeKey(events.BucketDocuments, "*")
-	indexer.answer(events.SubjectSearch)
-	indexer.may(events.SubjectEmbed) // for the query's vector
-	// Final states, for submitters that ask for them.
-	indexer.may(InboxPrefix(UserInjector)+".>", InboxPrefix(UserOperator)+".>")
-
-	costd := service("costd", "Grants what may be spent; the only writer of the budget.")
-	costd.stage("costd")
-	costd.readKey(events.BucketBudget, ">")
-	costd.writeKey(events.BucketBudget, ">")
-	costd.consumeAny(kv + events.BucketBudget) // reads all ledgers at once when it takes the lead
-	costd.readKey(events.BucketPipeline, "budget.mark")
-	costd.writeKey(events.BucketPipeline, "budget.mark")
-	for _, s := range []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors, events.StreamUpgrades} {
-		costd.look(s) // what autoscalers ask
+// Users returns who may do what: each service is a user, whose replicas are the
+// same one, and so are the people who submit, operate and apply.
+func Users(services ...Service) []User {
+	services = Compose(services...)
+	var users []User
+	for _, s := range services {
+		users = append(users, s.user())
 	}
-	costd.answer(subjectLease)
-	costd.answer(subjectSet)
-	costd.may(subjectWake, subjectIdle, subjectBudgetEvent)
-
-	injector := person(UserInjector, "Submits documents, and hears what became of them.")
-	injector.may(events.SubjectSubmit, events.SubjectSubmit+".>", events.SubjectURI)
-	injector.look(store + events.StoreInbox)
-	injector.may("$JS.API.DIRECT.GET."+store+events.StoreInbox+".$O."+events.StoreInbox+".M.*", // whether the name is taken
-		"$O."+events.StoreInbox+".C.*", "$O."+events.StoreInbox+".M.*")
-
-	operator := person(UserOperator, "The commands that look, submit, search, set the budget and care for dead letters.")
-	for _, s := range (Topology{}).Streams() {
-		operator.look(s.Name)
-		operator.may("$JS.API.CONSUMER.INFO."+s.Name+".*", "$JS.API.CONSUMER.LIST."+s.Name, "$JS.API.STREAM.MSG.GET."+s.Name,
-			"$JS.API.DIRECT.GET."+s.Name, "$JS.API.DIRECT.GET."+s.Name+".>")
-	}
-	for _, s := range []string{events.StreamEvents, events.StreamDeadLetter, events.StreamCosts, kv + events.BucketDocuments, kv + events.BucketPipeline, kv + events.BucketBudget} {
-		operator.consumeAny(s)
-	}
-	// What is replayed goes where it came from. Bodies of dead letters, and inbox
-	// objects of removed ones, go with them.
-	operator.may("$JS.API.STREAM.MSG.DELETE." + events.StreamDeadLetter)
-	operator.may("docs.>", events.SubjectUsagePrefix+">")
-	for _, s := range []string{events.StoreInbox, events.StoreBlobs} {
-		operator.readObjects(s)
-		operator.writeObjects(s)
-	}
-	operator.writeKey(events.BucketPipeline, "mode.*")
-	operator.writeKey(events.BucketRetries, ">")
-	operator.may(subjectSet, events.SubjectSearch, events.SubjectEmbed, "$SRV.>", "sluice.health.>", "$JS.API.INFO")
-	operator.hear(events.SubjectEventPrefix+">", events.SubjectDeadPrefix+">", events.SubjectUsagePrefix+">", subjectBudgetEvent)
-
-	apply := person(UserApply, "Makes streams, consumers and buckets. Whoever may make consumers can read everything.")
-	for _, s := range (Topology{}).Streams() {
-		apply.look(s.Name)
-		apply.may("$JS.API.STREAM.CREATE."+s.Name, "$JS.API.STREAM.UPDATE."+s.Name)
-	}
-	for _, d := range Durables() {
-		apply.may("$JS.API.CONSUMER.INFO." + d.Stream + "." + d.Name)
-		create := "$JS.API.CONSUMER.CREATE." + d.Stream + "." + d.Name
-		if d.Subject != "" {
-			create += "." + d.Subject
-		}
-		apply.may(create)
-	}
-
-	users := []User{*parser, *chunker, *embedder, *indexer, *costd, *injector, *operator, *apply}
+	users = append(users, injector(), operator(services), applier(services))
 	for i := range users {
 		u := &users[i]
-		for _, list := range []*[]string{&u.Publish, &u.Subscribe, &u.streams} {
+		for _, list := range []*[]string{&u.Publish, &u.Subscribe} {
 			slices.Sort(*list)
 			*list = slices.Compact(*list)
 		}
@@ -178,15 +55,92 @@ func Users() []User {
 	return users
 }
 
-// uses returns the streams and consumers that a service looks up when it starts.
-// A service of your own uses none of these.
-func uses(service string) ([]string, []Durable) {
-	for _, u := range Users() {
-		if u.Name == service {
-			return u.streams, u.durables
+// user returns the service's NATS user.
+func (s Service) user() User {
+	u := person(s.Name, s.About)
+	u.Answers = true // its process answers 'nats micro'
+	for _, d := range (Topology{}).Streams(s) {
+		u.look(d.Name)
+	}
+	for _, d := range s.Stages {
+		u.stage(d)
+	}
+	for _, a := range s.Uses {
+		u.access(a)
+	}
+	u.may(s.Asks...)
+	u.hear(s.Hears...)
+	if s.Surveys {
+		u.may("$JS.API.STREAM.LIST", "$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.LIST.*")
+	}
+	return *u
+}
+
+// injector submits.
+func injector() User {
+	u := person(UserInjector, "Submits documents, and hears what became of them.")
+	inbox := Access{Store: events.StoreInbox}.stream()
+	u.may(events.SubjectSubmit, events.SubjectSubmit+".>", events.SubjectURI)
+	u.look(inbox)
+	u.may("$JS.API.DIRECT.GET."+inbox+".$O."+events.StoreInbox+".M.*", // whether the name is taken
+		"$O."+events.StoreInbox+".C.*", "$O."+events.StoreInbox+".M.*")
+	return *u
+}
+
+// operator uses the commands of 'sluice'.
+func operator(services []Service) User {
+	u := person(UserOperator, "The commands that look, submit, search, set the budget and care for dead letters.")
+	for _, s := range (Topology{}).Streams(services...) {
+		u.look(s.Name)
+		u.may("$JS.API.CONSUMER.INFO."+s.Name+".*", "$JS.API.CONSUMER.LIST."+s.Name, "$JS.API.STREAM.MSG.GET."+s.Name,
+			"$JS.API.DIRECT.GET."+s.Name, "$JS.API.DIRECT.GET."+s.Name+".>")
+	}
+	for _, s := range []string{events.StreamEvents, events.StreamDeadLetter, events.StreamCosts} {
+		u.consumeAny(s)
+	}
+	for _, b := range []string{events.BucketDocuments, events.BucketPipeline, events.BucketBudget} {
+		u.consumeAny(Access{Bucket: b}.stream())
+	}
+	// What is replayed goes where it came from. Bodies of dead letters, and inbox
+	// objects of removed ones, go with them.
+	u.may("$JS.API.STREAM.MSG.DELETE." + events.StreamDeadLetter)
+	u.may("docs.>", events.SubjectUsagePrefix+">")
+	for _, s := range services {
+		for _, q := range s.Streams {
+			if q.Kind == KindQueue {
+				u.may(q.Subjects...)
+			}
 		}
 	}
-	return nil, nil
+	for _, s := range []string{events.StoreInbox, events.StoreBlobs} {
+		u.access(Access{Store: s, Read: true, Write: true})
+	}
+	u.access(Access{Bucket: events.BucketPipeline, Keys: "mode.*", Write: true})
+	u.access(Access{Bucket: events.BucketRetries, Keys: ">", Write: true})
+	u.may(subjectSet, events.SubjectSearch, events.SubjectEmbed, "$SRV.>", "sluice.health.>", "$JS.API.INFO")
+	u.hear(events.SubjectEventPrefix+">", events.SubjectDeadPrefix+">", events.SubjectUsagePrefix+">", subjectBudgetEvent)
+	return *u
+}
+
+// applier makes what is declared.
+func applier(services []Service) User {
+	u := person(UserApply, "Makes streams, consumers and buckets. Whoever may make consumers can read everything.")
+	for _, s := range (Topology{}).Streams(services...) {
+		u.look(s.Name)
+		u.may("$JS.API.STREAM.CREATE."+s.Name, "$JS.API.STREAM.UPDATE."+s.Name)
+	}
+	for _, d := range Durables(services...) {
+		u.may("$JS.API.CONSUMER.INFO."+d.Stream+"."+d.Name, "$JS.API.CONSUMER.LIST."+d.Stream)
+		create := "$JS.API.CONSUMER.CREATE." + d.Stream + "." + d.Name
+		if d.Subject != "" {
+			create += "." + d.Subject
+		}
+		u.may(create)
+		if d.Left != "" {
+			u.may("$JS.API.CONSUMER.INFO."+d.Left+"."+d.Name, "$JS.API.CONSUMER.DELETE."+d.Left+"."+d.Name)
+		}
+	}
+	return *u
 }
 
 // person begins a user: it hears its own inbox.
@@ -194,21 +148,11 @@ func person(name, about string) *User {
 	return &User{Name: name, About: about, Subscribe: []string{InboxPrefix(name) + ".>"}}
 }
 
-// service begins a user whose process answers 'nats micro'.
-func service(name, about string) *User {
-	u := person(name, about)
-	u.Answers = true
-	return u
-}
-
 func (u *User) may(subjects ...string)  { u.Publish = append(u.Publish, subjects...) }
 func (u *User) hear(subjects ...string) { u.Subscribe = append(u.Subscribe, subjects...) }
 
 // look allows to ask what a stream is. The client does before it uses a bucket.
-func (u *User) look(stream string) {
-	u.streams = append(u.streams, stream)
-	u.may("$JS.API.STREAM.INFO." + stream)
-}
+func (u *User) look(stream string) { u.may("$JS.API.STREAM.INFO." + stream) }
 
 // publish allows to add to a stream.
 func (u *User) publish(stream, subject string) {
@@ -216,32 +160,37 @@ func (u *User) publish(stream, subject string) {
 	u.may(subject)
 }
 
-// stage allows what the runtime of a stage does, and the events that it tells.
-// Observers tell none.
-func (u *User) stage(name string, tells ...events.What) {
-	for _, d := range Durables() {
-		if d.Name == name {
-			u.durables = append(u.durables, d)
-			u.may("$JS.API.CONSUMER.INFO."+d.Stream+"."+name, "$JS.API.CONSUMER.MSG.NEXT."+d.Stream+"."+name)
-			// The second form is the one that servers will use next: with their
-			// domain and the account.
-			u.may("$JS.ACK."+d.Stream+"."+name+".>", "$JS.ACK.*.*."+d.Stream+"."+name+".>")
-		}
+// stage allows what the runtime of a stage does, what the stage publishes, tells,
+// answers and pays.
+func (u *User) stage(s Declaration) {
+	d := s.Durable()
+	u.may("$JS.API.CONSUMER.INFO."+d.Stream+"."+d.Name, "$JS.API.CONSUMER.MSG.NEXT."+d.Stream+"."+d.Name)
+	// The second form is the one that servers will use next: with their
+	// domain and the account.
+	u.may("$JS.ACK."+d.Stream+"."+d.Name+".>", "$JS.ACK.*.*."+d.Stream+"."+d.Name+".>")
+	for _, out := range s.Out {
+		u.publish(out.Stream, out.Subject)
 	}
-	if len(tells) > 0 {
-		for _, what := range append(tells, events.Held, events.Resumed, events.Retried, events.Failed) {
+	if len(s.Tells) > 0 {
+		for _, what := range append([]events.What{events.Held, events.Resumed, events.Retried, events.Failed}, s.Tells...) {
 			u.publish(events.StreamEvents, events.SubjectEventPrefix+"*."+string(what))
 		}
 	}
-	u.publish(events.StreamDeadLetter, events.SubjectDeadPrefix+name)
-	u.setAside(name)
-	u.readKey(events.BucketRetries, name+".>")
-	u.writeKey(events.BucketRetries, name+".>")
-	u.look("OBJ_" + events.StoreBlobs)
-	for _, verb := range []string{"PING", "INFO", "STATS"} {
-		u.hear("$SRV."+verb, "$SRV."+verb+"."+name, "$SRV."+verb+"."+name+".*")
+	u.publish(events.StreamDeadLetter, events.SubjectDeadPrefix+s.Name)
+	u.setAside(s.Name)
+	u.access(Access{Bucket: events.BucketRetries, Keys: s.Name + ".>", Read: true, Write: true})
+	u.look(Access{Store: events.StoreBlobs}.stream())
+	if s.Fingerprint {
+		u.access(Access{Bucket: events.BucketPipeline, Keys: s.Name, Read: true, Write: true})
 	}
-	u.hear("sluice.health." + name)
+	for _, p := range s.Pays {
+		u.pays(p, s.Name)
+	}
+	for _, verb := range []string{"PING", "INFO", "STATS"} {
+		u.hear("$SRV."+verb, "$SRV."+verb+"."+s.Name, "$SRV."+verb+"."+s.Name+".*")
+	}
+	u.hear("sluice.health." + s.Name)
+	u.hear(s.Answers...)
 }
 
 // setAside allows a stage to put messages into HELD and to take them back: by
@@ -257,38 +206,56 @@ func (u *User) setAside(stage string) {
 		"$JS.ACK."+held+".*.>", "$JS.ACK.*.*."+held+".*.>")
 }
 
-func (u *User) answer(subject string) { u.hear(subject) }
-
-// fingerprint allows a stage to say by which settings it works.
-func (u *User) fingerprint(stage string) {
-	u.readKey(events.BucketPipeline, stage)
-	u.writeKey(events.BucketPipeline, stage)
-}
-
 // pays allows paid calls of a service: leases, usage events, the limiter that
 // replicas share, and the mode that people set.
-func (u *User) pays(service, operation, stage string) {
-	u.publish(events.StreamCosts, events.UsageSubject(service, operation))
-	u.may(subjectLease, "sluice.rate."+service)
-	u.hear(subjectWake, subjectIdle, "sluice.rate."+service)
-	u.watchKey(events.BucketBudget, "state.>")
-	u.watchKey(events.BucketPipeline, "mode."+stage)
+func (u *User) pays(p Payment, stage string) {
+	u.publish(events.StreamCosts, events.UsageSubject(p.Service, p.Operation))
+	u.may(subjectLease, "sluice.rate."+p.Service)
+	u.hear(subjectWake, subjectIdle, "sluice.rate."+p.Service)
+	u.access(Access{Bucket: events.BucketBudget, Keys: "state.>", Watch: true})
+	u.access(Access{Bucket: events.BucketPipeline, Keys: "mode." + stage, Watch: true})
 }
 
-func (u *User) readKey(bucket, keys string) {
-	u.look("KV_" + bucket)
-	u.may("$JS.API.DIRECT.GET.KV_" + bucket + ".$KV." + bucket + "." + keys)
+// access allows what is done in a bucket or an object store.
+func (u *User) access(a Access) {
+	stream := a.stream()
+	u.look(stream)
+	if a.Store != "" {
+		u.objects(a)
+		return
+	}
+	subject := "$KV." + a.Bucket + "." + a.Keys
+	if a.Read {
+		u.may("$JS.API.DIRECT.GET." + stream + "." + subject)
+	}
+	if a.Write {
+		u.may(subject)
+	}
+	if a.Watch {
+		u.consume(stream, subject) // exactly these keys, and nothing but these
+	}
+	if a.Scan {
+		u.consumeAny(stream)
+	}
 }
 
-func (u *User) writeKey(bucket, keys string) {
-	u.look("KV_" + bucket)
-	u.may("$KV." + bucket + "." + keys)
-}
-
-// watchKey allows a consumer of exactly these keys, and nothing but these.
-func (u *User) watchKey(bucket, keys string) {
-	u.look("KV_" + bucket)
-	u.consume("KV_"+bucket, "$KV."+bucket+"."+keys)
+// objects allows what is done in an object store. Removing leaves a marker in
+// place of what is known of the object, and purges its bytes: no right is narrower
+// than purging the store.
+func (u *User) objects(a Access) {
+	stream, subject := a.stream(), "$O."+a.Store
+	if a.Read {
+		u.consume(stream, subject+".C.*")
+	}
+	if a.Read || a.Write {
+		u.may("$JS.API.DIRECT.GET." + stream + "." + subject + ".M.*")
+	}
+	if a.Write {
+		u.may(subject + ".C.*")
+	}
+	if a.Write || a.Remove {
+		u.may(subject+".M.*", "$JS.API.STREAM.PURGE."+stream)
+	}
 }
 
 // consume allows consumers of a process's own on a subject of a stream.
@@ -301,56 +268,4 @@ func (u *User) consume(stream, subject string) {
 func (u *User) consumeAny(stream string) {
 	u.may("$JS.API.CONSUMER.CREATE."+stream, "$JS.API.CONSUMER.CREATE."+stream+".*", "$JS.API.CONSUMER.MSG.NEXT."+stream+".*", "$JS.API.CONSUMER.INFO."+stream+".*")
 	u.consume(stream, ">")
-}
-
-func (u *User) readObjects(store string) {
-	u.look("OBJ_" + store)
-	u.may("$JS.API.DIRECT.GET.OBJ_" + store + ".$O." + store + ".M.*")
-	u.consume("OBJ_"+store, "$O."+store+".C.*")
-}
-
-func (u *User) writeObjects(store string) {
-	u.may("$O." + store + ".C.*")
-	u.may("$JS.API.DIRECT.GET.OBJ_" + store + ".$O." + store + ".M.*")
-	u.removeObjects(store)
-}
-
-// removeObjects allows to remove objects: a marker in place of what is known of
-// it, and a purge of its bytes. No right is narrower than purging the store.
-func (u *User) removeObjects(store string) {
-	u.look("OBJ_" + store)
-	u.may("$O."+store+".M.*", "$JS.API.STREAM.PURGE.OBJ_"+store)
-}
-
-// ServerAuth returns what nats-server has to be told of the users: the block
-// "authorization", for a file of its own that the server's configuration
-// includes. keys has the public key of every user. Equal keys give equal text.
-func ServerAuth(keys map[string]string) (string, error) {
-	var b strings.Builder
-	b.WriteString("# Made by 'sluice apply --print-nats-auth'. Nothing in here is secret.\n")
-	b.WriteString("authorization {\n  users = [\n")
-	list := func(indent, name string, subjects []string) {
-		fmt.Fprintf(&b, "%s%s: { allow: [\n", indent, name)
-		for _, s := range subjects {
-			fmt.Fprintf(&b, "%s  %q\n", indent, s)
-		}
-		fmt.Fprintf(&b, "%s] }\n", indent)
-	}
-	for _, u := range Users() {
-		key := keys[u.Name]
-		if !nkeys.IsValidPublicUserKey(key) {
-			return "", fmt.Errorf("the user %s has no public key", u.Name)
-		}
-		fmt.Fprintf(&b, "    # %s: %s\n    {\n      nkey: %s\n      permissions: {\n", u.Name, u.About, key)
-		list("        ", "publish", u.Publish)
-		list("        ", "subscribe", u.Subscribe)
-		if u.Answers {
-			// One for each service of the process: a question to all of them has one subject
-			// for the answers, and the server counts these for the connection.
-			b.WriteString("        allow_responses: { max: 16, expires: \"2m\" }\n")
-		}
-		b.WriteString("      }\n    }\n")
-	}
-	b.WriteString("  ]\n}\n")
-	return b.String(), nil
 }

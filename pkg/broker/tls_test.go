@@ -30,14 +30,14 @@ func TestTLS(t *testing.T) {
 		want  string // the reason of a Halt, "" is none
 		hint  string
 	}{
-		"the authority is known":             {plain, with(s.CA, "", "")("parser"), "", ""},
-		"a certificate nobody asked for":     {plain, with(s.CA, s.Client, s.Secret)("parser"), "", ""},
-		"no authority":                       {plain, with("", "", "")("parser"), "nats-tls", "--nats-ca"},
-		"another authority":                  {plain, with(stranger.CA, "", "")("parser"), "nats-tls", "--nats-ca"},
-		"a client's certificate":             {mutual, with(s.CA, s.Client, s.Secret)("parser"), "", ""},
-		"no client's certificate":            {mutual, with(s.CA, "", "")("parser"), "nats-tls", "--nats-cert"},
-		"a certificate of another authority": {mutual, with(s.CA, stranger.Client, stranger.Secret)("parser"), "nats-tls", "--nats-cert"},
-		"the seed of another installation":   {plain, broker.Login{NKey: stranger.Login("parser").NKey, CA: s.CA}, "nats-auth", "--nats-nkey"},
+		"the authority is known":             {plain, with(s.CA, "", "")(broker.UserOperator), "", ""},
+		"a certificate nobody asked for":     {plain, with(s.CA, s.Client, s.Secret)(broker.UserOperator), "", ""},
+		"no authority":                       {plain, with("", "", "")(broker.UserOperator), "nats-tls", "--nats-ca"},
+		"another authority":                  {plain, with(stranger.CA, "", "")(broker.UserOperator), "nats-tls", "--nats-ca"},
+		"a client's certificate":             {mutual, with(s.CA, s.Client, s.Secret)(broker.UserOperator), "", ""},
+		"no client's certificate":            {mutual, with(s.CA, "", "")(broker.UserOperator), "nats-tls", "--nats-cert"},
+		"a certificate of another authority": {mutual, with(s.CA, stranger.Client, stranger.Secret)(broker.UserOperator), "nats-tls", "--nats-cert"},
+		"the seed of another installation":   {plain, broker.Login{NKey: stranger.Login(broker.UserOperator).NKey, CA: s.CA}, "nats-auth", "--nats-nkey"},
 		"no seed at all":                     {plain, broker.Login{CA: s.CA}, "nats-auth", "--nats-nkey"},
 		"a certificate in place of a seed":   {mutual, broker.Login{CA: s.CA, Cert: s.Client, Key: s.Secret}, "nats-auth", "--nats-nkey"},
 	} {

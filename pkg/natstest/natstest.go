@@ -16,7 +16,8 @@ import (
 	"sluice/pkg/stage"
 )
 
-// Start returns the URL of a server with the topology, which ends with the test.
+// Start returns the URL of a server with the topology and all streams of the
+// vocabulary, which ends with the test.
 func Start(tb testing.TB, topology broker.Topology) string {
 	tb.Helper()
 	s, err := embedded.Start(embedded.Config{Dir: tb.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(tb)).Level(zerolog.WarnLevel)})
@@ -31,6 +32,7 @@ func Start(tb testing.TB, topology broker.Topology) string {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
+	topology.Extra = append(broker.Vocabulary(), topology.Extra...)
 	if err := broker.Ensure(ctx, js, topology); err != nil {
 		tb.Fatal(err)
 	}

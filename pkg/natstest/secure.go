@@ -35,17 +35,20 @@ type Security struct {
 	Key    string
 	Client string // a client's certificate
 	Secret string // and its key
+
+	services []broker.Service
 }
 
-// Secure makes all of it in a directory of the test.
-func Secure(tb testing.TB) Security {
+// Secure makes all of it, for the users of these services, in a directory of the test.
+func Secure(tb testing.TB, services ...broker.Service) Security {
 	tb.Helper()
-	s := Security{Dir: tb.TempDir()}
-	public, _, err := broker.Keys(s.Dir)
+	s := Security{Dir: tb.TempDir(), services: services}
+	users := broker.Users(services...)
+	public, _, err := broker.Keys(s.Dir, users)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	text, err := broker.ServerAuth(public)
+	text, err := broker.ServerAuth(users, public)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -144,7 +147,7 @@ func (s Security) Start(tb testing.TB, more string, login func(user string) brok
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if _, err := broker.Apply(ctx, js, broker.DefaultTopology(), false); err != nil {
+	if _, err := broker.Apply(ctx, js, broker.DefaultTopology(), false, s.services...); err != nil {
 		tb.Fatal(err)
 	}
 	return server.URL()

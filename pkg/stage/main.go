@@ -61,13 +61,16 @@ type Build[C any] func(ctx context.Context, env *Env, cfg *C) (stages []Stage, s
 // Main is the whole of a stage binary: it reads flags and environment, connects,
 // creates or looks up the topology, runs the stages until SIGTERM or SIGINT, and returns the
 // exit code: 0, 1 failed, 2 usage.
-func Main[C any](name, description string, build Build[C]) int {
+//
+// The options may change what the service declares, by a method Declare.
+func Main[C any](service broker.Service, build Build[C]) int {
+	name := service.Name
 	var cli struct {
 		Common
 		Stage   C                `embed:""`
 		Version kong.VersionFlag `name:"version" help:"Print the version."`
 	}
-	parser, err := kong.New(&cli, kong.Name(name), kong.Description(description), kong.UsageOnError(), kong.Vars{"version": name + " " + Version})
+	parser, err := kong.New(&cli, kong.Name(name), kong.Description(service.About), kong.UsageOnError(), kong.Vars{"version": name + " " + Version})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 2
@@ -76,10 +79,13 @@ func Main[C any](name, description string, build Build[C]) int {
 		fmt.Fprintf(os.Stderr, "%s: %v\nsee '%s --help'\n", name, err, name)
 		return 2
 	}
+	if d, ok := any(&cli.Stage).(interface{ Declare() broker.Service }); ok {
+		service = d.Declare()
+	}
 	log := cli.Log.Logger(os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := serve(ctx, name, cli.Common, log, func(env *Env) ([]Stage, func() error, error) {
+	if err := serve(ctx, service, cli.Common, log, func(env *Env) ([]Stage, func() error, error) {
 		return build(ctx, env, &cli.Stage)
 	}); err != nil {
 		f := fault.From(err)
@@ -89,7 +95,7 @@ func Main[C any](name, description string, build Build[C]) int {
 	return 0
 }
 
-func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, build func(*Env) ([]Stage, func() error, error)) (err error) {
+func serve(ctx context.Context, service broker.Service, cfg Common, log zerolog.Logger, build func(*Env) ([]Stage, func() error, error)) (err error) {
 	if err := cfg.Runtime.Validate(); err != nil {
 		return fault.Wrap(err, fault.Halt, "configuration", "the configuration cannot work").WithHint("see --help")
 	}
@@ -123,7 +129,7 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 	}()
 
 	log.Info().Str("http", listener.Addr().String()).Str("nats", cfg.NATS.Redacted()).Msg("starting")
-	nc, err := broker.Connect(ctx, cfg.NATS, "sluice-"+name)
+	nc, err := broker.Connect(ctx, cfg.NATS, "sluice-"+service.Name)
 	if err != nil {
 		return err
 	}
@@ -134,7 +140,7 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 	}
 	env.Topology = cfg.Topology
 	handler.Store(env.Handler())
-	flush, err := Trace(ctx, env, name)
+	flush, err := Trace(ctx, env, service.Name)
 	if err != nil {
 		return err
 	}
@@ -145,7 +151,7 @@ func serve(ctx context.Context, name string, cfg Common, log zerolog.Logger, bui
 		t.Replicas, t.MaxBytes = cfg.Replicas, cfg.MaxBytes
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
-		return cfg.Topology.Start(ctx, env.JS, t, name)
+		return cfg.Topology.Start(ctx, env.JS, t, service)
 	}); err != nil {
 		return err
 	}

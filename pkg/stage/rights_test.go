@@ -44,7 +44,9 @@ func (l *lines) with(text string) (n int) {
 // A stage that lacks a right is unready and loud, once, and keeps its work. A
 // subject that a submitter chose halts nobody.
 func TestAMissingRightHaltsTheStage(t *testing.T) {
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, broker.Service{Name: "chunker", Stages: []broker.Declaration{{
+		Name: "chunker", In: broker.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}, Tells: []events.What{events.Chunked},
+	}}})
 	url := s.Start(t, "", s.Login)
 	operator, err := jetstream.New(s.Connect(t, url, s.Login(broker.UserOperator)))
 	if err != nil {

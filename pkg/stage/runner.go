@@ -143,14 +143,9 @@ func (r *runner) open(ctx context.Context) (err error) {
 	return nil
 }
 
-func (r *runner) consume(ctx context.Context) (err error) {
-	d := broker.Durable{Name: r.stage.Name, Stream: r.stage.In.Stream, Subject: r.stage.In.Subject}
-	var c jetstream.Consumer
-	if r.env.Topology == broker.ModeBind {
-		c, err = broker.BindConsumer(ctx, r.env.JS, d)
-	} else {
-		c, err = r.env.JS.CreateOrUpdateConsumer(ctx, d.Stream, d.Config(r.env.Settings.AckWait, r.env.Settings.MaxInFlight))
-	}
+func (r *runner) consume(ctx context.Context) error {
+	d := broker.Durable{Name: r.stage.Name, Stream: r.stage.In.Stream, Subject: r.stage.In.Subject, Left: r.stage.Left}
+	c, err := r.env.Topology.Consumer(ctx, r.env.JS, d, r.env.Settings.AckWait, r.env.Settings.MaxInFlight)
 	if err != nil {
 		return fmt.Errorf("the consumer on %s: %w", d.Stream, err)
 	}

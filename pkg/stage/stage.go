@@ -49,6 +49,7 @@ type Stage struct {
 	// label, dead-letter subject, micro service.
 	Name string
 	In   Route
+	Left string // the stream that it took from before, see broker.Durable
 	// Handle works on one message. What it gave to Message.Publish is sent if
 	// it returns nil and dropped otherwise.
 	Handle func(ctx context.Context, m *Message) error

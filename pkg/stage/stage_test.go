@@ -81,7 +81,7 @@ func empty(t *testing.T, js jetstream.JetStream, stream string) {
 // A newcomer's stage: one function and configuration.
 func TestATranslatorIsOneFunction(t *testing.T) {
 	topology := broker.DefaultTopology()
-	topology.Extra = []broker.Handoff{{Stream: "TRANSLATED", Subjects: []string{"docs.translated"}}}
+	topology.Extra = []broker.Stream{broker.Queue("TRANSLATED", "docs.translated")}
 	url := natstest.Start(t, topology)
 	env := natstest.Env(t, url, quick())
 	got := collect(t, env.Conn, "docs.translated")
@@ -283,7 +283,7 @@ func TestABatchLosesOnlyItsBadItem(t *testing.T) {
 
 func TestAFullDownstreamIsBackpressure(t *testing.T) {
 	topology := broker.DefaultTopology()
-	topology.Extra = []broker.Handoff{{Stream: "SMALL", Subjects: []string{"small"}}}
+	topology.Extra = []broker.Stream{broker.Queue("SMALL", "small")}
 	env := natstest.Env(t, natstest.Start(t, topology), quick())
 	s, err := env.JS.Stream(t.Context(), "SMALL")
 	if err != nil {

@@ -5,6 +5,7 @@ package chunker
 import (
 	"context"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/stage"
@@ -32,8 +33,22 @@ func (c Config) Options() split.Options {
 
 // Routing and size of the stage, apart from what Config says about chunks.
 type Routing struct {
-	In      stage.Route `kong:"-"` // default: PARSED
-	Workers int         `name:"chunker-workers" env:"SLUICE_CHUNKER_WORKERS" default:"4" help:"Documents cut at once."`
+	From    string `name:"chunker-from" aliases:"from" env:"SLUICE_CHUNKER_FROM" placeholder:"STREAM" help:"Consume another stream than PARSED: one that a stage of yours fills."`
+	Workers int    `name:"chunker-workers" env:"SLUICE_CHUNKER_WORKERS" default:"4" help:"Documents cut at once."`
+}
+
+// Declare returns the service as it is routed.
+func (r Routing) Declare() broker.Service {
+	if r.From == "" {
+		return Service
+	}
+	return Service.From(Name, r.From)
+}
+
+// Stages returns the stage.
+func Stages(_ context.Context, _ *stage.Env, cfg Config, routing Routing) ([]stage.Stage, func() error, error) {
+	s, err := Stage(cfg, routing)
+	return []stage.Stage{s}, nil, err
 }
 
 // Stage returns the stage.
@@ -42,11 +57,9 @@ func Stage(cfg Config, routing Routing) (stage.Stage, error) {
 	if err != nil {
 		return stage.Stage{}, fault.Wrap(err, fault.Halt, "configuration", "the chunker's settings cannot work")
 	}
-	if routing.In.Stream == "" {
-		routing.In = stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}
-	}
+	d := routing.Declare().Stage(Name)
 	return stage.Stage{
-		Name: Name, In: routing.In, Workers: routing.Workers,
+		Name: d.Name, In: stage.Route(d.In), Left: d.Left(), Workers: routing.Workers,
 		Handle:      func(ctx context.Context, m *stage.Message) error { return cut(ctx, s, m) },
 		Fingerprint: cfg.Options().Fingerprint(),
 	}, nil

@@ -20,30 +20,6 @@ import (
 	"sluice/pkg/fault"
 )
 
-// Handoffs are the stages that can be scaled and the streams that they take
-// their work from: work queues with one consumer, so that what is in the stream
-// is what is not done yet. Upgrades of what a fallback made are not among them:
-// two stages share their stream, and take from it at a rate of their own.
-var Handoffs = handoffs()
-
-func handoffs() map[string]string {
-	consumers := map[string]int{}
-	for _, d := range broker.Durables() {
-		consumers[d.Stream]++
-	}
-	queue := map[string]bool{}
-	for _, s := range broker.DefaultTopology().Streams() {
-		queue[s.Name] = s.Retention == jetstream.WorkQueuePolicy && consumers[s.Name] == 1
-	}
-	found := map[string]string{}
-	for _, d := range broker.Durables() {
-		if queue[d.Stream] {
-			found[d.Name] = d.Stream
-		}
-	}
-	return found
-}
-
 // Scale is what an autoscaler should know of a stage: GET /scale/<stage>, with
 // ?service=<name> if the stage pays that service.
 type Scale struct {
@@ -66,6 +42,12 @@ type Scale struct {
 
 // Scaling answers for the stages' backlogs. It works in a costd that does not
 // lead as well.
+//
+// It finds the stages on the server, by what their consumers say of themselves, so
+// that stages of other trees scale as ours do: those that take from a work queue
+// of their own, where what is in the stream is what is not done yet. Upgrades of
+// what a fallback made are not among them: two stages share their stream, and take
+// from it at a rate of their own.
 type Scaling struct {
 	js      jetstream.JetStream
 	watches []*broker.Watch
@@ -73,19 +55,28 @@ type Scaling struct {
 	mu     sync.Mutex
 	states map[budget.Scope]budget.State // of global and services
 
-	reading sync.Mutex // one at a time asks the broker
-	queues  map[string]queue
+	reading  sync.Mutex // one at a time asks the broker
+	read     time.Time  // of queues
+	queues   map[string]queue
+	surveyed time.Time // of takers
+	takers   map[string]taker
+}
+
+// taker is the stage that takes from a work queue.
+type taker struct {
+	stage     string // "" if there is not one
+	consumers int    // of the queue
 }
 
 // queue is what was last read of a stage's stream.
 type queue struct {
 	backlog uint64
 	first   time.Time
-	read    time.Time
 }
 
 const (
-	queueKept    = time.Second // what was read is good for this long
+	queueKept    = time.Second      // what was read is good for this long
+	surveyKept   = 10 * time.Second // and who takes from it for this long
 	queueTimeout = 2 * time.Second
 )
 
@@ -95,7 +86,7 @@ func NewScaling(ctx context.Context, js jetstream.JetStream) (*Scaling, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketBudget, err)
 	}
-	s := &Scaling{js: js, states: map[budget.Scope]budget.State{}, queues: map[string]queue{}}
+	s := &Scaling{js: js, states: map[budget.Scope]budget.State{}}
 	for _, keys := range []string{budget.StateKey(budget.Global), budget.StateKey("service.*")} {
 		w, err := broker.NewWatch(ctx, kv, keys, s.show)
 		if err != nil {
@@ -127,17 +118,17 @@ func (s *Scaling) show(e jetstream.KeyValueEntry) {
 // Stage returns what is known of a stage. The error has the class Validation if
 // there is no such stage or service, and Unavailable if the broker is away.
 func (s *Scaling) Stage(ctx context.Context, name, service string) (Scale, error) {
-	stream, ok := Handoffs[name]
-	if !ok {
-		return Scale{}, fault.Invalid("stage", "no stage is called %q", events.CleanHeader(name, 64)).
-			WithHint("use one of %v", slices.Sorted(maps.Keys(Handoffs)))
-	}
 	if len(service) > 64 {
 		return Scale{}, fault.Invalid("service", "no service is called %q", events.CleanHeader(service, 64))
 	}
-	q, err := s.queue(ctx, stream)
+	queues, err := s.survey(ctx)
 	if err != nil {
 		return Scale{}, err
+	}
+	q, ok := queues[name]
+	if !ok {
+		return Scale{}, fault.Invalid("stage", "no stage is called %q", events.CleanHeader(name, 64)).
+			WithHint("use one of %v; a stage is known from its first start on, or from 'sluice apply'", slices.Sorted(maps.Keys(queues)))
 	}
 	a := Scale{Stage: name, Service: service, Backlog: q.backlog, Open: 1}
 	if q.backlog > 0 {
@@ -167,23 +158,71 @@ func (s *Scaling) paused(service budget.Scope) (bool, string) {
 	return false, ""
 }
 
-// queue reads a stream, or returns what was read of it within the last second.
-func (s *Scaling) queue(ctx context.Context, stream string) (queue, error) {
+// survey returns the queues of all stages, as they were within the last second.
+func (s *Scaling) survey(ctx context.Context) (map[string]queue, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	if q, ok := s.queues[stream]; ok && time.Since(q.read) < queueKept {
-		return q, nil
+	if time.Since(s.read) < queueKept {
+		return s.queues, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
-	info, err := s.js.Stream(ctx, stream)
-	if err != nil {
-		return queue{}, fault.Wrap(err, fault.Unavailable, "backlog", "cannot read the backlog of %s", stream)
+	var work []*jetstream.StreamInfo
+	streams := s.js.ListStreams(ctx)
+	for info := range streams.Info() {
+		if info.Config.Retention == jetstream.WorkQueuePolicy {
+			work = append(work, info)
+		}
 	}
-	state := info.CachedInfo().State
-	q := queue{state.Msgs, state.FirstTime, time.Now()}
-	s.queues[stream] = q
-	return q, nil
+	if err := streams.Err(); err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "backlog", "cannot read the backlogs")
+	}
+	if time.Since(s.surveyed) >= surveyKept {
+		s.takers, s.surveyed = map[string]taker{}, time.Now()
+	}
+	queues := map[string]queue{}
+	for _, info := range work {
+		name := info.Config.Name
+		t, ok := s.takers[name]
+		if !ok || t.consumers != info.State.Consumers {
+			stage, err := s.stage(ctx, info)
+			if err != nil {
+				return nil, fault.Wrap(err, fault.Unavailable, "backlog", "cannot read the consumers of %s", name)
+			}
+			t = taker{stage, info.State.Consumers}
+			s.takers[name] = t
+		}
+		if t.stage != "" {
+			queues[t.stage] = queue{info.State.Msgs, info.State.FirstTime}
+		}
+	}
+	s.queues, s.read = queues, time.Now()
+	return queues, nil
+}
+
+// stage returns the stage that takes from a work queue, or "" if it is not one.
+func (s *Scaling) stage(ctx context.Context, info *jetstream.StreamInfo) (string, error) {
+	stream, err := s.js.Stream(ctx, info.Config.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return "", nil // gone since
+	}
+	if err != nil {
+		return "", err
+	}
+	var stages []string
+	consumers := stream.ListConsumers(ctx)
+	for c := range consumers.Info() {
+		if name := c.Config.Metadata[broker.MetaStage]; name != "" {
+			stages = append(stages, name)
+		}
+	}
+	if err := consumers.Err(); err != nil {
+		return "", err
+	}
+	if len(stages) != 1 {
+		return "", nil
+	}
+	return stages[0], nil
 }
 
 // ServeHTTP answers GET /scale/{stage}.
@@ -218,10 +257,14 @@ func (s *Scaling) Describe(c chan<- *prometheus.Desc) {
 func (s *Scaling) Collect(c chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), queueTimeout)
 	defer cancel()
-	for name := range Handoffs {
+	queues, err := s.survey(ctx)
+	if err != nil {
+		return // the broker is away, and readyz says so
+	}
+	for name := range queues {
 		a, err := s.Stage(ctx, name, "")
 		if err != nil {
-			return // the broker is away, and readyz says so; the others would be no better
+			return
 		}
 		c <- prometheus.MustNewConstMetric(backlogDesc, prometheus.GaugeValue, float64(a.Backlog), name)
 		c <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, a.Oldest, name)

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/broker"
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	"sluice/pkg/natstest"
@@ -21,6 +24,7 @@ func TestAPausedStageIsNotScaledUp(t *testing.T) {
 	w := newWorld(t)
 	w.costd("a", day(2_500))
 	nc, js := w.connect()
+	stageOf(t, js, broker.Durable{Name: "embedder", Stream: events.StreamChunks})
 	scaling, err := costd.NewScaling(t.Context(), js)
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +100,14 @@ func TestAPausedStageIsNotScaledUp(t *testing.T) {
 	is("while a tenant waits", "openai", false)
 }
 
+// stageOf makes the consumer of a stage.
+func stageOf(t *testing.T, js jetstream.JetStream, d broker.Durable) {
+	t.Helper()
+	if _, err := broker.ModeEnsure.Consumer(t.Context(), js, d, 30*time.Second, 100); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What autoscalers and Prometheus read is served by the daemon itself.
 func TestTheDaemonServesBacklogs(t *testing.T) {
 	w := newWorld(t)
@@ -114,6 +126,18 @@ func TestTheDaemonServesBacklogs(t *testing.T) {
 		env.Handler().ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil))
 		return r.Code, r.Body.String()
 	}
+	// A stage of another tree is known by its consumer, as ours are.
+	own := jetstream.StreamConfig{Name: "TRANSLATED", Subjects: []string{"docs.translated"}, Retention: jetstream.WorkQueuePolicy}
+	if _, err := env.JS.CreateStream(t.Context(), own); err != nil {
+		t.Fatal(err)
+	}
+	taking := map[string]string{"parser": events.StreamDocuments, "chunker": events.StreamParsed, "embedder": events.StreamChunks, "critic": "TRANSLATED"}
+	for name, stream := range taking {
+		stageOf(t, env.JS, broker.Durable{Name: name, Stream: stream})
+	}
+	stageOf(t, env.JS, broker.Durable{Name: "upgrader", Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade})
+	stageOf(t, env.JS, broker.Durable{Name: "reparser", Stream: events.StreamUpgrades, Subject: events.SubjectReparse})
+	stageOf(t, env.JS, broker.Durable{Name: "watcher", Stream: events.StreamEvents})
 	before := time.Now()
 	if _, err := env.JS.Publish(t.Context(), events.SubjectSubmit, []byte("text")); err != nil {
 		t.Fatal(err)
@@ -124,11 +148,14 @@ func TestTheDaemonServesBacklogs(t *testing.T) {
 	if code != http.StatusOK || a.Stage != "parser" || a.Service != "llamaparse" || a.Backlog != 1 || a.Open != 1 || a.Effective != 1 || a.Oldest > time.Since(before).Seconds()+1 {
 		t.Errorf("%d %s", code, body)
 	}
-	if len(costd.Handoffs) != 4 {
-		t.Errorf("the stages that scale are %v", costd.Handoffs)
-	}
-	for name := range costd.Handoffs {
+	for name := range taking {
 		if code, body := get("/scale/" + name); code != http.StatusOK {
+			t.Errorf("%s: %d %s", name, code, body)
+		}
+	}
+	// Two stages share a stream, one looks on, and one is forgotten.
+	for _, name := range []string{"upgrader", "reparser", "watcher"} {
+		if code, body := get("/scale/" + name); code != http.StatusNotFound {
 			t.Errorf("%s: %d %s", name, code, body)
 		}
 	}
@@ -145,7 +172,7 @@ func TestTheDaemonServesBacklogs(t *testing.T) {
 			series += len(f.GetMetric())
 		}
 	}
-	if series != 2*len(costd.Handoffs) {
+	if series != 2*len(taking) {
 		t.Errorf("%d series of backlogs", series)
 	}
 	// Within a second the broker is not asked again.

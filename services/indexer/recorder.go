@@ -43,7 +43,7 @@ func RecorderStage(ctx context.Context, env *stage.Env) (stage.Stage, error) {
 	}
 	r := &recorder{kv: kv, conn: env.Conn, known: map[string]entry{}}
 	return stage.Stage{
-		Name: "recorder", In: stage.Route{Stream: events.StreamEvents},
+		Name: Recorder, In: stage.Route{Stream: events.StreamEvents},
 		// One call at a time: the order of events is kept where it costs nothing,
 		// and Fold does not depend on it. A longer wait would save writes, but the
 		// parser knows a duplicate by the entry.

@@ -99,7 +99,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 		Handle:      s.handle,
 		Fingerprint: s.version,
 	}, {
-		Name:    "inbox",
+		Name:    Inbox,
 		In:      stage.Route{Stream: "OBJ_" + events.StoreInbox, Subject: "$O." + events.StoreInbox + ".M.>"},
 		Workers: 1,
 		Handle:  announce,

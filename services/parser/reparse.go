@@ -9,10 +9,6 @@ import (
 	"sluice/pkg/stage"
 )
 
-// Reparser is the name of the stage that has documents parsed again that a
-// fallback read, or could not read.
-const Reparser = "reparser"
-
 // later queues a submission for the reparser. Its bytes go along: a submission is
 // gone once it has been handed on, and what a reference points at may change.
 func (s *parser) later(m *stage.Message, sub submission) {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,30 +21,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/broker/embedded"
 	"sluice/pkg/fault"
 	"sluice/pkg/stage"
-	"sluice/services/chunker"
-	"sluice/services/costd"
-	"sluice/services/embedder"
-	"sluice/services/indexer"
-	"sluice/services/parser"
-	"sluice/services/parser/local"
 )
 
-// Stages are the options of all stages. The tags are read by kong.
-type Stages struct {
-	Runtime  stage.Settings  `embed:"" group:"Runtime:"`
-	Parser   parser.Config   `embed:"" group:"Parser:"`
-	Local    local.Config    `embed:"" group:"Parser:"`
-	Chunker  chunker.Config  `embed:"" group:"Chunker:"`
-	Routing  chunker.Routing `embed:"" group:"Chunker:"`
-	Embedder embedder.Config `embed:"" group:"Embedder:"`
-	Costd    costd.Config    `embed:"" group:"Budget:"`
-	// Not embedded by kong: the index has another default place here.
-	Indexer indexer.Config `kong:"-"`
-}
+// Stages are the options of all services.
+type Stages = services.Options
 
 // Config places a node. Data is required.
 type Config struct {
@@ -126,7 +112,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		topology.MaxBytes = cfg.MaxBytes
 	}
 	n.Env.Topology = cfg.Topology
-	if err := cfg.Topology.Start(ctx, n.Env.JS, topology, ""); err != nil {
+	if err := cfg.Topology.Start(ctx, n.Env.JS, topology, cfg.Stages.Declared()...); err != nil {
 		return nil, err
 	}
 	if err := n.run(ctx, cfg, &closers); err != nil {
@@ -135,8 +121,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// run starts the stages, the last one first: the parser has to know what the
-// others are before it can tell a duplicate.
+// run starts the services, the last one of the pipeline first: the parser has to
+// know what the others are before it can tell a duplicate, and who pays needs costd
+// until the end, to give money back.
 func (n *Node) run(ctx context.Context, cfg Config, closers *stage.Closers) error {
 	if cfg.Stages.Indexer.Path == "" {
 		cfg.Stages.Indexer.Path = filepath.Join(cfg.Data, "index.db")
@@ -154,50 +141,28 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *stage.Closers) erro
 			}
 		})
 	}
-	// stop ends what has begun; after it, nothing uses the index any more.
+	// stop ends what has begun.
 	stop := func() error {
 		cancel()
 		groups.Wait()
 		return nil
 	}
 
-	behind, closeIndex, err := indexer.Stages(working, n.Env, cfg.Stages.Indexer)
-	if err != nil {
-		cancel()
-		return err
-	}
-	closers.Add(closeIndex)
-	costs, closeCosts, err := costd.Stages(working, n.Env, cfg.Stages.Costd)
-	if err != nil {
-		cancel()
-		return err
-	}
-	closers.Add(closeCosts)
-	embed, closeEmbedder, err := embedder.Stages(working, n.Env, cfg.Stages.Embedder)
-	if err != nil {
-		cancel()
-		return err
-	}
-	closers.Add(closeEmbedder) // needs costd to give money back
-	closers.Add(stop)
-	chunk, err := chunker.Stage(cfg.Stages.Chunker, cfg.Stages.Routing)
-	if err != nil {
-		return err
-	}
-	behind = append(append(append(behind, costs...), embed...), chunk)
-	begin(behind...)
-	if err := n.ready(ctx, behind); err != nil {
-		return err
-	}
-	front, closeParser, err := parser.StagesOf(working, n.Env, cfg.Stages.Parser, cfg.Stages.Local)
-	if err != nil {
-		return err
-	}
-	closers.Add(closeParser)
-	closers.Add(stop) // nothing parses any more when the parser is closed
-	begin(front...)
-	if err := n.ready(ctx, front); err != nil {
-		return err
+	all := services.All()
+	for _, service := range slices.Backward(all) {
+		stages, closeService, err := service.Build(working, n.Env, &cfg.Stages)
+		if err != nil {
+			cancel()
+			return err
+		}
+		if closeService != nil {
+			closers.Add(closeService)
+		}
+		closers.Add(stop) // before it: nothing uses it any more
+		begin(stages...)
+		if err := n.ready(ctx, stages); err != nil {
+			return err
+		}
 	}
 	if cfg.HTTP != "" {
 		stopHTTP, err := n.listen(cfg)

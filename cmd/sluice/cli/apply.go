@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/fault"
 )
@@ -93,7 +94,7 @@ func (cmd ApplyCmd) try(ctx context.Context, t broker.Topology) ([]broker.Change
 	defer c.close()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return broker.Apply(ctx, c.js, t, cmd.DryRun)
+	return broker.Apply(ctx, c.js, t, cmd.DryRun, services.Declared()...)
 }
 
 func (cmd ApplyCmd) report(o *output, changes []broker.Change) error {
@@ -124,7 +125,8 @@ func (cmd ApplyCmd) users(o *output) error {
 	if cmd.Keys == "" {
 		return usagef("add --nats-keys DIR; seeds that are missing are made there", "--print-nats-auth needs the users' keys")
 	}
-	public, made, err := broker.Keys(cmd.Keys)
+	users := broker.Users(services.Declared()...)
+	public, made, err := broker.Keys(cmd.Keys, users)
 	if err != nil {
 		return err
 	}
@@ -132,7 +134,7 @@ func (cmd ApplyCmd) users(o *output) error {
 		if len(made) > 0 {
 			o.notef("new seeds in %s: %s", cmd.Keys, strings.Join(made, ", "))
 		}
-		text, err := broker.ServerAuth(public)
+		text, err := broker.ServerAuth(users, public)
 		if err != nil {
 			return err
 		}
@@ -149,7 +151,7 @@ func (cmd ApplyCmd) users(o *output) error {
 		Made   bool   `json:"made"`
 	}
 	var rows []row
-	for _, u := range broker.Users() {
+	for _, u := range users {
 		rows = append(rows, row{u.Name, public[u.Name], broker.InboxPrefix(u.Name), slices.Contains(made, u.Name)})
 	}
 	if o.json {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
@@ -26,7 +27,7 @@ func TestApplyMakesKeysRightsAndStreams(t *testing.T) {
 	if rights.out != again.out {
 		t.Error("the rights come out another way the second time")
 	}
-	for _, u := range broker.Users() {
+	for _, u := range broker.Users(services.Declared()...) {
 		path := filepath.Join(dir, broker.SeedFile(u.Name))
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != 0o600 {
@@ -56,17 +57,17 @@ func TestApplyMakesKeysRightsAndStreams(t *testing.T) {
 }
 
 func TestApplyAsItsOwnUser(t *testing.T) {
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, services.Declared()...)
 	url := s.Start(t, "", s.Login) // applies as that user, too
 	login := s.Login(broker.UserApply)
 	args := []string{"apply", "--nats-url", url, "--nats-nkey", login.NKey, "--nats-inbox-prefix", login.InboxPrefix}
 	r := sluice(t, args...).want(t, 0)
-	all := len(broker.DefaultTopology().Streams()) + len(broker.Durables())
+	all := len(broker.DefaultTopology().Streams(services.Declared()...)) + len(broker.Durables(services.Declared()...))
 	if n := strings.Count(r.out, string(broker.Unchanged)); n != all {
 		t.Errorf("%d unchanged, want %d:\n%s", n, all, r.out)
 	}
 	r = sluice(t, append(args, "--json", "--ack-wait", "1m", "--dry-run")...).want(t, 0)
-	if n := strings.Count(r.out, `"outcome":"updated"`); n != len(broker.Durables()) {
+	if n := strings.Count(r.out, `"outcome":"updated"`); n != len(broker.Durables(services.Declared()...)) {
 		t.Errorf("%d consumers would be updated, want all:\n%s", n, r.out)
 	}
 	other := s.Login("parser")
@@ -79,7 +80,7 @@ func TestApplyAsItsOwnUser(t *testing.T) {
 // What the commands do is within the operator's rights: a refusal would be an
 // answer that never comes, and an error.
 func TestTheOperatorMayWhatTheCommandsDo(t *testing.T) {
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, services.Declared()...)
 	url := s.Start(t, "", s.Login)
 	login := s.Login(broker.UserOperator)
 	nc := s.Connect(t, url, login)

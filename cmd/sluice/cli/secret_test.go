@@ -7,6 +7,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/natstest"
 	"sluice/pkg/stage"
 	"sluice/services/parser"
@@ -55,7 +56,7 @@ func TestListenersAreLocal(t *testing.T) {
 // fails, for people or as JSON.
 func TestPasswordsInAddressesStayInside(t *testing.T) {
 	const mark = "mArKeD5ecret"
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, services.Declared()...)
 	guarded := strings.Replace(s.Start(t, "", s.Login), "nats://", "nats://user:"+mark+"@", 1)
 	for _, url := range []string{guarded, "nats://user:" + mark + "@127.0.0.1:1", "nats://user:" + mark + "%zz@127.0.0.1:1"} {
 		commands := []string{"status", "doctor", "ls", "dead ls", "budget", "cost", "search x", "apply --wait 100ms"}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/stage"
 	"sluice/services/chunker"
 )
@@ -12,16 +13,14 @@ import (
 type config struct {
 	Chunker chunker.Config  `embed:""`
 	Routing chunker.Routing `embed:""`
-	From    string          `name:"from" env:"SLUICE_CHUNKER_FROM" placeholder:"STREAM" help:"Consume another stream than PARSED: one that a stage of yours fills."`
 }
 
+// Declare is asked by stage.Main.
+func (c *config) Declare() broker.Service { return c.Routing.Declare() }
+
 func main() {
-	os.Exit(stage.Main("chunker", "Cuts Markdown into chunks along its structure.",
-		func(_ context.Context, _ *stage.Env, cfg *config) ([]stage.Stage, func() error, error) {
-			if cfg.From != "" {
-				cfg.Routing.In = stage.Route{Stream: cfg.From}
-			}
-			s, err := chunker.Stage(cfg.Chunker, cfg.Routing)
-			return []stage.Stage{s}, nil, err
+	os.Exit(stage.Main(chunker.Service,
+		func(ctx context.Context, env *stage.Env, cfg *config) ([]stage.Stage, func() error, error) {
+			return chunker.Stages(ctx, env, cfg.Chunker, cfg.Routing)
 		}))
 }

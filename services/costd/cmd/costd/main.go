@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	os.Exit(stage.Main(costd.Name, "Keeps the budget: grants what may be spent, counts what was.",
+	os.Exit(stage.Main(costd.Service,
 		func(ctx context.Context, env *stage.Env, cfg *costd.Config) ([]stage.Stage, func() error, error) {
 			return costd.Stages(ctx, env, *cfg)
 		}))

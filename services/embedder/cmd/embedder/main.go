@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	os.Exit(stage.Main("embedder", "Gives every chunk a vector.",
+	os.Exit(stage.Main(embedder.Service,
 		func(ctx context.Context, env *stage.Env, cfg *embedder.Config) ([]stage.Stage, func() error, error) {
 			return embedder.Stages(ctx, env, *cfg)
 		}))

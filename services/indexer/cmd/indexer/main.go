@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	os.Exit(stage.Main("indexer", "Makes documents searchable and keeps their state.",
+	os.Exit(stage.Main(indexer.Service,
 		func(ctx context.Context, env *stage.Env, cfg *indexer.Config) ([]stage.Stage, func() error, error) {
 			return indexer.Stages(ctx, env, *cfg)
 		}))

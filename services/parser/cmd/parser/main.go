@@ -17,7 +17,7 @@ type config struct {
 
 func main() {
 	local.Init() // a re-executed child reads one risky document at a time here
-	os.Exit(stage.Main("parser", "Turns submitted documents into Markdown.",
+	os.Exit(stage.Main(parser.Service,
 		func(ctx context.Context, env *stage.Env, cfg *config) ([]stage.Stage, func() error, error) {
 			return parser.StagesOf(ctx, env, cfg.Parser, cfg.Local)
 		}))

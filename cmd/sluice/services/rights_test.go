@@ -1,4 +1,4 @@
-package broker_test
+package services_test
 
 import (
 	"context"
@@ -12,11 +12,17 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/natstest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func users() []broker.User { return broker.Users(services.Declared()...) }
 
 var update = flag.Bool("update", false, "rewrite what is generated")
 
@@ -89,10 +95,10 @@ func sample(pattern string) string {
 // What is generated is reviewed as text, and equal keys give equal text.
 func TestTheGeneratedConfiguration(t *testing.T) {
 	keys := map[string]string{}
-	for _, u := range broker.Users() {
+	for _, u := range users() {
 		keys[u.Name] = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 	}
-	text, err := broker.ServerAuth(keys)
+	text, err := broker.ServerAuth(users(), keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,10 +110,10 @@ func TestTheGeneratedConfiguration(t *testing.T) {
 	}
 	want, err := os.ReadFile(golden)
 	if err != nil || string(want) != text {
-		t.Errorf("%s is not what is generated (%v): go test ./broker -update, and read the difference", golden, err)
+		t.Errorf("%s is not what is generated (%v): go test ./cmd/sluice/services -update, and read the difference", golden, err)
 	}
 	delete(keys, "parser")
-	if _, err := broker.ServerAuth(keys); err == nil || !strings.Contains(err.Error(), "parser") {
+	if _, err := broker.ServerAuth(users(), keys); err == nil || !strings.Contains(err.Error(), "parser") {
 		t.Errorf("a user without a key: %v", err)
 	}
 }
@@ -115,11 +121,11 @@ func TestTheGeneratedConfiguration(t *testing.T) {
 // Every user against every subject that any user may use, on a real server: each
 // is allowed what is declared for it, and refused what is only others'.
 func TestEveryUserAndEverySubject(t *testing.T) {
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, services.Declared()...)
 	url := s.Start(t, "", s.Login)
-	users := broker.Users()
+	all := users()
 	subjects := map[string]map[string]bool{"publish": {}, "subscribe": {}}
-	for _, u := range users {
+	for _, u := range all {
 		for _, p := range u.Publish {
 			subjects["publish"][sample(p)] = true
 		}
@@ -128,7 +134,7 @@ func TestEveryUserAndEverySubject(t *testing.T) {
 		}
 	}
 	allowed, refused := 0, 0
-	for _, u := range users {
+	for _, u := range all {
 		a := signIn(t, s, url, u.Name)
 		for verb, patterns := range map[string][]string{"publish": u.Publish, "subscribe": u.Subscribe} {
 			for subject := range subjects[verb] {
@@ -156,7 +162,7 @@ func TestEveryUserAndEverySubject(t *testing.T) {
 // Several stages of one process hear one question, as 'sluice doctor' and 'nats
 // micro' put it, and each of them may answer it.
 func TestEveryStageOfAProcessAnswers(t *testing.T) {
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, services.Declared()...)
 	url := s.Start(t, "", s.Login)
 	parser, operator := signIn(t, s, url, "parser"), signIn(t, s, url, broker.UserOperator)
 	stages := []string{"parser", "inbox", "reparser"}
@@ -187,7 +193,7 @@ func TestEveryStageOfAProcessAnswers(t *testing.T) {
 // Acts that nobody but the named may do. Each is tried as the user who would
 // profit from it, and has to be refused by the server.
 func TestForbiddenActs(t *testing.T) {
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, services.Declared()...)
 	url := s.Start(t, "", s.Login)
 	operator := signIn(t, s, url, broker.UserOperator)
 	if _, err := operator.js.Publish(t.Context(), events.SubjectSubmit, []byte("a document")); err != nil {
@@ -390,7 +396,7 @@ func listen(a *account, subject string) error {
 
 // A stage that may make no consumer makes those of what it set aside.
 func TestAStageTakesBackWhatItSetAside(t *testing.T) {
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, services.Declared()...)
 	url := s.Start(t, "", s.Login)
 	a := signIn(t, s, url, "embedder")
 	subject := events.SubjectHeldPrefix + "embedder.acme"
@@ -430,7 +436,7 @@ func TestAStageTakesBackWhatItSetAside(t *testing.T) {
 // where a request goes, and not where its answer does. If this fails, the server
 // has learnt it, and the page can say less.
 func TestTheServerAnswersWhereverItIsTold(t *testing.T) {
-	s := natstest.Secure(t)
+	s := natstest.Secure(t, services.Declared()...)
 	url := s.Start(t, "", s.Login)
 	parser, operator := signIn(t, s, url, "parser"), signIn(t, s, url, broker.UserOperator)
 	if parser.may(t, "publish", "$KV.budget.limits.tenant.x") {
