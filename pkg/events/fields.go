@@ -114,6 +114,7 @@ func (f *Failure) fields(c *codec) {
 	text(c, "hint", &f.Hint, omitempty)
 	number(c, "attempts", &f.Attempts, omitempty)
 	text(c, "origin", &f.Origin, omitempty)
+	text(c, "wait", &f.Wait, omitempty)
 }
 
 func (d *Document) fields(c *codec) {

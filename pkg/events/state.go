@@ -70,6 +70,8 @@ type Failure struct {
 	Attempts int    `json:"attempts,omitempty"`
 	// Origin is "<stream>/<sequence>" of the message that failed.
 	Origin string `json:"origin,omitempty"`
+	// Wait is the key of what has to change, if the message waits: "budget:tenant.acme".
+	Wait string `json:"wait,omitempty"`
 }
 
 func (e *Event) check() error {

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"sluice/pkg/events"
+	"sluice/pkg/fault"
 )
 
 // Message is one message in hand. Its fields are for reading, except those
@@ -33,32 +35,43 @@ type Message struct {
 	Tenant        string
 	Name          string
 
-	run       *runner
+	*shared
+	source    source
 	err       error
-	out       []*nats.Msg
+	out       []*nats.Msg // what it has to say; after flush, what is not stored of it
 	pending   []published
-	began     time.Time
+	began     time.Time  // the latest call of the function
 	mu        sync.Mutex // guards raw and touched
 	raw       jetstream.Msg
 	touched   time.Time
 	delivered uint64
 	weight    int
-	record    *record // what the KV bucket "retries" says; nil if it was not asked
-	blob      string  // the object that holds the body, if it did not fit
-	held      bool
+	blob      string // the object that holds the body, if it did not fit
 	after     []func(context.Context) error
 	reply     string
 	span      trace.Span // of this attempt; nil if not traced
-}
 
-type published struct {
-	msg    *nats.Msg
-	future jetstream.PubAckFuture
+	// Of package past.go: what the KV bucket "retries" says, nil if it was not
+	// asked; whether there may be an entry; whether it is marked as begun.
+	record *record
+	kept   bool
+	marked bool
+	// Of work.go: the function is done with it, and what it has to say is in out;
+	// why it ends as a dead letter.
+	made bool
+	dead *fault.Error
+	// Of the waiting room: whether it waits; the place that it was let out of to
+	// try; the key that its story says it waits for.
+	resting bool // guarded by the hand
+	place   *place
+	epoch   int
+	told    fault.Wait
+	emitted []string // by EmitNow
 }
 
 // Log returns a logger that names the stage, the document and the correlation ID.
 func (m *Message) Log() *zerolog.Logger {
-	l := m.run.log.With().Str("correlation_id", m.CorrelationID).Str("document", m.Document).
+	l := m.log.With().Str("correlation_id", m.CorrelationID).Str("document", m.Document).
 		Uint64("revision", uint64(m.Revision)).Logger()
 	return &l
 }
@@ -85,10 +98,16 @@ func (m *Message) Emit(e events.Event, key string) {
 	}
 }
 
-// EmitNow is Emit for what should be seen while the handler still works.
+// EmitNow is Emit for what should be seen while the handler still works. It is
+// told once, however often the message is tried.
 func (m *Message) EmitNow(e events.Event, key string) {
+	once := string(e.What) + ":" + key
+	if slices.Contains(m.emitted, once) {
+		return
+	}
 	if msg := m.event(e, key); msg != nil {
-		m.run.send(m, msg)
+		m.emitted = append(m.emitted, once)
+		m.box.send(m, msg)
 	}
 }
 
@@ -107,14 +126,14 @@ func (m *Message) After(f func(context.Context) error) { m.after = append(m.afte
 func (m *Message) Drop() { m.out = nil }
 
 func (m *Message) event(e events.Event, key string) *nats.Msg {
-	if m.run.stage.Observer || m.Document == "" {
+	if m.stage.Observer || m.Document == "" {
 		return nil
 	}
 	e.V, e.Document, e.Revision = events.Version, m.Document, m.Revision
 	e.Sequence = m.Sequence
 	e.Tenant, e.Name, e.CorrelationID = m.Tenant, events.ShownName(m.Name), m.CorrelationID
 	e.ReplyTo = m.reply
-	e.Stage, e.Time = m.run.stage.Name, time.Now().UTC()
+	e.Stage, e.Time = m.stage.Name, time.Now().UTC()
 	if e.Seconds == 0 && !m.began.IsZero() {
 		e.Seconds = time.Since(m.began).Seconds()
 	}
@@ -160,13 +179,13 @@ func (m *Message) identify() {
 	if r, err := events.ParseRevision(h.Get(events.HeaderRevision)); err == nil {
 		m.Revision = r
 	}
-	if m.run.stage.Identify != nil {
-		m.run.stage.Identify(m)
+	if m.stage.Identify != nil {
+		m.stage.Identify(m)
 	}
 	if m.CorrelationID == "" {
 		// Derived, so that a redelivered submission keeps its ID. Version 5 of
 		// RFC 9562 over stream and sequence, which never repeat.
-		m.CorrelationID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(m.run.origin(m))).String()
+		m.CorrelationID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(m.origin(m))).String()
 	}
 	// An ID that is not one would make an unpublishable subject.
 	if strings.ContainsAny(m.Document, " \t\r\n.*>") {
@@ -180,6 +199,21 @@ func (m *Message) redelivered(raw jetstream.Msg) {
 	m.mu.Lock()
 	m.raw, m.touched = raw, time.Now()
 	m.mu.Unlock()
+}
+
+// touchedBefore tells whether the server was told nothing of m since then.
+func (m *Message) touchedBefore(then time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.touched.After(then)
+}
+
+// inProgress tells the server that m is alive.
+func (m *Message) inProgress() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.touched = time.Now()
+	return m.raw.InProgress()
 }
 
 func (m *Message) delivery() jetstream.Msg {

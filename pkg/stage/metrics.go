@@ -11,15 +11,21 @@ type Metrics struct {
 	Registry *prometheus.Registry
 
 	messages *prometheus.CounterVec // by stage, outcome
-	failures *prometheus.CounterVec // by stage, class, reason class only
+	failures *prometheus.CounterVec // by stage, class
 	seconds  *prometheus.HistogramVec
 	batch    *prometheus.HistogramVec
 	inHand   *prometheus.GaugeVec
-	held     *prometheus.GaugeVec
-	halted   *prometheus.GaugeVec
-	full     *prometheus.GaugeVec
 	backlog  *prometheus.GaugeVec
-	parked   *prometheus.GaugeVec
+	pending  *prometheus.GaugeVec
+}
+
+// stageMetrics are those of one stage.
+type stageMetrics struct {
+	in, out, done, retried, dead, released, waits, aside prometheus.Counter
+
+	seconds, batch           prometheus.Observer
+	inHand, backlog, pending prometheus.Gauge
+	failures                 *prometheus.CounterVec
 }
 
 // NewMetrics returns the metrics in a registry of their own, with those of the
@@ -32,7 +38,7 @@ func NewMetrics() *Metrics {
 		Registry: prometheus.NewRegistry(),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_stage_messages_total",
-			Help: "Messages by outcome: in, out, done, retried, dead, released.",
+			Help: "Messages by outcome: in, out, done, retried, dead, released, waits (a wait began), aside (put into HELD).",
 		}, []string{"stage", "outcome"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_stage_failures_total", Help: "Failures of messages by class.",
@@ -45,14 +51,57 @@ func NewMetrics() *Metrics {
 			Name: "sluice_stage_batch_size", Help: "Messages in one call of the stage's function.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 12),
 		}, []string{"stage"}),
-		inHand:  gauge("sluice_stage_in_hand", "Messages pulled and not yet acknowledged by this process."),
-		held:    gauge("sluice_stage_held", "Messages waiting in hand for money, quota or configuration."),
-		halted:  gauge("sluice_stage_halted", "1 while the stage's own configuration stops it."),
-		full:    gauge("sluice_stage_backpressure", "Messages waiting because a downstream stream is full."),
+		inHand:  gauge("sluice_stage_in_hand", "Messages taken by this process and not ended, those that wait included."),
 		backlog: gauge("sluice_stage_backlog", "Messages in the stream that were not delivered yet."),
-		parked:  gauge("sluice_stage_pending", "Messages delivered to any replica and not yet acknowledged."),
+		pending: gauge("sluice_stage_pending", "Messages delivered to any replica and not yet acknowledged."),
 	}
-	m.Registry.MustRegister(m.messages, m.failures, m.seconds, m.batch, m.inHand, m.held, m.halted, m.full,
-		m.backlog, m.parked, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.Registry.MustRegister(m.messages, m.failures, m.seconds, m.batch, m.inHand, m.backlog, m.pending,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// of returns the metrics of a stage.
+func (m *Metrics) of(stage string) *stageMetrics {
+	count := func(outcome string) prometheus.Counter { return m.messages.WithLabelValues(stage, outcome) }
+	return &stageMetrics{
+		in: count("in"), out: count("out"), done: count("done"), retried: count("retried"), dead: count("dead"),
+		released: count("released"), waits: count("waits"), aside: count("aside"),
+		seconds: m.seconds.WithLabelValues(stage), batch: m.batch.WithLabelValues(stage),
+		inHand: m.inHand.WithLabelValues(stage), backlog: m.backlog.WithLabelValues(stage), pending: m.pending.WithLabelValues(stage),
+		failures: m.failures,
+	}
+}
+
+// waitingMetrics are views of the waiting rooms, like everything that is said of
+// them.
+type waitingMetrics struct{ health *Health }
+
+var (
+	waitingDesc = prometheus.NewDesc("sluice_stage_waiting", "Messages that wait, by the kind of what they wait for; those in the stream HELD are counted by every replica.", []string{"stage", "kind"}, nil)
+	readyDesc   = prometheus.NewDesc("sluice_stage_ready", "1 if the stage runs, has what it needs, and waits for no store and no other configuration.", []string{"stage"}, nil)
+)
+
+// Describe is of prometheus.Collector.
+func (w waitingMetrics) Describe(c chan<- *prometheus.Desc) {
+	c <- waitingDesc
+	c <- readyDesc
+}
+
+// Collect is of prometheus.Collector. A kind for which nothing waits is absent, or
+// 0 if the configuration is what is asked for.
+func (w waitingMetrics) Collect(c chan<- prometheus.Metric) {
+	for _, s := range w.health.Stages() {
+		kinds := map[string]int{"config": 0}
+		for _, x := range s.Waiting {
+			kinds[x.Kind] += max(1, x.Count+x.Aside)
+		}
+		for kind, n := range kinds {
+			c <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(n), s.Stage, kind)
+		}
+		ready := 0.0
+		if s.Ready {
+			ready = 1
+		}
+		c <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, ready, s.Stage)
+	}
 }

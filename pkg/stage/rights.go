@@ -71,28 +71,8 @@ func (e *Env) hearRefusals() {
 // refuse shows on every stage of the process what NATS does not let it do.
 func (e *Env) refuse(why string) {
 	e.Health.mu.Lock()
+	defer e.Health.mu.Unlock()
 	e.Health.refused = why
-	names := make([]string, 0, len(e.Health.stages))
-	for name, h := range e.Health.stages {
-		if why != "" || h.Halted == "" {
-			names = append(names, name)
-		}
-	}
-	e.Health.mu.Unlock()
-	value := 0.0
-	if why != "" {
-		value = 1
-	}
-	for _, name := range names {
-		e.Metrics.halted.WithLabelValues(name).Set(value)
-	}
-}
-
-// refusal returns what NATS does not let this process do, or "".
-func (h *Health) refusal() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.refused
 }
 
 var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]*)"`)

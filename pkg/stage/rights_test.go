@@ -91,7 +91,7 @@ func TestAMissingRightHaltsTheStage(t *testing.T) {
 	}
 	natstest.Eventually(t, 10*time.Second, "the stage is halted", func() bool { return !env.Health.Ready() })
 	h := env.Health.Stages()[0]
-	if !strings.Contains(h.Halted, "lacks a right") || !strings.Contains(h.Halted, events.SubjectVector) {
+	if !strings.Contains(h.Halted(), "lacks a right") || !strings.Contains(h.Halted(), events.SubjectVector) {
 		t.Errorf("%+v", h)
 	}
 	for range 3 {

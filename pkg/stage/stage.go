@@ -8,22 +8,23 @@
 //
 // The runtime also owns failures. A fault class (package fault) decides:
 // Unavailable is tried again with growing delays and then dead-lettered,
-// Execution and Validation are dead-lettered at once, RateLimited, CostLimit and
-// Halt keep the message in hand, or park it, and count nothing. Failures are
-// counted in the KV bucket "retries" and not by deliveries, so that a restart,
-// a drain or a hold burns no retry. A message that was in hand when its process
-// died, again and again, is dead-lettered as "crash-loop" before it is tried
-// once more.
+// Execution and Validation are dead-lettered at once. Failures are counted in the
+// KV bucket "retries" and not by deliveries, so that a restart or a drain burns no
+// retry. A message whose process died while the stage's function had it, again and
+// again, is dead-lettered as "crash-loop" before it is tried once more.
 //
-// A full downstream stream is backpressure: the message stays in hand, and the
-// full hand stops the pulls.
+// What cannot go on for a reason that is not its own waits (see room.go): for
+// money, for a service, for another replica, for a stream that is full. It holds
+// no worker meanwhile, counts no failure, writes nothing, and goes on when what it
+// waits for is there. What all of the stage's work needs closes the intake; what
+// one tenant, text or document needs lets others pass.
 package stage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -57,6 +58,12 @@ type Stage struct {
 	// those that fail.
 	HandleBatch func(ctx context.Context, batch []*Message)
 	Batch       Batch
+	// Whole lists the keys that all of the stage's work needs (see package fault);
+	// those within them count, too. While one of them is shut the stage takes
+	// nothing in. What waits for another key lets the rest pass. Nil is right for a
+	// stage that needs everything for everything: all keys but those of one tenant,
+	// one text or document, and one schema version.
+	Whole []fault.Wait
 	// Workers is how many calls run at once.
 	Workers int
 	// Identify names the document of a message that does not say so in its
@@ -79,7 +86,7 @@ type Batch struct {
 	Items int
 	// Weight bounds what the messages of a batch weigh together, and with it what
 	// this process takes in hand; 0 = no bound. Weigh says what one weighs. It is
-	// called once, as the message arrives, from one goroutine.
+	// called once, as the message arrives.
 	Weight int
 	Weigh  func(m *Message) int
 	Wait   time.Duration // from the first message
@@ -142,11 +149,16 @@ type Env struct {
 	Metrics  *Metrics
 	Health   *Health
 	Settings Settings
-	Topology broker.Mode // "" is ensure
-	wake     *wakeup
+	Topology broker.Mode  // "" is ensure
 	Tracer   trace.Tracer // nil: not traced; set by Trace
 	Version  string       // of the build, for micro; a semantic version
 	mux      *http.ServeMux
+
+	// alone is held by calls of the stages' functions: shared, or exclusively for a
+	// message that is suspected to kill processes.
+	alone sync.RWMutex
+	mu    sync.Mutex
+	rooms map[*room]bool
 }
 
 // NewEnv returns an Env on a connection, with its own metrics and health.
@@ -162,8 +174,9 @@ func NewEnv(nc *nats.Conn, log zerolog.Logger, s Settings) (*Env, error) {
 	}
 	e := &Env{
 		Conn: nc, JS: js, Log: log, Metrics: NewMetrics(), Health: NewHealth(nc),
-		Settings: s, Version: Version, wake: newWakeup(),
+		Settings: s, Version: Version, rooms: map[*room]bool{},
 	}
+	e.Metrics.Registry.MustRegister(waitingMetrics{e.Health})
 	e.mux = e.routes()
 	e.hearRefusals()
 	return e, nil
@@ -190,52 +203,42 @@ func (s *Stage) validate() error {
 	return nil
 }
 
-// answer runs an endpoint's function, so that neither a panic nor an error is
-// ever silence on the other side.
-func (e Endpoint) answer(ctx context.Context, request []byte) (reply []byte, err error) {
-	defer recovered(&err)
-	v, err := e.Handle(ctx, request)
-	if err != nil {
-		return nil, err
+// whole tells whether all of the stage's work needs a key.
+func (s *Stage) whole(key fault.Wait) bool {
+	if s.Whole == nil {
+		switch key.Kind() {
+		case fault.WaitClaim, fault.WaitJob, fault.WaitSlot, fault.WaitSchema:
+			return false
+		}
+		return !key.Within("budget:tenant")
 	}
-	return json.Marshal(v)
+	for _, k := range s.Whole {
+		if key.Within(k) {
+			return true
+		}
+	}
+	return false
 }
 
 // Wake has what waits for a key, or for one within it, try again at once: what it
-// waits for may be there.
-func (e *Env) Wake(key fault.Wait) { e.wake.all() }
-
-// wakeup wakes all who wait, any number of times.
-type wakeup struct {
-	mu sync.Mutex
-	c  chan struct{}
-}
-
-func newWakeup() *wakeup { return &wakeup{c: make(chan struct{})} }
-
-func (w *wakeup) all() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	close(w.c)
-	w.c = make(chan struct{})
-}
-
-// next returns a channel that the next wake-up closes.
-func (w *wakeup) next() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.c
-}
-
-// nap sleeps for d or until it is woken; false if ctx ended.
-func nap(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-	case <-woken:
+// waits for may be there. "budget" wakes all that wait for "budget:tenant.acme".
+func (e *Env) Wake(key fault.Wait) {
+	e.mu.Lock()
+	rooms := maps.Clone(e.rooms)
+	e.mu.Unlock()
+	for r := range rooms {
+		r.wake(key)
 	}
-	return true
+}
+
+// hear has a room hear of wake-ups until the returned function is called.
+func (e *Env) hear(r *room) (stop func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rooms[r] = true
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.rooms, r)
+	}
 }

@@ -72,7 +72,7 @@ func collect(t *testing.T, nc *nats.Conn, subject string) func() []*nats.Msg {
 
 func empty(t *testing.T, js jetstream.JetStream, stream string) {
 	t.Helper()
-	natstest.Eventually(t, 10*time.Second, stream+" is empty", func() bool {
+	natstest.Eventually(t, time.Minute, stream+" is empty", func() bool {
 		s, err := js.Stream(t.Context(), stream)
 		return err == nil && s.CachedInfo().State.Msgs == 0
 	})
@@ -307,7 +307,7 @@ func TestAFullDownstreamIsBackpressure(t *testing.T) {
 	}
 	natstest.Eventually(t, 10*time.Second, "SMALL is full and says so", func() bool {
 		st := env.Health.Stages()
-		return len(st) == 1 && strings.Contains(st[0].Full, "small")
+		return len(st) == 1 && strings.Contains(st[0].Held(), "small")
 	})
 	cons, err := env.JS.CreateConsumer(t.Context(), "SMALL", jetstream.ConsumerConfig{AckPolicy: jetstream.AckExplicitPolicy})
 	if err != nil {
@@ -523,7 +523,7 @@ func TestWhatIsSeen(t *testing.T) {
 	natstest.Eventually(t, 5*time.Second, "unready and loud", func() bool {
 		code, body := get("/readyz")
 		_, metrics := get("/metrics")
-		return code == 503 && strings.Contains(body, "the key is refused") && strings.Contains(metrics, `sluice_stage_halted{stage="worker"} 1`)
+		return code == 503 && strings.Contains(body, "the key is refused") && strings.Contains(metrics, `sluice_stage_waiting{kind="config",stage="worker"} 1`)
 	})
 	if code, _ := get("/healthz"); code != 200 {
 		t.Errorf("/healthz is %d: a restart would not mend a key", code)

@@ -72,7 +72,7 @@ func (h headerCarrier) Keys() []string {
 }
 
 // startSpan begins an attempt. Observers only retell what others did.
-func (r *runner) startSpan(m *Message, batch int) {
+func (r *shared) startSpan(m *Message, batch int) {
 	if r.env.Tracer == nil || r.stage.Observer {
 		return
 	}

@@ -92,10 +92,15 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 		return nil, err
 	}
 	stages := []stage.Stage{{
-		Name:        Name,
-		In:          stage.Route{Stream: events.StreamDocuments},
-		Workers:     cfg.Workers,
-		Identify:    identify,
+		Name:     Name,
+		In:       stage.Route{Stream: events.StreamDocuments},
+		Workers:  cfg.Workers,
+		Identify: identify,
+		// Deletions, and documents that are read here, need no service and no money.
+		Whole: []fault.Wait{
+			fault.On(fault.WaitStore, events.BucketDocuments), fault.On(fault.WaitStore, events.BucketRetries),
+			fault.On(fault.WaitStore, events.StoreBlobs), fault.WaitDownstream,
+		},
 		Handle:      s.handle,
 		Fingerprint: s.version,
 	}, {

@@ -274,15 +274,12 @@ func checkStages(ctx context.Context, u *checkup, c *client) map[string][]micro.
 				u.warn("service of "+name, hint, "%s", safe(p))
 			}
 			switch {
-			case health.Halted != "":
+			case health.Halted() != "":
 				troubled = true
-				u.fail(check, "mend its configuration and restart it", "halted: %s", health.Halted)
-			case health.Held != "":
+				u.fail(check, "mend its configuration and restart it", "halted: %s", health.Halted())
+			case health.Held() != "":
 				troubled = true
-				u.warn(check, "it goes on by itself when it may", "held: %s", health.Held)
-			case health.Full != "":
-				troubled = true
-				u.warn(check, "see 'sluice status' for the stage that is behind", "waits for room: %s", health.Full)
+				u.warn(check, "it goes on by itself when it may", "waits: %s", health.Held())
 			}
 		}
 		if !troubled {

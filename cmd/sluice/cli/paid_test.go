@@ -150,7 +150,7 @@ func TestMoneySpentHoldsAndARaiseGoesOn(t *testing.T) {
 	go func() { done <- sluice(t, "ingest", "d") }()
 	eventually(t, "documents are held", func() bool {
 		for _, s := range node.Env.Health.Stages() {
-			if s.Stage == "embedder" && s.Held != "" {
+			if s.Stage == "embedder" && s.Held() != "" {
 				return true
 			}
 		}
@@ -302,7 +302,7 @@ func TestAnOutageHolds(t *testing.T) {
 	go func() { done <- sluice(t, "ingest", "d") }()
 	eventually(t, "the work is held", func() bool {
 		for _, s := range node.Env.Health.Stages() {
-			if s.Stage == "embedder" && strings.Contains(s.Held, "openai is away") {
+			if s.Stage == "embedder" && strings.Contains(s.Held(), "openai is away") {
 				return true
 			}
 		}

@@ -1,0 +1,361 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+)
+
+// aside keeps what the waiting room has no place for in the stream HELD: a hand-off
+// like any other. A message is published there, then acknowledged where it came
+// from. It keeps its identity: stream, sequence and time of its origin travel with
+// it, so it is the same message when it is brought back, by whichever replica.
+//
+// A process that dies between the two has the message come again from its origin
+// while the copy waits. Then it is handled twice, with the same IDs: once.
+type aside struct {
+	*shared
+	hand   *hand
+	outbox *outbox
+	room   *room
+	read   func(jetstream.Msg, string) (*Message, error)
+
+	moves chan move // to be set aside
+	known chan struct{}
+
+	mu    sync.Mutex
+	wants map[fault.Wait]int // groups to bring messages back of, and how many
+	asked time.Time          // of the groups that HELD has
+}
+
+// move is one message on its way to HELD.
+type move struct {
+	m      *Message
+	key    fault.Wait
+	f      *fault.Error
+	future jetstream.PubAckFuture
+}
+
+const (
+	movesAtOnce  = 256
+	asideListed  = 5 * time.Second // between looks at what HELD has
+	asideNotice  = 250 * time.Millisecond
+	asideForgot  = 10 * time.Minute // a consumer that nobody uses goes
+	asideAnswers = 5 * time.Second
+)
+
+// Headers of what is set aside.
+const (
+	headerHeldKey    = "Held-Key"    // what it waits for
+	headerHeldTold   = "Held-Told"   // its story says so
+	headerHeldSaid   = "Held-Said"   // what EmitNow has told
+	headerHeldTime   = "Held-Time"   // when the message was published at its origin
+	headerHeldRounds = "Held-Rounds" // how often it was set aside
+)
+
+func newAside(s *shared, h *hand, o *outbox) *aside {
+	return &aside{
+		shared: s, hand: h, outbox: o, moves: make(chan move, movesAtOnce), known: make(chan struct{}, 1), wants: map[fault.Wait]int{},
+	}
+}
+
+// put takes a message to set it aside. It reports false if too many are on their
+// way already.
+func (a *aside) put(m *Message, key fault.Wait, f *fault.Error) bool {
+	if !a.fits(m) {
+		return false
+	}
+	select {
+	case a.moves <- move{m: m, key: key, f: f}:
+		return true
+	default:
+		return false
+	}
+}
+
+// fits tells whether HELD can take a message: a body of nearly the largest size
+// has no room for more headers.
+func (a *aside) fits(m *Message) bool { return m.blob != "" || len(m.Data) <= a.outbox.limit }
+
+// bring has messages of a group come back, up to n.
+func (a *aside) bring(group fault.Wait, n int) {
+	a.mu.Lock()
+	a.wants[group] = max(a.wants[group], n)
+	a.mu.Unlock()
+	a.signal()
+}
+
+// refresh has a look at what HELD has soon.
+func (a *aside) refresh() {
+	a.mu.Lock()
+	if time.Since(a.asked) > asideNotice {
+		a.asked = time.Time{}
+	}
+	a.mu.Unlock()
+	a.signal()
+}
+
+func (a *aside) signal() {
+	select {
+	case a.known <- struct{}{}:
+	default:
+	}
+}
+
+// run sets aside and brings back until ctx ends.
+func (a *aside) run(ctx context.Context) {
+	tick := time.NewTicker(asideListed)
+	defer tick.Stop()
+	for {
+		a.list(ctx)
+		for group, n := range a.wanted() {
+			all, left, err := a.fetch(ctx, group, n)
+			if err != nil && ctx.Err() == nil {
+				a.log.Warn().Err(err).Str("waits_for", string(group)).Msg("bringing back what was set aside; trying again")
+				left = max(left, 1)
+			}
+			a.room.returned(group, all, left)
+		}
+		select {
+		case first := <-a.moves:
+			a.store(ctx, first)
+		case <-a.known:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leave returns what was to be set aside and is not, for the end of the process.
+func (a *aside) leave() (all []*Message) {
+	for {
+		select {
+		case v := <-a.moves:
+			all = append(all, v.m)
+		default:
+			return all
+		}
+	}
+}
+
+func (a *aside) wanted() map[fault.Wait]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	wants := a.wants
+	a.wants = map[fault.Wait]int{}
+	return wants
+}
+
+// store sets aside what is to be set aside, together.
+func (a *aside) store(ctx context.Context, first move) {
+	all := []move{first}
+	for len(all) < movesAtOnce && len(a.moves) > 0 {
+		all = append(all, <-a.moves)
+	}
+	var failed error
+	for i := range all {
+		v := &all[i]
+		if v.m.source.stream == events.StreamHeld && group(v.key) == v.m.heldFor() {
+			continue // it is there already
+		}
+		// What it has told already has to be stored: nobody tells it again.
+		err := a.outbox.flush(v.m)
+		if err == nil {
+			v.future, err = a.outbox.publish(a.message(v.m, v.key))
+		}
+		if err != nil {
+			v.future, failed, v.m.emitted = nil, err, nil
+		}
+	}
+	for _, v := range all {
+		switch {
+		case v.future != nil:
+			if err := a.outbox.await(v.future); err != nil {
+				failed = err
+				a.room.kept(v.m, v.key, v.f)
+				continue
+			}
+			// Dying before this line means a copy in HELD and a redelivery: the same IDs.
+			if err := v.m.delivery().Ack(); err != nil {
+				v.m.Log().Debug().Err(err).Msg("acknowledging what was set aside; it will come again")
+			}
+		case v.m.source.stream == events.StreamHeld && group(v.key) == v.m.heldFor():
+			if err := v.m.delivery().NakWithDelay(a.jitter(time.Second)); err != nil {
+				v.m.Log().Debug().Err(err).Msg("returning what is set aside; it will come again")
+			}
+		default:
+			a.room.kept(v.m, v.key, v.f)
+			continue
+		}
+		a.met.aside.Inc()
+		a.hand.drop(v.m)
+		a.room.stored(group(v.key), v.f)
+	}
+	if failed != nil && ctx.Err() == nil {
+		a.log.Warn().Err(failed).Msg("cannot set messages aside; they stay, and nothing is taken in while they are too many")
+		sleep(ctx, time.Second)
+	}
+}
+
+// message returns what HELD gets of m.
+func (a *aside) message(m *Message, key fault.Wait) *nats.Msg {
+	rounds := 1
+	if n, err := strconv.Atoi(m.Header.Get(headerHeldRounds)); err == nil && m.source.stream == events.StreamHeld {
+		rounds = n + 1
+	}
+	msg := nats.NewMsg(events.SubjectHeldPrefix + a.stage.Name + "." + heldToken(group(key)))
+	for k, v := range m.Header {
+		// JetStream's own headers would act on the copy.
+		if !strings.HasPrefix(k, "Nats-") && !strings.HasPrefix(k, "Held-") {
+			msg.Header[k] = v
+		}
+	}
+	msg.Header.Set(events.HeaderOriginStream, a.stage.In.Stream)
+	msg.Header.Set(events.HeaderOriginSeq, strconv.FormatUint(m.Seq, 10))
+	msg.Header.Set(events.HeaderOriginSubject, m.Subject)
+	msg.Header.Set(headerHeldTime, m.Time.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set(headerHeldKey, string(key))
+	msg.Header.Set(headerHeldRounds, strconv.Itoa(rounds))
+	if m.told != "" {
+		msg.Header.Set(headerHeldTold, string(m.told))
+	}
+	for _, e := range m.emitted {
+		msg.Header.Add(headerHeldSaid, e)
+	}
+	msg.Header.Set(events.HeaderMsgID, a.stage.Name+":"+a.origin(m)+":"+strconv.Itoa(rounds))
+	if m.blob == "" { // a claim-checked body stays where it is
+		msg.Data = m.Data
+	}
+	return msg
+}
+
+// restore gives a message of HELD its identity back.
+func (m *Message) restore() {
+	h := m.Header
+	if s := h.Get(events.HeaderOriginSubject); s != "" {
+		m.Subject = s
+	}
+	if seq, err := strconv.ParseUint(h.Get(events.HeaderOriginSeq), 10, 64); err == nil {
+		m.Seq = seq
+	}
+	if t, err := time.Parse(time.RFC3339Nano, h.Get(headerHeldTime)); err == nil {
+		m.Time = t
+	}
+	m.told = fault.Wait(h.Get(headerHeldTold))
+	m.emitted = h.Values(headerHeldSaid)
+}
+
+// heldFor returns the group under which the message is in HELD.
+func (m *Message) heldFor() fault.Wait { return group(fault.Wait(m.Header.Get(headerHeldKey))) }
+
+// fetch takes up to n messages of a group, and tells how many are left.
+func (a *aside) fetch(ctx context.Context, group fault.Wait, n int) (all []*Message, left int, err error) {
+	limited, cancel := context.WithTimeout(ctx, asideAnswers)
+	defer cancel()
+	token := heldToken(group)
+	c, err := a.env.JS.CreateOrUpdateConsumer(limited, events.StreamHeld, jetstream.ConsumerConfig{
+		Durable: a.stage.Name + "-" + token, FilterSubject: events.SubjectHeldPrefix + a.stage.Name + "." + token,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: a.env.Settings.AckWait, MaxDeliver: -1, MaxAckPending: -1,
+		InactiveThreshold: asideForgot, Metadata: map[string]string{"sluice.waits-for": string(group)},
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("the consumer of what waits for %s: %w", group, err)
+	}
+	n = min(n, max(int(c.CachedInfo().NumPending)+c.CachedInfo().NumRedelivered, 1), movesAtOnce)
+	batch, err := c.Fetch(n, jetstream.FetchMaxWait(500*time.Millisecond))
+	if err != nil {
+		return nil, 0, err
+	}
+	for raw := range batch.Messages() {
+		meta, err := raw.Metadata()
+		if err != nil {
+			continue // not a delivery
+		}
+		left = int(meta.NumPending)
+		m, err := a.read(raw, events.StreamHeld)
+		if m != nil && err == nil {
+			all = append(all, m)
+		}
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) {
+		return all, left, err
+	}
+	return all, left, nil
+}
+
+// list looks at what HELD has for this stage: other replicas, and processes of
+// before, have set it aside.
+func (a *aside) list(ctx context.Context) {
+	a.mu.Lock()
+	due := time.Since(a.asked) >= asideListed
+	if due {
+		a.asked = time.Now()
+	}
+	a.mu.Unlock()
+	if !due {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, asideAnswers)
+	defer cancel()
+	prefix := events.SubjectHeldPrefix + a.stage.Name + "."
+	s, err := a.env.JS.Stream(limited, events.StreamHeld)
+	var info *jetstream.StreamInfo
+	if err == nil {
+		info, err = s.Info(limited, jetstream.WithSubjectFilter(prefix+">"))
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			a.log.Debug().Err(err).Msg("looking at what is set aside")
+		}
+		return
+	}
+	groups := map[fault.Wait]int{}
+	for subject, n := range info.State.Subjects {
+		groups[heldGroup(strings.TrimPrefix(subject, prefix))] = int(n)
+	}
+	for group, n := range a.hand.held() {
+		groups[group] = max(0, groups[group]-n)
+	}
+	a.room.known(groups)
+}
+
+// heldToken writes a group as one token of a subject, so that people can read it
+// and stages can read it back.
+func heldToken(group fault.Wait) string {
+	var b strings.Builder
+	for _, c := range []byte(group) {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "=%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// heldGroup is the inverse of heldToken.
+func heldGroup(token string) fault.Wait {
+	var b strings.Builder
+	for i := 0; i < len(token); i++ {
+		if token[i] == '=' && i+2 < len(token) {
+			if c, err := strconv.ParseUint(token[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(token[i])
+	}
+	return fault.Wait(b.String())
+}

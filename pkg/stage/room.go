@@ -1,0 +1,573 @@
+package stage
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+)
+
+// room is where messages wait. A message that cannot go on now is handed to it
+// with the key of what has to change (fault.Wait). It then holds no worker, no
+// lock and no crash mark, and nothing is written while it waits.
+//
+// Every key has a place. A place is shut while a message that tried found that it
+// still has to wait. It is tried again when its time comes, or when somebody calls
+// wake with its key: a few messages go to the front of the queue, and if they pass,
+// more and more follow (slow start). So a key that opens by a little lets a
+// little through, and a wake-up in vain costs one try.
+//
+// While a key that all of the stage's work needs is shut, the intake is closed.
+// What waits for another key lets everything else pass. Of those the room keeps a
+// bounded number; the rest is set aside in the stream HELD.
+type room struct {
+	*shared
+	hand  *hand
+	queue *queue
+	aside *aside
+	story *story
+	unit  int          // messages of one try: a batch
+	bound atomic.Int64 // of messages that wait here for narrow keys
+
+	mu     sync.Mutex
+	places map[fault.Wait]*place
+	narrow int // messages that wait for narrow keys, here
+	bytes  int // of those
+	wakes  wakes
+	kicked chan struct{} // something changed that the timer has to know
+	shut   atomic.Bool   // closes, for those that do not hold mu
+}
+
+// Bounds of what waits for narrow keys in memory.
+const (
+	roomMessages = 256
+	roomBytes    = 16 << 20
+)
+
+// fit bounds the room by what the consumer allows to be in flight over all
+// replicas: a few of them together must not use it up by waiting.
+func (r *room) fit(maxInFlight int) {
+	r.bound.Store(roomMessages)
+	if maxInFlight > 0 {
+		r.bound.Store(int64(max(1, min(roomMessages, maxInFlight/16))))
+	}
+}
+
+// place is one key and what waits for it.
+type place struct {
+	key     fault.Wait
+	whole   bool         // all of the stage's work needs the key
+	why     *fault.Error // what the latest to come met
+	since   time.Time
+	waiting []*Message // here, the first to go first
+	aside   int        // in the stream HELD, as far as is known
+	shut    bool       // nothing is tried before next
+	next    time.Time
+	rounds  int // tries in a row that were in vain
+	epoch   int // counts how often it was shut
+	trying  int // messages of this epoch that try now
+	weight  int // of all that have tried in this epoch
+	window  int // how many may try
+	passed  bool
+}
+
+func (p *place) empty() bool { return len(p.waiting) == 0 && p.trying == 0 && p.aside == 0 }
+
+// closes tells whether the place keeps the whole stage from work.
+func (p *place) closes() bool { return p.whole && !p.passed && (len(p.waiting) > 0 || p.trying > 0) }
+
+func newRoom(s *shared, h *hand, story *story) *room {
+	r := &room{
+		shared: s, hand: h, story: story, unit: max(1, s.stage.Batch.Items),
+		places: map[fault.Wait]*place{}, kicked: make(chan struct{}, 1),
+	}
+	r.fit(0)
+	return r
+}
+
+// at returns the place of a key. Callers hold mu.
+func (r *room) at(key fault.Wait) *place {
+	p := r.places[key]
+	if p == nil {
+		p = &place{key: key, whole: r.stage.whole(key), since: time.Now(), window: r.unit}
+		r.places[key] = p
+	}
+	return p
+}
+
+// enter takes a message whose handling failed with f, which says what it waits for.
+func (r *room) enter(m *Message, f *fault.Error) {
+	key := f.Waits()
+	r.story.held(m, f)
+	r.hand.rest(m)
+	r.mu.Lock()
+	defer r.unlock()
+	p := r.at(key)
+	again := m.place == p && m.epoch == p.epoch // it was let out to try
+	if m.place != p {
+		r.passed(m) // whatever it waited for before is there
+	}
+	m.place = nil
+	p.why = f
+	if !p.whole {
+		r.narrow++
+		r.bytes += len(m.Data)
+	}
+	if again {
+		p.waiting = slices.Insert(p.waiting, 0, m)
+		p.rounds++
+	} else {
+		p.waiting = append(p.waiting, m)
+	}
+	if again || !p.shut {
+		p.shut, p.passed, p.trying, p.weight, p.window = true, false, 0, 0, r.unit
+		p.epoch++
+		p.next = time.Now().Add(r.pause(f, p.rounds))
+	}
+	if r.wakes.since(key, m.began) {
+		p.next = time.Time{} // it opened while the message looked
+	}
+	r.kick()
+}
+
+// pause is how long a place stays shut if nobody wakes it.
+func (r *room) pause(f *fault.Error, rounds int) time.Duration {
+	switch {
+	case f.Waits().Kind() == fault.WaitSchema:
+		return 24 * time.Hour // this process will never be able to
+	case f.RetryAfter > 0:
+		return r.jitter(f.RetryAfter)
+	case f.Waits().Kind() == fault.WaitDownstream:
+		return min(r.jitter(20*time.Millisecond<<min(rounds, 6)), time.Second)
+	}
+	return min(r.delay(rounds+1), longestPause)
+}
+
+// longestPause bounds the wait for a wake-up that never comes.
+const longestPause = 30 * time.Second
+
+// pass hears that a message went through the stage's function, well or badly, and
+// waits for nothing.
+func (r *room) pass(m *Message) {
+	if m.place == nil {
+		return
+	}
+	r.story.resumed(m, m.place.key)
+	r.mu.Lock()
+	r.passed(m)
+	m.place = nil
+	r.unlock()
+	r.kick()
+}
+
+// passed counts a try that found its key open. Callers hold mu.
+func (r *room) passed(m *Message) {
+	p := m.place
+	if p == nil {
+		return
+	}
+	if m.epoch != p.epoch {
+		return // what it found is out of date
+	}
+	p.trying--
+	p.passed, p.rounds = true, 0
+	p.window++ // so the number of those that try doubles
+	r.release(p)
+}
+
+// release lets out as many as may try. Callers hold mu.
+func (r *room) release(p *place) {
+	for !p.shut && p.trying < p.window && len(p.waiting) > 0 {
+		m := p.waiting[0]
+		if b := r.stage.Batch.Weight; b > 0 && !p.passed && p.trying > 0 && p.weight+m.weight > b {
+			break // the first try is one batch
+		}
+		p.waiting[0] = nil
+		p.waiting = p.waiting[1:]
+		if !p.whole {
+			r.narrow--
+			r.bytes -= len(m.Data)
+		}
+		r.try(p, m)
+		r.hand.resume(m)
+		r.queue.pushFront(m)
+	}
+	if !p.shut && p.trying < p.window && p.aside > 0 {
+		r.aside.bring(p.key, p.window-p.trying)
+	}
+	if p.empty() {
+		delete(r.places, p.key)
+	}
+}
+
+// try counts m among those that try. Callers hold mu.
+func (r *room) try(p *place, m *Message) {
+	m.place, m.epoch = p, p.epoch
+	p.trying++
+	p.weight += m.weight
+}
+
+// returned takes messages of HELD that shall try.
+func (r *room) returned(group fault.Wait, all []*Message, left int) {
+	r.mu.Lock()
+	defer r.unlock()
+	p := r.at(group)
+	p.aside = left
+	for _, m := range all {
+		r.try(p, m)
+		r.queue.pushFront(m)
+	}
+	r.release(p)
+}
+
+// wake has what waits for a key, or for one within it, try at once.
+func (r *room) wake(key fault.Wait) {
+	r.mu.Lock()
+	r.wakes.note(key)
+	for _, p := range r.places {
+		if p.shut && (p.key.Within(key) || key.Within(p.key)) {
+			p.next = time.Time{}
+		}
+	}
+	r.unlock()
+	r.aside.refresh() // a replica that is gone may have set something aside
+	r.kick()
+}
+
+func (r *room) kick() {
+	select {
+	case r.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// closed tells whether the stage waits as a whole, or has more in the room than it
+// can set aside.
+func (r *room) closed() bool { return r.shut.Load() }
+
+// unlock ends a change, and has those look again who wait for an open room.
+func (r *room) unlock() {
+	r.shut.Store(r.closes())
+	r.mu.Unlock()
+	r.hand.signal()
+	r.queue.signal()
+}
+
+func (r *room) closes() bool {
+	if r.narrow > 2*int(r.bound.Load()) || r.bytes > 2*roomBytes {
+		return true
+	}
+	for _, p := range r.places {
+		if p.closes() {
+			return true
+		}
+	}
+	return false
+}
+
+// tend opens places when their time comes, and sets aside what is beyond the
+// bound, until ctx ends.
+func (r *room) tend(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		r.mu.Lock()
+		next := time.Now().Add(time.Hour)
+		now := time.Now()
+		for _, p := range r.places {
+			if p.shut && !now.Before(p.next) {
+				p.shut = false
+				r.release(p)
+			}
+			if p.shut && p.next.Before(next) {
+				next = p.next
+			}
+		}
+		r.thin()
+		r.unlock()
+		timer.Reset(max(0, time.Until(next)))
+		select {
+		case <-r.kicked:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// thin hands the latest messages of the fullest narrow places over to be set
+// aside, until the room is within its bound; and all that waits for another
+// release of the stage. Callers hold mu.
+func (r *room) thin() {
+	for {
+		var fullest *place
+		for _, p := range r.places {
+			switch {
+			case p.whole || len(p.waiting) == 0:
+			case p.key.Kind() == fault.WaitSchema: // for a replica that can read it
+				fullest = p
+			case r.narrow <= int(r.bound.Load()) && r.bytes <= roomBytes:
+			case fullest == nil || len(p.waiting) > len(fullest.waiting) && fullest.key.Kind() != fault.WaitSchema:
+				fullest = p
+			}
+		}
+		if fullest == nil {
+			return
+		}
+		last := len(fullest.waiting) - 1
+		for last > 0 && !r.aside.fits(fullest.waiting[last]) {
+			last--
+		}
+		m := fullest.waiting[last]
+		if !r.aside.put(m, fullest.key, fullest.why) {
+			return // it has its hands full; the intake closes meanwhile
+		}
+		fullest.waiting = slices.Delete(fullest.waiting, last, last+1)
+		r.narrow--
+		r.bytes -= len(m.Data)
+		if fullest.empty() {
+			delete(r.places, fullest.key)
+		}
+	}
+}
+
+// stored hears that a message is in HELD now, under the group of its key.
+func (r *room) stored(group fault.Wait, f *fault.Error) {
+	r.mu.Lock()
+	defer r.unlock()
+	p := r.at(group)
+	p.aside++
+	if p.why == nil {
+		p.why = f
+	}
+	if !p.shut && p.trying == 0 && len(p.waiting) == 0 && p.epoch == 0 { // a place that is new
+		p.shut, p.next = true, time.Now().Add(r.pause(f, p.rounds))
+		p.epoch++
+		r.kick()
+		return
+	}
+	r.release(p)
+}
+
+// kept takes a message back that could not be set aside.
+func (r *room) kept(m *Message, key fault.Wait, f *fault.Error) {
+	r.mu.Lock()
+	defer r.unlock()
+	p := r.at(key)
+	if p.why == nil {
+		p.why = f
+	}
+	p.waiting = append(p.waiting, m)
+	r.narrow++
+	r.bytes += len(m.Data)
+	if !p.shut {
+		p.shut, p.next = true, time.Now().Add(r.pause(f, p.rounds))
+	}
+}
+
+// known takes over what HELD has for this stage: how many messages a group has.
+func (r *room) known(groups map[fault.Wait]int) {
+	r.mu.Lock()
+	defer r.unlock()
+	for group, n := range groups {
+		if p := r.at(group); p.aside < n || n == 0 {
+			p.aside = n
+			if p.why == nil {
+				p.why = fault.New(fault.Unavailable, "set-aside", "set aside until %s opens", group)
+			}
+			r.release(p)
+		}
+	}
+	for key, p := range r.places {
+		if groups[key] == 0 && p.aside > 0 {
+			p.aside = 0
+			r.release(p)
+		}
+	}
+}
+
+// leave empties the room, for the end of the process.
+func (r *room) leave() []*Message {
+	r.mu.Lock()
+	defer r.unlock()
+	var all []*Message
+	for _, p := range r.places {
+		all = append(all, p.waiting...)
+	}
+	clear(r.places)
+	r.narrow, r.bytes = 0, 0
+	return all
+}
+
+// view returns what waits, the most first.
+func (r *room) view() []Waiting {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	byGroup := map[fault.Wait]*Waiting{}
+	for _, p := range r.places {
+		if p.why == nil || p.empty() {
+			continue
+		}
+		key := group(p.key) // not one for every text
+		w := byGroup[key]
+		if w == nil {
+			w = &Waiting{Key: string(key), Kind: key.Kind(), Whole: p.whole, Since: p.since.UTC()}
+			byGroup[key] = w
+		}
+		if w.Message == "" || p.since.Before(w.Since) {
+			w.Class, w.Reason, w.Message, w.Hint = p.why.Class.String(), p.why.Reason, p.why.Message, p.why.Hint
+			w.Since = p.since.UTC()
+		}
+		w.Count += len(p.waiting) + p.trying
+		w.Aside += p.aside
+		if p.shut && !p.next.IsZero() {
+			w.Until = p.next.UTC()
+		}
+	}
+	all := make([]Waiting, 0, len(byGroup))
+	for _, w := range byGroup {
+		all = append(all, *w)
+	}
+	sortWaiting(all)
+	return all[:min(len(all), viewed)]
+}
+
+// viewed bounds the keys that are shown: thousands of tenants may wait.
+const viewed = 64
+
+// wakes remembers the latest wake-ups. Whoever looked before one of them and comes
+// to wait after it need not wait.
+type wakes struct {
+	keys  map[fault.Wait]time.Time
+	older time.Time // wake-ups up to then are forgotten
+}
+
+const wakesKept = 1024
+
+func (w *wakes) note(key fault.Wait) {
+	now := time.Now()
+	if w.keys == nil || len(w.keys) >= wakesKept {
+		if w.keys != nil {
+			w.older = now // all of them are forgotten
+		}
+		w.keys = map[fault.Wait]time.Time{}
+	}
+	w.keys[key] = now
+}
+
+// since tells whether key was woken after t, or may have been.
+func (w *wakes) since(key fault.Wait, t time.Time) bool {
+	if t.IsZero() || w.older.After(t) {
+		return !t.IsZero()
+	}
+	for k, at := range w.keys {
+		if at.After(t) && (key.Within(k) || k.Within(key)) {
+			return true
+		}
+	}
+	return false
+}
+
+// group is the key under which messages are set aside: keys of single texts and
+// documents share one, or there would be a consumer for each.
+func group(key fault.Wait) fault.Wait {
+	switch kind := key.Kind(); kind {
+	case fault.WaitClaim, fault.WaitJob:
+		return fault.Wait(kind)
+	default:
+		if len(key) > maxGroup { // it becomes part of a consumer's name
+			return fault.On(kind, events.Fingerprint(string(key)))
+		}
+	}
+	return key
+}
+
+const maxGroup = 100
+
+// story tells in events that documents wait and go on: once for a document and a
+// key, however many of its messages wait.
+type story struct {
+	*shared
+
+	mu   sync.Mutex
+	told map[string]*telling
+}
+
+type telling struct {
+	n    int // waits so far
+	held bool
+}
+
+const toldKept = 100_000
+
+func (s *story) of(m *Message, key fault.Wait) *telling {
+	if s.told == nil || len(s.told) > toldKept {
+		s.told = map[string]*telling{} // some stories are told twice then
+	}
+	name := m.Document + m.Revision.String() + string(group(key))
+	t := s.told[name]
+	if t == nil {
+		t = &telling{}
+		s.told[name] = t
+	}
+	return t
+}
+
+// held tells that a message waits for a key, unless that was told.
+func (s *story) held(m *Message, f *fault.Error) {
+	key := f.Waits()
+	if m.told == key || key.Kind() == fault.WaitDownstream { // backpressure is no story
+		return
+	}
+	if m.told != "" {
+		s.resumed(m, m.told)
+	}
+	m.told = key
+	s.met.waits.Inc()
+	s.mu.Lock()
+	t := s.of(m, key)
+	first := !t.held
+	if first {
+		t.held = true
+		t.n++
+	}
+	n := t.n
+	s.mu.Unlock()
+	if !first {
+		return
+	}
+	level := m.Log().Info()
+	if f.Class == fault.Halt {
+		level = m.Log().Error()
+	}
+	level.Str("class", f.Class.String()).Str("reason", f.Reason).Str("waits_for", string(key)).Str("hint", f.Hint).Msg("waits: " + f.Message)
+	s.tell(m, events.Held, f, m.waitID(group(key), n))
+}
+
+// resumed tells that a message waits for a key no more.
+func (s *story) resumed(m *Message, key fault.Wait) {
+	if m.told == "" {
+		return
+	}
+	m.told = ""
+	s.mu.Lock()
+	t := s.of(m, key)
+	first := t.held || t.n == 0 // none: another process told that it waits
+	t.held = false
+	t.n = max(t.n, 1)
+	n := t.n
+	s.mu.Unlock()
+	if first {
+		s.tell(m, events.Resumed, nil, m.waitID(group(key), n))
+	}
+}
+
+// waitID tells a document's waits apart, in the message IDs of its events.
+func (m *Message) waitID(key fault.Wait, n int) string {
+	return m.stage.Name + ":" + string(key) + ":" + strconv.Itoa(n)
+}
