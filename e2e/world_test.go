@@ -203,6 +203,11 @@ func freePort(t *testing.T) int {
 // eventually polls until check returns nil.
 func (w *world) eventually(d time.Duration, what string, check func() error) {
 	w.t.Helper()
+	eventually(w.t, d, what, check)
+}
+
+func eventually(t *testing.T, d time.Duration, what string, check func() error) {
+	t.Helper()
 	deadline := time.Now().Add(d)
 	for {
 		err := check()
@@ -210,7 +215,7 @@ func (w *world) eventually(d time.Duration, what string, check func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("not within %v: %s: %v", d, what, err)
+			t.Fatalf("not within %v: %s: %v", d, what, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

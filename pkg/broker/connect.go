@@ -21,6 +21,11 @@ import (
 type Config struct {
 	URL   string `name:"nats-url" env:"NATS_URL" default:"nats://127.0.0.1:4222" help:"NATS server, or several with commas."`
 	Login `embed:""`
+
+	// Tell is called with what is wrong with the connection: no server answers, or
+	// it is too old. It is called at once, again every half minute while it lasts,
+	// and with nil when it is over; by one goroutine at a time. Optional.
+	Tell func(*fault.Error) `kong:"-"`
 }
 
 // Login says who connects, and what proves it. All but the inbox prefix are
@@ -155,7 +160,8 @@ func (c Config) Redacted() string {
 
 // Connect dials NATS under the client name that 'nats server list' shows. It
 // waits for a server that is still starting until ctx ends, and afterwards
-// reconnects for ever: a stage outlives its broker.
+// reconnects for ever: a stage outlives its broker. A server older than
+// MinimumServer is refused; one that is met by reconnecting is told of.
 func Connect(ctx context.Context, cfg Config, name string, opts ...nats.Option) (*nats.Conn, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -180,9 +186,18 @@ func Connect(ctx context.Context, cfg Config, name string, opts ...nats.Option) 
 	}, append(login, opts...)...)
 	// A server that restarts may break a handshake off; one that goes on doing so
 	// does not like our certificate.
+	told := &teller{tell: cfg.Tell}
 	for broken := 0; ; {
 		nc, err := nats.Connect(cfg.URL, options...)
 		if err == nil {
+			if old := Fit(nc); old != nil {
+				nc.Close()
+				return nil, old
+			}
+			told.say(nil)
+			if cfg.Tell != nil {
+				go cfg.watch(nc, told)
+			}
 			return nc, nil
 		}
 		var untrusted *tls.CertificateVerificationError
@@ -205,10 +220,10 @@ func Connect(ctx context.Context, cfg Config, name string, opts ...nats.Option) 
 			return nil, fault.Wrap(err, fault.Halt, "nats-tls", "NATS at %s breaks TLS off", cfg.Redacted()).
 				WithHint("set --nats-cert and --nats-key (NATS_CERT, NATS_KEY) to a client certificate that it accepts")
 		}
+		told.say(cfg.unreachable(err))
 		select {
 		case <-ctx.Done():
-			return nil, fault.Wrap(err, fault.Unavailable, "nats-unreachable", "no NATS server at %s", cfg.Redacted()).
-				WithHint("start one with 'sluice up', or set --nats-url")
+			return nil, cfg.unreachable(err)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

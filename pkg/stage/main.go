@@ -112,9 +112,10 @@ func serve(ctx context.Context, service broker.Service, cfg Common, log zerolog.
 	// While the broker is away the process is alive and not ready, and probes
 	// must see just that: a restart would not bring the broker back.
 	var handler atomic.Pointer[http.ServeMux]
-	handler.Store(waiting())
+	handler.Store(waiting(cfg.NATS.Redacted()))
+	var link link
 	server := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().ServeHTTP(w, r) }),
+		Handler:           link.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().ServeHTTP(w, r) })),
 		ReadHeaderTimeout: 5 * time.Second,
 	}
 	served := make(chan error, 1)
@@ -129,6 +130,7 @@ func serve(ctx context.Context, service broker.Service, cfg Common, log zerolog.
 	}()
 
 	log.Info().Str("http", listener.Addr().String()).Str("nats", cfg.NATS.Redacted()).Msg("starting")
+	cfg.NATS.Tell = link.tell(log, cfg.NATS.Redacted())
 	nc, err := broker.Connect(ctx, cfg.NATS, "sluice-"+service.Name)
 	if err != nil {
 		return err
@@ -166,13 +168,13 @@ func serve(ctx context.Context, service broker.Service, cfg Common, log zerolog.
 }
 
 // waiting answers probes before there is a connection.
-func waiting() *http.ServeMux {
+func waiting(url string) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"ok":true,"connected":false}`+"\n") // the probe may be gone
 	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "waiting for NATS", http.StatusServiceUnavailable)
+		http.Error(w, "waiting for NATS at "+url, http.StatusServiceUnavailable)
 	})
 	return mux
 }
