@@ -208,6 +208,7 @@ func (w *world) eventually(d time.Duration, what string, check func() error) {
 
 func eventually(t *testing.T, d time.Duration, what string, check func() error) {
 	t.Helper()
+	d = max(d, natstest.Patience)
 	deadline := time.Now().Add(d)
 	for {
 		err := check()

@@ -30,7 +30,7 @@ func Start(tb testing.TB, topology broker.Topology) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	topology.Extra = append(broker.Vocabulary(), topology.Extra...)
 	if err := broker.Ensure(ctx, js, topology); err != nil {
@@ -42,7 +42,7 @@ func Start(tb testing.TB, topology broker.Topology) string {
 // Connect returns a connection that ends with the test.
 func Connect(tb testing.TB, url string) *nats.Conn {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	nc, err := broker.Connect(ctx, broker.Config{URL: url}, tb.Name())
 	if err != nil {
@@ -84,9 +84,15 @@ func Run(tb testing.TB, env *stage.Env, stages ...stage.Stage) (stop func()) {
 	return stop
 }
 
-// Eventually polls until ok or fails the test after d.
+// Patience is how long Eventually waits at least. A deadline costs nothing when the
+// test passes, and a machine that does something else needs it.
+const Patience = time.Minute
+
+// Eventually polls until ok or fails the test after d, or after Patience if that
+// is longer.
 func Eventually(tb testing.TB, d time.Duration, what string, ok func() bool) {
 	tb.Helper()
+	d = max(d, Patience)
 	for deadline := time.Now().Add(d); !ok(); {
 		if time.Now().After(deadline) {
 			tb.Fatalf("not within %v: %s", d, what)

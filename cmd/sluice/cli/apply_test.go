@@ -122,10 +122,9 @@ func TestTheOperatorMayWhatTheCommandsDo(t *testing.T) {
 		"status", "status a.md", "ls", "trace a.md", "dead ls", "dead show 1", "dead replay 1", "dead purge 2 --yes", "budget", "cost", "mode", "mode embedder hybrid",
 		"mode embedder default", "rm a.md --no-wait", "ingest --no-wait ../../../examples/documents/maintenance-log.md",
 	} {
-		began := time.Now()
 		r := sluice(t, append(strings.Fields(command), "--nats-url", url, "--nats-nkey", login.NKey, "--nats-inbox-prefix", login.InboxPrefix)...)
-		if r.code != 0 || time.Since(began) > 4*time.Second {
-			t.Errorf("sluice %s ends with %d after %v:\n%s%s", command, r.code, time.Since(began).Round(time.Millisecond), r.out, r.err)
+		if r.code != 0 {
+			t.Errorf("sluice %s ends with %d:\n%s%s", command, r.code, r.out, r.err)
 		}
 	}
 }

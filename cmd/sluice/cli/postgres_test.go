@@ -194,8 +194,9 @@ func TestUpWithoutItsPostgres(t *testing.T) {
 	code := Run(ctx, []string{"up", "--data", "data", "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0", "--index", place}, Streams{In: strings.NewReader(""), Out: &out, Err: errs})
 	r := result{code, out.String(), errs.said.String()}
 	r.says(t, errs.wire, "hint: ")
-	if took := time.Since(errs.at); errs.at.IsZero() || took > 20*time.Second || r.code == 0 {
-		t.Errorf("code %d, %v after the interrupt: %s", r.code, took, r.err)
+	// Without the interrupt it would have ended when the patience is over.
+	if errs.at.IsZero() || r.code == 0 {
+		t.Errorf("code %d: %s", r.code, r.err)
 	}
 }
 

@@ -232,14 +232,10 @@ func TestBombs(t *testing.T) {
 		"xlsx diagonal": {sample{read: XLSX, data: diagonal(t)}, "too-large", "output"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			began := time.Now()
 			_, err := c.read(t.Context(), format.Input{Name: name, Data: c.data, Limits: limits})
 			wantReason(t, err, c.reason)
 			if !strings.Contains(err.Error(), c.limit) {
 				t.Errorf("%v does not name %q", err, c.limit)
-			}
-			if d := time.Since(began); d > 30*time.Second {
-				t.Errorf("took %v", d)
 			}
 		})
 	}

@@ -15,6 +15,7 @@ import (
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
+	"sluice/pkg/testcpu"
 	"sluice/services/parser/internal/format"
 )
 
@@ -449,24 +450,22 @@ func FuzzLayout(f *testing.F) {
 // TestCrowdedPage has as many words as a page may have in one line.
 func TestCrowdedPage(t *testing.T) {
 	for _, n := range []int{maxLayoutWords, 10 * maxLayoutWords} {
-		d := &document{fonts: []font{{}}}
-		p := &page{number: 1, width: 612, height: 792}
-		for i := range n {
-			x := float32(i * 7919 % 100_000)
-			p.words = append(p.words, word{text: "w", x0: x, x1: x + 1, y: 100 + float32(i%3), size: 10})
-		}
-		d.pages = []*page{p}
-		began := time.Now()
-		got, _, err := d.markdown(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(began); took > 20*time.Second {
-			t.Errorf("%d words took %v", n, took)
-		}
-		if c := strings.Count(got, "w"); c != n {
-			t.Errorf("%d of %d words", c, n)
-		}
+		testcpu.Linear(t, n, func(n int) {
+			d := &document{fonts: []font{{}}}
+			p := &page{number: 1, width: 612, height: 792}
+			for i := range n {
+				x := float32(i * 7919 % 100_000)
+				p.words = append(p.words, word{text: "w", x0: x, x1: x + 1, y: 100 + float32(i%3), size: 10})
+			}
+			d.pages = []*page{p}
+			got, _, err := d.markdown(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := strings.Count(got, "w"); c != n {
+				t.Errorf("%d of %d words", c, n)
+			}
+		})
 	}
 }
 

@@ -11,12 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
 	"sluice/pkg/fault"
+	"sluice/pkg/testcpu"
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/text"
 )
@@ -145,11 +145,9 @@ func TestHTMLCharset(t *testing.T) {
 	}
 }
 
-// TestHostileIsLinear asks for megabytes of what made other converters run for
-// minutes. The bound is generous: quadratic time would miss it by far.
-func TestHostileIsLinear(t *testing.T) {
-	const n = 100_000
-	html := map[string]string{
+// hostileHTML is megabytes of what made other converters run for minutes.
+func hostileHTML(n int) map[string]string {
+	return map[string]string{
 		"spans":             "<table><tr><td colspan=1000 rowspan=65534>x<td colspan=1000 rowspan=65534>y</table>",
 		"many spans":        "<table><tr>" + strings.Repeat("<td rowspan=1000 colspan=1000>x", n/10) + strings.Repeat("<tr>", n/10),
 		"quotes":            strings.Repeat("<blockquote>", 400) + strings.Repeat("x<br>", n),
@@ -170,20 +168,16 @@ func TestHostileIsLinear(t *testing.T) {
 		"nested code":       strings.Repeat("<code>", 400) + strings.Repeat("<p>x", n),
 		"definition titles": strings.Repeat("<dt>", n),
 	}
-	for name, src := range html {
-		start := time.Now()
-		_, err := text.HTMLToMarkdown(t.Context(), []byte(src), text.HTMLOptions{Name: "hostile"})
-		if err != nil && fault.Of(err) != fault.Validation {
-			t.Errorf("%s: %v", name, err)
-		}
-		if took := time.Since(start); took > 20*time.Second {
-			t.Errorf("HTML %s took %v", name, took)
-		}
-	}
-	for _, c := range []struct {
-		name, data string
-		read       format.Reader
-	}{
+}
+
+// hostile is a document of another format.
+type hostile struct {
+	name, data string
+	read       format.Reader
+}
+
+func hostileFiles(n int) []hostile {
+	return []hostile{
 		{"quotes.csv", strings.Repeat("\"", 10*n), text.CSV},
 		{"wide.csv", strings.Repeat(",", n) + strings.Repeat("\nx", n), text.CSV},
 		{"deep.json", strings.Repeat("[", 9_999) + strings.Repeat("]", 9_999), text.JSON},
@@ -199,15 +193,31 @@ func TestHostileIsLinear(t *testing.T) {
 		{"headers.eml", strings.Repeat("Subject: "+strings.Repeat("=?utf-8?q?a?= ", 100)+"\n", n/100) + "\n\nx", text.EML},
 		{"base64.eml", "Content-Transfer-Encoding: base64\n\n" + strings.Repeat("!A", n), text.EML},
 		{"cells.ipynb", `{"cells":[` + strings.TrimSuffix(strings.Repeat(`{"source":[[[]]]},`, n), ",") + `]}`, text.Notebook},
-	} {
-		start := time.Now()
-		_, err := c.read(t.Context(), format.Input{Name: c.name, Data: []byte(c.data), Convert: member})
-		if err != nil && fault.Of(err) != fault.Validation {
-			t.Errorf("%s: %v", c.name, err)
-		}
-		if took := time.Since(start); took > 20*time.Second {
-			t.Errorf("%s took %v", c.name, took)
-		}
+	}
+}
+
+func TestHostileIsLinear(t *testing.T) {
+	const n = 100_000
+	for name := range hostileHTML(0) {
+		t.Run(name, func(t *testing.T) {
+			testcpu.Linear(t, n, func(n int) {
+				_, err := text.HTMLToMarkdown(t.Context(), []byte(hostileHTML(n)[name]), text.HTMLOptions{Name: "hostile"})
+				if err != nil && fault.Of(err) != fault.Validation {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	for i, c := range hostileFiles(0) {
+		t.Run(c.name, func(t *testing.T) {
+			testcpu.Linear(t, n, func(n int) {
+				c := hostileFiles(n)[i]
+				_, err := c.read(t.Context(), format.Input{Name: c.name, Data: []byte(c.data), Convert: member})
+				if err != nil && fault.Of(err) != fault.Validation {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }
 
