@@ -2,19 +2,24 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"sluice/cmd/sluice/submit"
 	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
+	"sluice/services/parser"
 )
 
 // Online are the options of commands that talk to a running pipeline.
@@ -169,6 +174,33 @@ func label(d *events.Document) string {
 		return d.Name
 	}
 	return d.Document
+}
+
+// limitOf is what the parser's micro metadata call the bytes of the largest document
+// that it fetches.
+const limitOf = "fetch-limit"
+
+// largest returns the bytes of the largest document that the running parser takes,
+// so that none is uploaded to be refused.
+func (c *client) largest(ctx context.Context, sources []submit.Source) int64 {
+	limit := parser.DefaultConfig().FetchLimit
+	if !slices.ContainsFunc(sources, func(s submit.Source) bool { return s.Stdin || s.Size > c.nc.MaxPayload() }) {
+		return limit
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, micro.APIPrefix+"."+micro.InfoVerb.String()+"."+parser.Name, nil)
+	if err != nil {
+		return limit // nobody is there yet, or it is busy
+	}
+	var info micro.Info
+	if err := json.Unmarshal(msg.Data, &info); err != nil {
+		return limit
+	}
+	if n, err := strconv.ParseInt(info.Metadata[limitOf], 10, 64); err == nil {
+		limit = n
+	}
+	return limit
 }
 
 // ask makes a request to a stage's endpoint. Nobody there is an error that

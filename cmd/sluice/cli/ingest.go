@@ -19,7 +19,7 @@ import (
 // SubmitOptions say how documents are submitted; ingest and run share them.
 type SubmitOptions struct {
 	Tenant      string            `help:"Whose documents these are." placeholder:"NAME"`
-	Meta        map[string]string `help:"Keep KEY=VALUE with the documents; search can filter by it. May be repeated." placeholder:"KEY=VALUE" mapsep:","`
+	Meta        map[string]string `help:"Keep KEY=VALUE with the documents; search can filter by it. May be repeated." placeholder:"KEY=VALUE" mapsep:"none"`
 	Correlation string            `help:"Correlation ID on every message, event and log line; default: a new one." placeholder:"ID"`
 	Charset     string            `help:"Character set of text files, if it is guessed wrongly." placeholder:"NAME"`
 	Type        string            `help:"Media type, if name and content do not tell." placeholder:"TYPE"`
@@ -139,7 +139,9 @@ func elapsed(r submit.Result) time.Duration { return max(r.Ended.Sub(r.Began), 0
 // ingest submits sources through c, waits for the outcome if asked to, and
 // prints it. It fails if a document failed or is not final.
 func ingest(ctx context.Context, o *output, c *client, so SubmitOptions, sources []submit.Source, wait bool) ([]submit.Result, error) {
-	s, err := submit.Open(ctx, c.nc, c.js, so.options())
+	options := so.options()
+	options.Limit = c.largest(ctx, sources)
+	s, err := submit.Open(ctx, c.nc, c.js, options)
 	if err != nil {
 		return nil, err
 	}

@@ -18,8 +18,8 @@ type SearchCmd struct {
 	Query  []string          `arg:"" help:"What to look for; quotes are not needed."`
 	K      int               `short:"k" default:"5" help:"How many results, at most 1000; default ${default}." placeholder:"N"`
 	Mode   string            `default:"hybrid" enum:"hybrid,keyword,vector" help:"What to compare: words, vectors, or both (${enum})."`
-	Tenant string            `help:"Only this tenant's documents; default: everybody's." placeholder:"NAME"`
-	Meta   map[string]string `help:"Only documents with this metadata. May be repeated." placeholder:"KEY=VALUE" mapsep:","`
+	Tenant string            `help:"Whose documents; without it those of the tenant default. A search sees one tenant." placeholder:"NAME"`
+	Meta   map[string]string `help:"Only documents with this metadata. May be repeated." placeholder:"KEY=VALUE" mapsep:"none"`
 	Online
 }
 

@@ -29,6 +29,7 @@ type Options struct {
 	Charset       string            // overrides detection for text formats
 	Name          string            // of a single document, instead of its own
 	Workers       int               // submissions at once; 0 = 16
+	Limit         int64             // bytes of a document that the parser takes; 0 = not known
 }
 
 // maxHeaders is what is left of a payload for headers. Larger files travel
@@ -183,7 +184,23 @@ func (s *Submitter) stdin(ctx context.Context, i int, src Source, stdin io.Reade
 	return s.body(ctx, i, src, data)
 }
 
+// fits refuses what the parser would refuse, before it is uploaded.
+func (s *Submitter) fits(src Source) error {
+	if s.opts.Limit == 0 || src.Size <= s.opts.Limit {
+		return nil
+	}
+	name := src.Name
+	if name == "" {
+		name = "standard input"
+	}
+	return fault.Invalid("too-large", "%s has %d bytes; the parser takes at most %d", name, src.Size, s.opts.Limit).
+		WithHint("split the document, or raise --fetch-limit and --parser-max-input of the parser")
+}
+
 func (s *Submitter) file(ctx context.Context, i int, src Source) error {
+	if err := s.fits(src); err != nil {
+		return err
+	}
 	if src.Size > s.limit {
 		f, err := os.Open(src.Path)
 		if err != nil {
@@ -211,6 +228,9 @@ func unreadable(err error) error {
 // listed, so the way it goes is decided here.
 func (s *Submitter) body(ctx context.Context, i int, src Source, data []byte) error {
 	src.Size = int64(len(data))
+	if err := s.fits(src); err != nil {
+		return err
+	}
 	msg := nats.NewMsg(events.SubjectSubmit)
 	msg.Header = s.header()
 	events.SetName(msg.Header, src.Name)
