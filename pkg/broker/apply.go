@@ -69,14 +69,10 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t Topology, services ..
 	if err := Check(services...); err != nil {
 		return err
 	}
-	for _, s := range t.declared(services) {
-		want := s.config(t)
+	for _, want := range t.Streams(services...) {
 		have, err := look(ctx, js, want.Name)
 		if err != nil {
 			return err
-		}
-		if have == nil && s.foreign() {
-			return fault.New(fault.Halt, ReasonNotApplied, "there is no stream %s", want.Name).WithHint("start the service that declares it")
 		}
 		if have != nil {
 			want.Replicas = have.Replicas // more of them is for 'sluice apply'
@@ -120,7 +116,7 @@ func Apply(ctx context.Context, js jetstream.JetStream, t Topology, dry bool, se
 	for _, s := range services {
 		for stage := range s.Feeds {
 			if !slices.ContainsFunc(Durables(services...), func(d Durable) bool { return d.Name == stage }) {
-				return nil, wrong("the service %s feeds the stage %s, which nothing declares", s.Name, stage)
+				return nil, wrong("the service %s feeds the stage %s, which no service declares", s.Name, stage)
 			}
 		}
 	}

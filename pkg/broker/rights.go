@@ -171,7 +171,7 @@ func (u *User) stage(s Declaration) {
 	for _, out := range s.Out {
 		u.publish(out.Stream, out.Subject)
 	}
-	if len(s.Tells) > 0 {
+	if !s.Observer {
 		for _, what := range append([]events.What{events.Held, events.Resumed, events.Retried, events.Failed}, s.Tells...) {
 			u.publish(events.StreamEvents, events.SubjectEventPrefix+"*."+string(what))
 		}

@@ -139,9 +139,17 @@ func Check(services ...Service) error {
 	}
 	for _, s := range services {
 		for _, d := range s.Streams {
+			if d.filled() {
+				continue // its definition is another service's
+			}
 			if defined[d.Stream()] {
 				return wrong("the service %s declares the stream %s, which exists already", s.Name, d.Stream())
 			}
+			defined[d.Stream()] = true
+		}
+	}
+	for _, s := range services {
+		for _, d := range s.Streams {
 			defined[d.Stream()] = true
 		}
 	}
@@ -189,7 +197,7 @@ func (s Service) From(stage, queue string) Service {
 	for i, d := range s.Stages {
 		if d.Name == stage && d.In.Stream != queue {
 			s.Stages[i] = d.From(queue)
-			s.Streams = append(slices.Clone(s.Streams), Stream{Name: queue, Kind: KindForeign})
+			s.Streams = append(slices.Clone(s.Streams), Queue(queue))
 		}
 	}
 	return s
@@ -202,12 +210,7 @@ func Compose(services ...Service) []Service {
 	for _, feeder := range services {
 		for stage, queue := range feeder.Feeds {
 			for i, s := range all {
-				for j, d := range s.Stages {
-					if d.Name == stage && d.In.Stream != queue {
-						all[i].Stages = slices.Clone(s.Stages)
-						all[i].Stages[j] = d.From(queue)
-					}
-				}
+				all[i] = s.From(stage, queue)
 			}
 		}
 	}

@@ -36,9 +36,6 @@ const (
 	KindLog    Kind = "log"    // facts: kept for a time, read by anybody
 	KindBucket Kind = "bucket" // keys and values
 	KindStore  Kind = "store"  // objects
-	// KindForeign is a work queue that another service declares: it is looked up and
-	// never made.
-	KindForeign Kind = "foreign"
 )
 
 // Stream declares a stream, or the stream behind a bucket or an object store.
@@ -59,10 +56,14 @@ type Stream struct {
 	Clocked bool `json:"clocked,omitempty"`
 }
 
-// Queue declares a work queue: the hand-off to one stage.
+// Queue declares a work queue: the hand-off to one stage. Without subjects it is
+// one that another service fills, which adds them.
 func Queue(name string, subjects ...string) Stream {
 	return Stream{Name: name, Kind: KindQueue, Subjects: subjects}
 }
+
+// filled tells whether another service says what is in the queue.
+func (s Stream) filled() bool { return s.Kind == KindQueue && len(s.Subjects) == 0 }
 
 // Bucket declares a bucket of keys and values.
 func Bucket(name string) Stream { return Stream{Name: name, Kind: KindBucket} }
@@ -122,9 +123,6 @@ func (s Stream) Stream() string {
 	return s.Name
 }
 
-// foreign tells whether another service makes the stream.
-func (s Stream) foreign() bool { return s.Kind == KindForeign }
-
 // config returns what the server is told of a stream. Buckets and stores are as
 // clients make them.
 func (s Stream) config(t Topology) jetstream.StreamConfig {
@@ -133,7 +131,7 @@ func (s Stream) config(t Topology) jetstream.StreamConfig {
 		Storage: jetstream.FileStorage, Replicas: max(t.Replicas, 1), AllowAtomicPublish: s.Atomic,
 	}
 	switch s.Kind {
-	case KindQueue, KindForeign:
+	case KindQueue:
 		c.Retention, c.Duplicates = jetstream.WorkQueuePolicy, time.Minute
 	case KindBucket:
 		c.Subjects, c.Duplicates = []string{"$KV." + s.Name + ".>"}, 2*time.Minute
@@ -143,7 +141,7 @@ func (s Stream) config(t Topology) jetstream.StreamConfig {
 		c.Subjects = []string{"$O." + s.Name + ".C.>", "$O." + s.Name + ".M.>"}
 		c.AllowRollup, c.AllowDirect = true, true
 	}
-	if s.Sized || c.Retention == jetstream.WorkQueuePolicy {
+	if s.Sized || s.Kind == KindQueue {
 		c.MaxBytes = t.MaxBytes
 	}
 	if s.Small {
@@ -193,6 +191,9 @@ func (t Topology) declared(services []Service) []Stream {
 		definitions = append(definitions, s.Streams...)
 	}
 	definitions = append(definitions, t.Extra...)
+	// Who fills a queue knows more of it than who takes from it.
+	filled := slices.DeleteFunc(slices.Clone(definitions), func(s Stream) bool { return !s.filled() })
+	definitions = append(slices.DeleteFunc(definitions, Stream.filled), filled...)
 	used := map[string]bool{}
 	for _, s := range append(common(), t.Extra...) {
 		used[s.Stream()] = true

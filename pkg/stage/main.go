@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,7 @@ func Main[C any](service broker.Service, build Build[C]) int {
 	var cli struct {
 		Common
 		Stage   C                `embed:""`
+		Declare bool             `name:"declaration" help:"Print what this service declares, for 'sluice apply --with', and exit."`
 		Version kong.VersionFlag `name:"version" help:"Print the version."`
 	}
 	parser, err := kong.New(&cli, kong.Name(name), kong.Description(service.About), kong.UsageOnError(), kong.Vars{"version": name + " " + Version})
@@ -81,6 +83,15 @@ func Main[C any](service broker.Service, build Build[C]) int {
 	}
 	if d, ok := any(&cli.Stage).(interface{ Declare() broker.Service }); ok {
 		service = d.Declare()
+	}
+	if cli.Declare {
+		text, err := json.MarshalIndent(service, "", "  ")
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+			return 1
+		}
+		fmt.Println(string(text))
+		return 0
 	}
 	log := cli.Log.Logger(os.Stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

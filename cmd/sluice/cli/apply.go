@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +21,7 @@ type ApplyCmd struct {
 	MaxBytes    int64         `name:"stream-max-bytes" env:"SLUICE_STREAM_MAX_BYTES" default:"4294967296" help:"Bytes of each hand-off stream, if it does not exist yet." placeholder:"BYTES" group:"Topology:"`
 	AckWait     time.Duration `env:"SLUICE_ACK_WAIT" default:"30s" help:"Have a message delivered again whose process has been silent for this long." placeholder:"TIME" group:"Topology:"`
 	MaxInFlight int           `env:"SLUICE_MAX_IN_FLIGHT" default:"20000" help:"Messages delivered and not yet acknowledged, over all replicas of a stage." placeholder:"N" group:"Topology:"`
+	With        []string      `type:"existingfile" sep:"none" help:"Also the service that this file declares: what '--declaration' of its binary prints. May be given several times." placeholder:"FILE" group:"Topology:"`
 	DryRun      bool          `help:"Only say what would be done."`
 	Wait        time.Duration `default:"1m" help:"Time for a server, or a cluster without a leader, to come up." placeholder:"TIME"`
 
@@ -32,9 +36,11 @@ func (ApplyCmd) Help() string {
 	return examples("Makes the streams, consumers, buckets and object stores that the stages use, and adds what an older release did not know. "+
 		"Run it as often as you like, from as many places as you like: nothing is ever removed or shrunk, and sizes that somebody has set stay. "+
 		"Stages that are started with --topology bind then need no right to make anything. "+
+		"A service of your own is applied with the others, and gets a user, if --with names its declaration. "+
 		"With --nats-keys it writes down who may do what: a NATS user for each service, for submitters, operators and itself.",
 		"sluice apply --replicas 3", "On a cluster of three",
 		"sluice apply --dry-run", "See first what would be done",
+		"redactor --declaration > redactor.json && sluice apply --with redactor.json", "Also for a service of your own",
 		"sluice apply --nats-keys ./keys --print-nats-auth > auth.conf", "Make the users' keys, and the server's configuration of their rights",
 		"sluice apply --nats-nkey keys/apply.nk --nats-inbox-prefix _INBOX_apply", "Apply as the user that may")
 }
@@ -43,6 +49,10 @@ func (ApplyCmd) Help() string {
 func (cmd ApplyCmd) Run(ctx context.Context, o *output) error {
 	if cmd.Keys != "" || cmd.Print {
 		return cmd.users(o)
+	}
+	all, err := cmd.services()
+	if err != nil {
+		return err
 	}
 	if cmd.Replicas < 1 || cmd.Replicas > 5 || cmd.MaxBytes < 1 || cmd.AckWait < time.Second || cmd.MaxInFlight < 1 {
 		return usagef("use 1 to 5 replicas, and at least 1 byte, 1s and 1 message", "the topology cannot be made")
@@ -54,9 +64,8 @@ func (cmd ApplyCmd) Run(ctx context.Context, o *output) error {
 	first := map[string]broker.Change{}
 	waiting, cancel := context.WithTimeout(ctx, cmd.Wait)
 	defer cancel()
-	var err error
 	for told := false; ; told = true {
-		changes, err = cmd.try(waiting, t)
+		changes, err = cmd.try(waiting, t, all)
 		for i, c := range changes {
 			if was, ok := first[c.Kind+c.Name]; ok && was.Outcome != broker.Unchanged && c.Outcome == broker.Unchanged {
 				changes[i] = was
@@ -86,7 +95,26 @@ func (cmd ApplyCmd) Run(ctx context.Context, o *output) error {
 	return err
 }
 
-func (cmd ApplyCmd) try(ctx context.Context, t broker.Topology) ([]broker.Change, error) {
+// services returns what is declared, here and in the files.
+func (cmd ApplyCmd) services() ([]broker.Service, error) {
+	all := services.Declared()
+	for _, path := range cmd.With {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Halt, "declaration", "cannot read the declaration %s", path).WithHint("name a file that this process may read")
+		}
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields() // a mistake in a right must not pass as no right
+		var s broker.Service
+		if err := d.Decode(&s); err != nil {
+			return nil, fault.Wrap(err, fault.Halt, "declaration", "%s declares no service", path).WithHint("make it with the flag --declaration of the service's binary, of this release")
+		}
+		all = append(all, s)
+	}
+	return all, broker.Check(all...)
+}
+
+func (cmd ApplyCmd) try(ctx context.Context, t broker.Topology, all []broker.Service) ([]broker.Change, error) {
 	c, err := cmd.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -94,7 +122,7 @@ func (cmd ApplyCmd) try(ctx context.Context, t broker.Topology) ([]broker.Change
 	defer c.close()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return broker.Apply(ctx, c.js, t, cmd.DryRun, services.Declared()...)
+	return broker.Apply(ctx, c.js, t, cmd.DryRun, all...)
 }
 
 func (cmd ApplyCmd) report(o *output, changes []broker.Change) error {
@@ -125,7 +153,11 @@ func (cmd ApplyCmd) users(o *output) error {
 	if cmd.Keys == "" {
 		return usagef("add --nats-keys DIR; seeds that are missing are made there", "--print-nats-auth needs the users' keys")
 	}
-	users := broker.Users(services.Declared()...)
+	all, err := cmd.services()
+	if err != nil {
+		return err
+	}
+	users := broker.Users(all...)
 	public, made, err := broker.Keys(cmd.Keys, users)
 	if err != nil {
 		return err
