@@ -2,12 +2,11 @@ package embedder
 
 import (
 	"context"
-	"errors"
+	"iter"
+	"maps"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"sluice/pkg/events"
@@ -21,10 +20,10 @@ type CacheConfig struct {
 	Log zerolog.Logger
 	// Record hears what was spared; it may be nil.
 	Record func(*events.Usage)
-	// Call is how long a call may take, retries and all: a claim of a process
-	// that died ends after it. 0 = 3 min
-	Call time.Duration
-	// Patience is how long a call waits for what another one buys. 0 = 5 s
+	// Claims keeps others from buying the same text at the same moment. Nil = they may.
+	Claims *Claims
+	// Patience is how long a call waits for what another one buys: one that ends just
+	// now spares a wait outside. 0 = 50 ms
 	Patience time.Duration
 }
 
@@ -32,27 +31,28 @@ type CacheConfig struct {
 // which names the dimensions too, is in the key: no other model's vector can
 // ever be found under it.
 //
-// What costs money is claimed before it is bought, by making the entry with
-// nothing in it: two that hold the same text at the same moment pay once.
+// What costs money is claimed before it is bought, kept, and then given up: two
+// that hold the same text at the same moment pay once. What somebody else buys is
+// not waited for: its message waits for the claim, and the others of the call go
+// on. Queries are looked up and kept, too, but a search waits for nobody's claim.
 type cached struct {
 	provider.Embedder
 	info  provider.EmbedderInfo
 	model string
-	kv    jetstream.KeyValue
+	shelf *Shelf
 	cfg   CacheConfig
 }
 
-// Cached returns p behind the cache. A cache that fails costs money and not
-// correctness, so its failures are logged and the work goes on.
-func Cached(p provider.Embedder, kv jetstream.KeyValue, cfg CacheConfig) provider.Embedder {
-	if cfg.Call == 0 {
-		cfg.Call = 3 * time.Minute
-	}
+// Cached returns p behind the cache.
+func Cached(p provider.Embedder, shelf *Shelf, cfg CacheConfig) provider.Embedder {
 	if cfg.Patience == 0 {
-		cfg.Patience = 5 * time.Second
+		cfg.Patience = 50 * time.Millisecond
 	}
 	info := p.Describe()
-	return &cached{Embedder: p, info: info, model: events.Fingerprint(info.Model), kv: kv, cfg: cfg}
+	if info.NanoPerToken == 0 {
+		cfg.Claims = nil // what costs nothing may be made twice
+	}
+	return &cached{Embedder: p, info: info, model: events.Fingerprint(info.Model), shelf: shelf, cfg: cfg}
 }
 
 // lookups bounds the requests that one call of the cache has under way.
@@ -61,9 +61,10 @@ const lookups = 32
 // text is one distinct text of a call.
 type text struct {
 	key    string
-	input  int    // the first that has it
-	claim  uint64 // revision of our claim, 0 = none
-	others bool   // somebody else buys it
+	input  int  // the first that has it
+	query  bool // of a search
+	ours   bool // claimed by this call
+	others bool // somebody else buys it
 	bought bool
 	failed error
 }
@@ -76,29 +77,39 @@ func (c *cached) Embed(ctx context.Context, inputs []provider.Input) (provider.E
 	for i, in := range inputs {
 		key := "embedding." + c.model + "." + events.TextHash(in.Text)
 		if first[key] == nil {
-			first[key] = &text{key: key, input: i}
+			first[key] = &text{key: key, input: i, query: in.Owner.Query}
 			open = append(open, first[key])
 		}
 		of[i] = first[key]
 	}
+	// A panic of the provider must not leave claims behind, which a process that
+	// goes on would keep for ever.
+	defer func() { c.release(ctx, slices.Collect(maps.Values(first))) }()
 	patience := time.Now().Add(c.cfg.Patience)
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
-		c.each(open, func(t *text) { out.Vectors[t.input] = c.find(ctx, t) })
-		open = slices.DeleteFunc(open, func(t *text) bool { return out.Vectors[t.input] != nil })
+	for pause := 5 * time.Millisecond; ; pause *= 2 {
+		parallel(open, func(t *text) { out.Vectors[t.input] = c.find(ctx, t) })
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		c.release(ctx, slices.Collect(found(open, &out)))
+		open = slices.DeleteFunc(open, func(t *text) bool { return out.Vectors[t.input] != nil || t.failed != nil })
 		mine := slices.DeleteFunc(slices.Clone(open), func(t *text) bool { return t.others })
 		if len(mine) > 0 {
 			if err := c.buy(ctx, inputs, mine, &out); err != nil {
 				return out, err
 			}
-			open = slices.DeleteFunc(open, func(t *text) bool { return t.bought || t.failed != nil })
+			open = slices.DeleteFunc(open, func(t *text) bool { return !t.others })
+			if len(open) > 0 {
+				continue // buying took a while: the others may have theirs
+			}
 		}
 		if len(open) == 0 {
 			break
 		}
 		if time.Now().After(patience) {
 			for _, t := range open {
-				t.failed = fault.New(fault.Unavailable, "bought-elsewhere", "another replica is buying the same text").
-					WaitFor(fault.On(fault.WaitClaim, t.key)).After(time.Second)
+				t.failed = fault.New(fault.Unavailable, "bought-elsewhere", "another call is buying the same text; it goes on with that one's vector").
+					WaitFor(fault.On(fault.WaitClaim, t.key)).After(30 * time.Second)
 			}
 			break
 		}
@@ -125,6 +136,17 @@ func (c *cached) Embed(ctx context.Context, inputs []provider.Input) (provider.E
 	return out, nil
 }
 
+// found returns the texts whose vectors are there.
+func found(texts []*text, out *provider.Embeddings) iter.Seq[*text] {
+	return func(yield func(*text) bool) {
+		for _, t := range texts {
+			if out.Vectors[t.input] != nil && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
 // buy has the provider embed texts, which are ours to buy, and keeps them.
 func (c *cached) buy(ctx context.Context, inputs []provider.Input, texts []*text, out *provider.Embeddings) error {
 	ask := make([]provider.Input, len(texts))
@@ -138,7 +160,6 @@ func (c *cached) buy(ctx context.Context, inputs []provider.Input, texts []*text
 		got, err = check.Vectors(c.info, len(ask), got)
 	}
 	if err != nil {
-		c.each(texts, func(t *text) { c.release(ctx, t) })
 		return err
 	}
 	if got.Fallback != nil && out.Fallback == nil {
@@ -155,86 +176,68 @@ func (c *cached) buy(ctx context.Context, inputs []provider.Input, texts []*text
 			out.Fallback[t.input] = got.Fallback[j]
 		}
 	}
-	c.each(texts, func(t *text) {
+	parallel(texts, func(t *text) {
 		j := at[t]
 		if got.Vectors[j] == nil || t.failed != nil || (got.Fallback != nil && got.Fallback[j]) {
-			c.release(ctx, t) // another model's vector has no place under this key
-			return
+			return // another model's vector has no place under this key
 		}
-		c.put(ctx, t.key, got.Vectors[j])
+		c.shelf.put(ctx, t.key, got.Vectors[j])
 	})
+	// After the vectors are kept, or the next one would not find them.
+	c.release(ctx, texts)
 	return nil
 }
 
-// each calls f for every text, several at once.
-func (c *cached) each(texts []*text, f func(*text)) {
-	var wg sync.WaitGroup
-	workers := min(lookups, len(texts))
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < len(texts); i += workers {
-				f(texts[i])
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // find returns the vector of a text. If there is none, the text is ours to buy
-// unless t.others says that somebody does.
+// unless t.others says that somebody does, or t.failed what is amiss.
 func (c *cached) find(ctx context.Context, t *text) []float32 {
 	t.others = false
-	unclaimed := c.info.NanoPerToken == 0
-	if c.info.NanoPerToken > 0 && t.claim == 0 {
-		revision, err := c.kv.Create(ctx, t.key, nil, jetstream.KeyTTL(c.cfg.Call))
-		if err == nil {
-			t.claim = revision
-			return nil
-		}
-		if !errors.Is(err, jetstream.ErrKeyExists) {
-			// A full bucket, or one without expiry of single entries: what it holds
-			// is good all the same.
-			c.cfg.Log.Debug().Err(err).Msg("the embedding cache takes no claim")
-			unclaimed = true
-		}
-	}
-	e, err := c.kv.Get(ctx, t.key)
-	if err != nil {
-		// Gone in this moment: whoever claimed it has failed.
-		t.others = errors.Is(err, jetstream.ErrKeyNotFound) && !unclaimed && t.claim == 0
-		if !errors.Is(err, jetstream.ErrKeyNotFound) {
+	v, err := c.shelf.get(ctx, t.key, c.info.Dimensions)
+	switch {
+	case v != nil:
+		return v
+	case c.cfg.Claims == nil || t.query || t.ours:
+		if err != nil {
 			c.cfg.Log.Debug().Err(err).Msg("the embedding cache does not answer")
 		}
 		return nil
-	}
-	if len(e.Value()) == 0 {
-		t.others = !unclaimed
+	case err != nil:
+		// It may hold what has been paid for.
+		t.failed = away(events.BucketCache, err)
 		return nil
 	}
-	v, err := events.DecodeVector(e.Value())
-	if err != nil || len(v) != c.info.Dimensions {
-		c.cfg.Log.Warn().Str("key", t.key).Msg("an unreadable entry of the embedding cache is ignored")
+	t.ours, err = c.cfg.Claims.take(ctx, t.key)
+	if err != nil {
+		t.failed = away(events.BucketClaims, err)
 		return nil
+	}
+	if t.others = !t.ours; t.others {
+		return nil
+	}
+	// Somebody may have bought it between the two questions.
+	if v, err = c.shelf.get(ctx, t.key, c.info.Dimensions); err != nil {
+		t.failed = away(events.BucketCache, err)
 	}
 	return v
 }
 
-// release gives a claim up, so that others need not wait for it to expire.
-func (c *cached) release(ctx context.Context, t *text) {
-	if t.claim == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if err := c.kv.Purge(ctx, t.key, jetstream.LastRevision(t.claim)); err != nil {
-		c.cfg.Log.Debug().Err(err).Msg("giving a claim up; it will expire")
-	}
-	t.claim = 0
+// away is the failure of a text that cannot be looked up. It is not the text's own.
+func away(bucket string, err error) error {
+	return fault.Wrap(err, fault.Unavailable, "store-away", "the bucket %s does not answer; nothing is bought that may be in it", bucket).
+		WaitFor(fault.On(fault.WaitStore, bucket)).After(2 * time.Second)
 }
 
-func (c *cached) put(ctx context.Context, key string, v []float32) {
-	if _, err := c.kv.Put(ctx, key, events.EncodeVector(v)); err != nil {
-		c.cfg.Log.Debug().Err(err).Msg("the embedding cache does not store")
+// release gives the claims of texts up.
+func (c *cached) release(ctx context.Context, texts []*text) {
+	var keys []string
+	for _, t := range texts {
+		if t.ours {
+			t.ours = false
+			keys = append(keys, t.key)
+		}
+	}
+	if len(keys) > 0 {
+		c.cfg.Claims.release(ctx, keys)
 	}
 }
 

@@ -32,7 +32,6 @@ var Service = broker.Service{
 		{Bucket: events.BucketDocuments, Keys: "*", Read: true},
 		{Bucket: events.BucketCache, Keys: "embedding.*.*", Read: true, Write: true},
 		{Bucket: events.BucketClaims, Keys: "embedding.*.*", Read: true, Write: true},
-		{Bucket: events.BucketClaims, Keys: "embedding.>", Watch: true}, // while something waits for a claim
 		// A configuration whose paid answers cannot be used halts all replicas that have it.
 		{Bucket: events.BucketPipeline, Keys: "halt.embedder.*", Read: true, Write: true, Watch: true},
 	},

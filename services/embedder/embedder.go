@@ -2,7 +2,16 @@
 //
 // Chunks of many documents share a call of the provider. Vectors are checked
 // before they go on, and the same text is not embedded twice: a cache in the KV
-// bucket "cache", shared by all replicas, is asked first.
+// bucket "cache", shared by all replicas, is asked first. What is bought right now
+// has a claim in the bucket "claims".
+//
+//	embedder.go  the stage: batches, events, queries
+//	provider.go  which provider, and what stands around it
+//	cache.go     vectors by content
+//	claims.go    who buys which text
+//	shelf.go     the bucket of vectors, and what is said when it is full
+//	usable.go    answers that cannot be used stop the buying
+//	upgrade.go   embeds again what a fallback did
 package embedder
 
 import (
@@ -10,6 +19,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -37,16 +47,67 @@ type Config struct {
 	Fallback string        `name:"embedder-fallback" env:"SLUICE_EMBEDDER_FALLBACK" default:"hold" enum:"hold,local" help:"While the embeddings server is away: hold the work, or embed with the local embedder, tagged, in a vector space of its own, and again when the server is back (${enum}). 'sluice mode' changes it live."`
 	Upgrade  float64       `name:"embedder-upgrade-rate" env:"SLUICE_EMBEDDER_UPGRADE_RATE" default:"100" help:"Chunks a second of a fallback's that each replica embeds again."`
 	OpenAI   OpenAI        `embed:""`
+	// Silence is how long the owner of a claim may give no answer; 0 = 5 s.
+	Silence time.Duration `kong:"-"`
+}
+
+// Validate names the first setting that cannot work, and its value.
+func (c Config) Validate() error {
+	for flag, v := range map[string]int{
+		"embedder-batch": c.Batch, "embedding-dimensions": c.OpenAI.Dimensions, "embedding-width": c.OpenAI.Width,
+	} {
+		if v < 0 {
+			return wrong(flag, v, "0 or more")
+		}
+	}
+	if c.Workers < 0 || c.Workers > 10_000 {
+		return wrong("embedder-workers", c.Workers, "1 to 10000")
+	}
+	if c.Wait < 0 || c.Wait > time.Hour {
+		return wrong("embedder-wait", c.Wait, "0s to 1h")
+	}
+	if c.Upgrade < 0 || math.IsNaN(c.Upgrade) || math.IsInf(c.Upgrade, 0) {
+		return wrong("embedder-upgrade-rate", c.Upgrade, "0 or more")
+	}
+	if c.Provider != "openai" {
+		return nil
+	}
+	for flag, v := range map[string]int{
+		"embedding-max-inputs": c.OpenAI.MaxInputs, "embedding-max-tokens": c.OpenAI.MaxTokens, "embedding-max-input-tokens": c.OpenAI.MaxInput,
+	} {
+		if v < 0 {
+			return wrong(flag, v, "1 or more")
+		}
+	}
+	if c.OpenAI.Timeout < 0 || c.OpenAI.Timeout > time.Hour {
+		return wrong("embedding-timeout", c.OpenAI.Timeout, "up to 1h")
+	}
+	return nil
+}
+
+func wrong(flag string, value any, want string) error {
+	return fault.New(fault.Halt, "configuration", "--%s is %v", flag, value).WithHint("set it to %s", want)
 }
 
 // Stage returns the stage, which embeds with p.
 func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, error) {
+	if err := cfg.Validate(); err != nil {
+		return stage.Stage{}, err
+	}
 	info := p.Describe()
-	count, err := cfg.counter(info)
+	info.NanoPerToken = 0 // whoever pays uses Stages, which claims what it buys
+	keep, err := cfg.keep(ctx, env, info, nil, nil)
 	if err != nil {
 		return stage.Stage{}, err
 	}
-	if p, err = cfg.cached(ctx, env, p); err != nil {
+	return newStage(env, cfg, keep(p))
+}
+
+// newStage returns the stage, which embeds with p.
+func newStage(env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, error) {
+	info := p.Describe()
+	count, err := cfg.counter(info)
+	if err != nil {
 		return stage.Stage{}, err
 	}
 	return stage.Stage{
@@ -81,20 +142,33 @@ func (c Config) batch(info provider.EmbedderInfo, count counter) stage.Batch {
 	}
 }
 
-// cached returns p behind the cache, if the configuration wants one.
-func (c Config) cached(ctx context.Context, env *stage.Env, p provider.Embedder) (provider.Embedder, error) {
-	info := p.Describe()
+// keep returns what puts a provider behind the cache, if the configuration wants
+// one. All that it returns share one cache and are one owner of claims.
+func (c Config) keep(ctx context.Context, env *stage.Env, info provider.EmbedderInfo, told func(string), closers *stage.Closers) (func(provider.Embedder) provider.Embedder, error) {
 	if c.Cache != "on" && (c.Cache == "off" || !info.Cacheable) {
-		return p, nil
+		return func(p provider.Embedder) provider.Embedder { return p }, nil
 	}
 	kv, err := env.JS.KeyValue(ctx, events.BucketCache)
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketCache, err)
 	}
-	return Cached(p, kv, CacheConfig{
-		Log: env.Log, Call: 3 * c.OpenAI.Timeout,
-		Record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) },
-	}), nil
+	log := env.Log.With().Str("stage", Name).Logger()
+	shelf, err := NewShelf(kv, log, env.Metrics.Registry, told)
+	if err != nil {
+		return nil, err
+	}
+	cfg := CacheConfig{Log: log, Record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) }}
+	if info.NanoPerToken > 0 {
+		kv, err := env.JS.KeyValue(ctx, events.BucketClaims)
+		if err != nil {
+			return nil, fmt.Errorf("open the bucket %s: %w", events.BucketClaims, err)
+		}
+		if cfg.Claims, err = NewClaims(ClaimsConfig{Conn: env.Conn, KV: kv, Log: log, Wake: env.Wake, Silence: c.Silence}); err != nil {
+			return nil, err
+		}
+		closers.Add(cfg.Claims.Close)
+	}
+	return func(p provider.Embedder) provider.Embedder { return Cached(p, shelf, cfg) }, nil
 }
 
 // item is one chunk of a batch that still needs its vector.
@@ -277,7 +351,7 @@ func answer(ctx context.Context, p provider.Embedder, count counter, req []byte)
 	inputs := make([]provider.Input, len(q.Texts))
 	for i, t := range q.Texts {
 		// Bytes bound tokens from above in every byte-level vocabulary.
-		inputs[i] = provider.Input{Text: t, Tokens: len(t)}
+		inputs[i] = provider.Input{Text: t, Tokens: len(t), Owner: provider.Owner{Query: true}}
 		if count != nil {
 			inputs[i].Tokens = count(t)
 		}

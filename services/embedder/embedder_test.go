@@ -5,14 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -323,22 +324,33 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// A failing cache costs money, not correctness.
-func TestTheCacheAlone(t *testing.T) {
-	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+// shelf opens the bucket of vectors.
+func shelf(t *testing.T, env *stage.Env) *embedder.Shelf {
+	t.Helper()
 	kv, err := env.JS.KeyValue(t.Context(), events.BucketCache)
 	if err != nil {
 		t.Fatal(err)
 	}
-	inputs := func(s ...string) []provider.Input {
-		in := make([]provider.Input, len(s))
-		for i := range s {
-			in[i] = provider.Input{Text: s[i], Tokens: 1}
-		}
-		return in
+	s, err := embedder.NewShelf(kv, zerolog.Nop(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return s
+}
+
+func inputs(s ...string) []provider.Input {
+	in := make([]provider.Input, len(s))
+	for i := range s {
+		in[i] = provider.Input{Text: s[i], Tokens: 1}
+	}
+	return in
+}
+
+// A failing cache costs money, not correctness.
+func TestTheCacheAlone(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
 	p := &counting{}
-	c := embedder.Cached(p, kv, embedder.CacheConfig{Log: zerolog.Nop()})
+	c := embedder.Cached(p, shelf(t, env), embedder.CacheConfig{Log: zerolog.Nop()})
 	rapid.Check(t, func(rt *rapid.T) {
 		in := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}), 1, 12).Draw(rt, "in")
 		out, err := c.Embed(context.Background(), inputs(in...))
@@ -369,15 +381,89 @@ func TestTheCacheAlone(t *testing.T) {
 	}
 }
 
-// Replicas that hold the same texts at the same moment pay once.
-func TestTheSameTextIsBoughtOnceByAll(t *testing.T) {
-	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
-	kv, err := env.JS.KeyValue(t.Context(), events.BucketCache)
+// process is one owner of claims: a connection of its own, and what it is woken for.
+type process struct {
+	env    *stage.Env
+	cached provider.Embedder
+	claims *embedder.Claims
+	mu     sync.Mutex
+	woken  map[fault.Wait]int
+}
+
+const silence = time.Second
+
+func begin(t *testing.T, url string, p provider.Embedder, record func(*events.Usage)) *process {
+	t.Helper()
+	r := &process{env: natstest.Env(t, url, stage.DefaultSettings()), woken: map[fault.Wait]int{}}
+	kv, err := r.env.JS.KeyValue(t.Context(), events.BucketClaims)
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.claims, err = embedder.NewClaims(embedder.ClaimsConfig{
+		Conn: r.env.Conn, KV: kv, Log: zerolog.Nop(), Beat: 100 * time.Millisecond, Silence: silence,
+		Wake: func(k fault.Wait) { r.mu.Lock(); defer r.mu.Unlock(); r.woken[k]++ },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.claims.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.cached = embedder.Cached(p, shelf(t, r.env), embedder.CacheConfig{Log: zerolog.Nop(), Record: record, Claims: r.claims})
+	return r
+}
+
+// wakes returns how often each key has been woken so far.
+func (r *process) wakes() map[fault.Wait]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.woken)
+}
+
+// all embeds until every input has its vector, as the runtime does: what waits
+// for a claim is tried again when the claim is woken.
+func (r *process) all(t *testing.T, in []provider.Input) {
+	for deadline := time.Now().Add(20 * time.Second); len(in) > 0; {
+		before := r.wakes() // a wake-up during the call counts
+		out, err := r.cached.Embed(t.Context(), in)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		var again []provider.Input
+		var waits []fault.Wait
+		for i := range in {
+			if out.Errs != nil && out.Errs[i] != nil {
+				f := fault.From(out.Errs[i])
+				if f.Wait.Kind() != fault.WaitClaim || f.Class != fault.Unavailable {
+					t.Errorf("%+v", f)
+					return
+				}
+				again, waits = append(again, in[i]), append(waits, f.Wait)
+			} else if string(events.EncodeVector(out.Vectors[i])) != string(events.EncodeVector(mock.Vector(in[i].Text))) {
+				t.Errorf("%q has the wrong vector", in[i].Text)
+			}
+		}
+		for _, k := range waits {
+			for r.wakes()[k] == before[k] {
+				if time.Now().After(deadline) {
+					t.Errorf("%s is not woken", k)
+					return
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+		}
+		in = again
+	}
+}
+
+// Replicas that hold the same texts at the same moment pay once.
+func TestTheSameTextIsBoughtOnceByAll(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
 	p := &counting{price: 20, odd: func([]string, *provider.Embeddings) error {
-		time.Sleep(20 * time.Millisecond) // a call takes a while
+		time.Sleep(100 * time.Millisecond) // a call takes a while, longer than others wait inside theirs
 		return nil
 	}}
 	var mu sync.Mutex
@@ -388,24 +474,17 @@ func TestTheSameTextIsBoughtOnceByAll(t *testing.T) {
 		saved += u.Saved
 	}
 	var wg sync.WaitGroup
-	for range 8 {
-		c := embedder.Cached(p, kv, embedder.CacheConfig{Log: zerolog.Nop(), Record: record})
-		wg.Go(func() {
-			in := make([]provider.Input, 40)
-			for i, j := range rand.Perm(len(in)) {
-				in[i] = provider.Input{Text: fmt.Sprint("text ", j), Tokens: 2, Owner: provider.Owner{Document: events.DocumentID("t", fmt.Sprint(j))}}
-			}
-			out, err := c.Embed(t.Context(), in)
-			if err != nil || out.Errs != nil {
-				t.Errorf("%v %v", err, out.Errs)
-				return
-			}
-			for i := range in {
-				if string(events.EncodeVector(out.Vectors[i])) != string(events.EncodeVector(mock.Vector(in[i].Text))) {
-					t.Errorf("%q has the wrong vector", in[i].Text)
+	for range 4 {
+		r := begin(t, url, p, record)
+		for range 2 { // two workers each
+			wg.Go(func() {
+				in := make([]provider.Input, 40)
+				for i, j := range rand.Perm(len(in)) {
+					in[i] = provider.Input{Text: fmt.Sprint("text ", j), Tokens: 2, Owner: provider.Owner{Document: events.DocumentID("t", fmt.Sprint(i, j))}}
 				}
-			}
-		})
+				r.all(t, in)
+			})
+		}
 	}
 	wg.Wait()
 	if _, n := p.asked(); n != 40 {
@@ -416,66 +495,196 @@ func TestTheSameTextIsBoughtOnceByAll(t *testing.T) {
 	}
 }
 
-// A claim of a call that failed is free at once, and one of a process that died
-// after a while.
+// A claim of a call that failed is free at once. One of a process that died is
+// free when it has been silent for a while. A process that lives keeps its claims,
+// however long its call takes, and without a write.
 func TestClaimsEnd(t *testing.T) {
-	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
-	kv, err := env.JS.KeyValue(t.Context(), events.BucketCache)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fails := true
-	p := &counting{price: 20, odd: func([]string, *provider.Embeddings) error {
-		if fails {
+	url := natstest.Start(t, broker.DefaultTopology())
+	var fails atomic.Bool
+	hold, called := make(chan struct{}), make(chan struct{}, 10)
+	p := &counting{price: 20, odd: func(texts []string, _ *provider.Embeddings) error {
+		if fails.Load() {
 			return errors.New("boom")
+		}
+		if texts[0] == "slow" {
+			called <- struct{}{}
+			<-hold
 		}
 		return nil
 	}}
-	c := embedder.Cached(p, kv, embedder.CacheConfig{Log: zerolog.Nop(), Call: time.Second, Patience: 50 * time.Millisecond})
-	in := []provider.Input{{Text: "a", Tokens: 1}}
-	if _, err := c.Embed(t.Context(), in); err == nil {
+	a, b := begin(t, url, p, nil), begin(t, url, p, nil)
+	fails.Store(true)
+	if _, err := a.cached.Embed(t.Context(), inputs("a")); err == nil {
 		t.Fatal("no error")
 	}
-	fails = false
-	if out, err := c.Embed(t.Context(), in); err != nil || out.Errs != nil || out.Vectors[0] == nil {
+	fails.Store(false)
+	if out, err := b.cached.Embed(t.Context(), inputs("a")); err != nil || out.Errs != nil || out.Vectors[0] == nil {
 		t.Fatalf("after a failed call: %v %v", err, out.Errs)
 	}
-	dead := "embedding." + events.Fingerprint(mock.Model) + "." + events.TextHash("b")
-	if _, err := kv.Create(t.Context(), dead, nil, jetstream.KeyTTL(time.Second)); err != nil {
+
+	// The call of a lasts. b waits for it, and for nothing else.
+	done := make(chan struct{})
+	go func() { defer close(done); a.all(t, inputs("slow")) }()
+	<-called
+	out, err := b.cached.Embed(t.Context(), inputs("slow", "fresh"))
+	if err != nil || out.Vectors[1] == nil || out.Errs[1] != nil {
+		t.Fatalf("a fresh text waits for another's claim: %v %v", err, out.Errs)
+	}
+	key := fault.On(fault.WaitClaim, "embedding."+events.Fingerprint(mock.Model)+"."+events.TextHash("slow"))
+	if f := fault.From(out.Errs[0]); f.Wait != key || f.Reason != "bought-elsewhere" {
+		t.Fatalf("another's claim: %+v", f)
+	}
+	// A query waits for nobody.
+	query := inputs("slow")
+	query[0].Owner.Query = true
+	answered := make(chan error, 1)
+	go func() {
+		_, err := b.cached.Embed(t.Context(), query)
+		answered <- err
+	}()
+	<-called // it is bought although a has claimed it
+	// Questions are answered for much longer than the silence of the dead.
+	kv, err := b.env.JS.Stream(t.Context(), "KV_"+events.BucketClaims)
+	if err != nil {
 		t.Fatal(err)
 	}
-	in[0].Text = "b"
-	out, err := c.Embed(t.Context(), in)
-	if f := fault.From(out.Errs[0]); err != nil || f == nil || f.Wait.Kind() != fault.WaitClaim || f.Reason != "bought-elsewhere" {
-		t.Fatalf("another's claim: %v %v", err, out.Errs)
+	before, err := kv.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		out, err := c.Embed(t.Context(), in)
-		if err == nil && out.Errs == nil && out.Vectors[0] != nil {
-			break
+	for quiet := time.Now(); time.Since(quiet) < 3*silence; {
+		if b.wakes()[key] > 0 {
+			t.Fatal("the claim of a process that lives was ended")
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the claim of the dead does not end")
+		time.Sleep(10 * time.Millisecond)
+	}
+	after, err := kv.Info(t.Context())
+	if err != nil || after.State.LastSeq != before.State.LastSeq {
+		t.Errorf("while a text was bought, %d entries were written (%v)", after.State.LastSeq-before.State.LastSeq, err)
+	}
+	close(hold)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	<-done
+	natstest.Eventually(t, 10*time.Second, "the end of the claim is told", func() bool { return b.wakes()[key] > 0 })
+	if out, err := b.cached.Embed(t.Context(), inputs("slow")); err != nil || out.Errs != nil || !out.Reused[0] {
+		t.Errorf("after the claim: %v %v", err, out.Errs)
+	}
+}
+
+// The owner of a claim dies in its call: kill -9, as the others see it.
+func TestAClaimOfTheDead(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	called, hold := make(chan struct{}), make(chan struct{})
+	victim := begin(t, url, &counting{price: 20, odd: func([]string, *provider.Embeddings) error {
+		close(called)
+		<-hold
+		return errors.New("nobody hears of it")
+	}}, nil)
+	p := &counting{price: 20}
+	heir, late := begin(t, url, p, nil), begin(t, url, p, nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = victim.cached.Embed(context.Background(), inputs("a", "b")) // its error has nobody to go to
+	}()
+	<-called
+	victim.env.Conn.Close()
+	var wg sync.WaitGroup
+	for _, r := range []*process{heir, late} {
+		wg.Go(func() { r.all(t, inputs("a", "b", "c")) })
+	}
+	wg.Wait()
+	if _, n := p.asked(); n != 3 {
+		t.Errorf("%d texts bought by the survivors, want 3", n)
+	}
+	close(hold)
+	<-done
+}
+
+// An entry that was left behind by a process that lives is void, too: it did not
+// manage to remove it.
+func TestAClaimLeftBehind(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	p := &counting{price: 20}
+	a, b := begin(t, url, p, nil), begin(t, url, p, nil)
+	kv, err := a.env.JS.KeyValue(t.Context(), events.BucketClaims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.all(t, inputs("a"))
+	key := "embedding." + events.Fingerprint(mock.Model) + "."
+	for text, owner := range map[string]string{"x": a.claims.ID(), "y": b.claims.ID(), "z": "", "odd": "no ID > *"} {
+		if _, err := kv.Put(t.Context(), key+events.TextHash(text), events.Encode(map[string]string{"owner": owner})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := kv.PutString(t.Context(), key+events.TextHash("malformed"), "{"); err != nil {
+		t.Fatal(err)
+	}
+	b.all(t, inputs("x", "y", "z", "odd", "malformed"))
+	if _, n := p.asked(); n != 6 {
+		t.Errorf("%d texts bought, want 6", n)
+	}
+	keys, err := kv.ListKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range keys.Keys() {
+		t.Errorf("the claim %s stays", k)
+	}
+}
+
+// Nothing is bought while it cannot be known whether it is there or being bought.
+func TestAStoreThatIsAwayIsWaitedFor(t *testing.T) {
+	for _, bucket := range []string{events.BucketClaims, events.BucketCache} {
+		url := natstest.Start(t, broker.DefaultTopology())
+		p := &counting{price: 20}
+		r := begin(t, url, p, nil)
+		if err := r.env.JS.DeleteKeyValue(t.Context(), bucket); err != nil {
+			t.Fatal(err)
+		}
+		out, err := r.cached.Embed(t.Context(), inputs("a"))
+		if err != nil || out.Errs == nil {
+			t.Fatalf("without the bucket %s: %v %v", bucket, err, out.Errs)
+		}
+		if f := fault.From(out.Errs[0]); f.Wait != fault.On(fault.WaitStore, bucket) || f.Class != fault.Unavailable {
+			t.Errorf("without the bucket %s: %+v", bucket, f)
+		}
+		if calls, _ := p.asked(); calls != 0 {
+			t.Errorf("without the bucket %s: %d calls", bucket, calls)
+		}
+		// A search does not wait.
+		query := inputs("a")
+		query[0].Owner.Query = true
+		if out, err := r.cached.Embed(t.Context(), query); err != nil || out.Vectors[0] == nil {
+			t.Errorf("a query without the bucket %s: %v", bucket, err)
 		}
 	}
 }
 
-// A bucket that takes no claims, of an earlier release for one, is a cache still.
-func TestWithoutClaims(t *testing.T) {
-	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
-	kv, err := env.JS.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "old"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &counting{price: 20}
-	c := embedder.Cached(p, kv, embedder.CacheConfig{Log: zerolog.Nop()})
-	in := []provider.Input{{Text: "a", Tokens: 1}, {Text: "b", Tokens: 1}}
-	for range 3 {
-		if out, err := c.Embed(t.Context(), in); err != nil || out.Errs != nil || out.Vectors[1] == nil {
-			t.Fatalf("%v %v", err, out.Errs)
+// Whatever cannot work is named before anything starts.
+func TestSettingsThatCannotWork(t *testing.T) {
+	for want, change := range map[string]func(*embedder.Config){
+		"--embedder-batch is -1":             func(c *embedder.Config) { c.Batch = -1 },
+		"--embedder-workers is -2":           func(c *embedder.Config) { c.Workers = -2 },
+		"--embedder-wait is -1s":             func(c *embedder.Config) { c.Wait = -time.Second },
+		"--embedder-upgrade-rate is -1":      func(c *embedder.Config) { c.Upgrade = -1 },
+		"--embedder-upgrade-rate is NaN":     func(c *embedder.Config) { c.Upgrade = math.NaN() },
+		"--embedding-dimensions is -5":       func(c *embedder.Config) { c.OpenAI.Dimensions = -5 },
+		"--embedding-width is -5":            func(c *embedder.Config) { c.OpenAI.Width = -5 },
+		"--embedding-max-inputs is -1":       func(c *embedder.Config) { c.Provider, c.OpenAI.MaxInputs = "openai", -1 },
+		"--embedding-max-tokens is -1":       func(c *embedder.Config) { c.Provider, c.OpenAI.MaxTokens = "openai", -1 },
+		"--embedding-max-input-tokens is -1": func(c *embedder.Config) { c.Provider, c.OpenAI.MaxInput = "openai", -1 },
+		"--embedding-timeout is -1s":         func(c *embedder.Config) { c.Provider, c.OpenAI.Timeout = "openai", -time.Second },
+	} {
+		cfg := embedder.Config{Provider: "mock"}
+		change(&cfg)
+		_, _, err := embedder.Stages(t.Context(), nil, cfg) // it needs no connection to know
+		f := fault.From(err)
+		if f == nil || f.Class != fault.Halt || f.Message != want || f.Hint == "" {
+			t.Errorf("%+v, want %s", f, want)
 		}
-	}
-	if _, n := p.asked(); n != 2 {
-		t.Errorf("%d texts bought, want 2", n)
 	}
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"sluice/pkg/budget"
+	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
 	"sluice/pkg/provider/router"
@@ -36,7 +39,18 @@ type OpenAI struct {
 
 // Stages returns the embedder and, for a service that may be away, the stage
 // that embeds again what a fallback had to. stop gives unspent money back.
+//
+// What stands around a remote service, from the outside:
+//
+//	cache, claims    what is there is not bought, and nothing is bought twice
+//	router           mode, fallback, limiter, breaker, attempts
+//	proving          an answer that cannot be used halts the configuration
+//	budget           each attempt is admitted, settled and recorded
+//	router.Client    tells the breaker what the client returned
 func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Stage, stop func() error, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, nil, err
+	}
 	var control atomic.Pointer[router.Control]
 	p, err := unguarded(cfg, func(info provider.RateInfo) {
 		if c := control.Load(); c != nil {
@@ -62,10 +76,11 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	if cfg.Fallback == "local" {
 		mode = router.Hybrid
 	}
+	shown := &shown{show: func(s string) { env.Health.Provider(Name, s) }}
 	c, err := router.New(ctx, router.Config{
 		Conn: env.Conn, JS: env.JS, Log: env.Log.With().Str("stage", Name).Logger(), Metrics: env.Metrics.Registry,
 		Service: p.Describe().Service, Stage: Name, Mode: mode, Check: client.Check, Wake: env.Wake,
-		Changed: func(s string) { env.Health.Provider(Name, s) },
+		Config: cfg.OpenAI.fingerprint(), Changed: shown.service,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -81,19 +96,52 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 		closers.Add(gate.Stop)
 		p = budget.Embedder(gate, Name, p)
 	}
+	p = proving(p, c, env.Wake)
+	keep, err := cfg.keep(ctx, env, p.Describe(), shown.cache, &closers)
+	if err != nil {
+		return nil, nil, err
+	}
 	local, err := lexical.New()
 	if err != nil {
 		return nil, nil, err
 	}
-	main, err := Stage(ctx, env, cfg, router.Embedder(c, p, local))
+	main, err := newStage(env, cfg, keep(router.Embedder(c, p, local)))
 	if err != nil {
 		return nil, nil, err
 	}
-	again, err := upgrader(ctx, env, cfg, router.Embedder(c, p, nil))
+	again, err := upgrader(ctx, env, cfg, keep(router.Embedder(c, p, nil)))
 	if err != nil {
 		return nil, nil, err
 	}
 	return []stage.Stage{main, again}, closers.Close, nil
+}
+
+// shown puts what health says of the service together.
+type shown struct {
+	show func(string)
+
+	mu              sync.Mutex
+	router, trouble string
+}
+
+func (s *shown) service(state string) { s.set(&s.router, state) }
+func (s *shown) cache(state string)   { s.set(&s.trouble, state) }
+
+func (s *shown) set(part *string, state string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*part = state
+	if s.trouble == "" {
+		s.show(s.router)
+	} else {
+		s.show(s.router + "; " + s.trouble)
+	}
+}
+
+// fingerprint names what decides what the server answers, without the key: an
+// answer that cannot be used is not the key's fault.
+func (c OpenAI) fingerprint() string {
+	return events.Fingerprint(c.BaseURL, c.Model, strconv.Itoa(c.Dimensions), strconv.Itoa(c.Width))
 }
 
 // Describe says what the stage would embed with.

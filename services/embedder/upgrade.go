@@ -29,9 +29,6 @@ func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 	if err != nil {
 		return stage.Stage{}, err
 	}
-	if p, err = cfg.cached(ctx, env, p); err != nil {
-		return stage.Stage{}, err
-	}
 	batch := cfg.batch(p.Describe(), count)
 	// Two seconds' worth at most: a stage that stops waits for the rate no longer.
 	batch.Items = min(batch.Items, max(64, int(2*cfg.Upgrade)))

@@ -3,16 +3,26 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"sluice/cmd/sluice/allinone"
+	"sluice/pkg/broker"
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	fake "sluice/pkg/fake/openai"
+	"sluice/pkg/fault"
 	"sluice/pkg/natstest"
+	"sluice/pkg/stage"
+	"sluice/services/costd"
+	"sluice/services/embedder"
 )
 
 // paid runs a pipeline that buys its embeddings from a fake.
@@ -623,4 +633,271 @@ func TestFakes(t *testing.T) {
 	}
 	in(t, map[string]string{"bad.json": "{"})
 	sluice(t, "fake", "openai", "--faults", "bad.json", "--listen", "127.0.0.1:0").want(t, 2)
+}
+
+// A process that pays and does not answer for long is not dead, however many
+// attempts its call takes: what it has claimed is bought once. One that was killed
+// in its call holds up the texts of that call, for seconds, and nothing else.
+//
+// Each process of the test is an embedder on a connection of its own.
+func TestClaimsOfTheLivingAndTheDead(t *testing.T) {
+	server, err := fake.New(fake.Config{Keys: []string{"sk-test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := natstest.Serve(t, server) + "/v1"
+	url := natstest.Start(t, broker.DefaultTopology())
+	settings := stage.DefaultSettings()
+	settings.AckWait, settings.Grace = 2*time.Second, 0
+	ledger := natstest.Env(t, url, settings)
+	costs, end, err := costd.Stages(t.Context(), ledger, costd.Config{Day: "5.00", HourRequests: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
+	natstest.Run(t, ledger, costs...)
+
+	// run starts an embedder. kill cuts its connection with its calls under way: that is
+	// all that the others see of a process that was killed.
+	run := func() (kill, quit func()) {
+		env := natstest.Env(t, url, settings)
+		cfg := stages().Embedder
+		cfg.Provider, cfg.OpenAI.BaseURL, cfg.OpenAI.Key = "openai", service, "sk-test"
+		cfg.OpenAI.Timeout, cfg.Silence = time.Second, time.Second
+		all, stop, err := embedder.Stages(t.Context(), env, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- stage.Run(ctx, env, all...) }()
+		over := false
+		kill = func() {
+			over = true
+			env.Conn.Close()
+			cancel()
+			<-done     // it cannot say goodbye
+			_ = stop() // likewise
+		}
+		quit = func() {
+			if over {
+				return
+			}
+			over = true
+			cancel()
+			if err := errors.Join(<-done, stop()); err != nil {
+				t.Error(err)
+			}
+		}
+		t.Cleanup(quit)
+		return kill, quit
+	}
+	watch := natstest.Connect(t, url)
+	var mu sync.Mutex
+	vectors := map[string]int{} // text -> documents that have it
+	if _, err := watch.Subscribe(events.SubjectVector, func(m *nats.Msg) {
+		v, err := events.Decode[events.Vector](m.Data)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		vectors[v.Text]++
+	}); err != nil {
+		t.Fatal(err)
+	}
+	have := func(text string) int { mu.Lock(); defer mu.Unlock(); return vectors[text] }
+	js, err := jetstream.New(watch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	submit := func(document, text string) {
+		t.Helper()
+		id := events.DocumentID("acme", document)
+		c := events.Chunk{
+			V: events.Version, Document: id, Revision: 1, Tenant: "acme", Of: 1, Text: text, End: len(text), Tokens: 9, InputTokens: 9,
+			About: &events.About{Document: id, Revision: 1, Tenant: "acme", Name: document, Submitted: time.Unix(0, 0).UTC()},
+		}
+		c.ID = events.ChunkID(id, 0, events.TextHash(text), "f")
+		m := nats.NewMsg(events.SubjectChunk)
+		m.Header.Set(events.HeaderDocumentID, id)
+		m.Header.Set(events.HeaderRevision, "1")
+		m.Header.Set(events.HeaderTenant, "acme")
+		m.Data = events.Encode(c)
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	kill, _ := run()
+	submit("first", "the first text of all")
+	eventually(t, "the first vector", func() bool { return have("the first text of all") == 1 })
+
+	// The attempts of a call take longer than three times the time for a request.
+	slow := "a text that takes a few attempts"
+	server.Script(fake.Rule{Contains: slow, Times: 2, Status: 503, Header: map[string]string{"Retry-After": "2"}})
+	submit("slow 1", slow)
+	eventually(t, "the call has begun", func() bool { return server.Meter().Refused[503] > 0 })
+	_, quit := run()
+	submit("slow 2", slow)
+	submit("slow 3", slow)
+	eventually(t, "all have the vector", func() bool { return have(slow) == 3 })
+	if m := server.Meter(); m.Inputs != 2 {
+		t.Errorf("%d inputs bought, want 2: the living owner lost its claim", m.Inputs)
+	}
+
+	// The first one is killed in its calls. What was paid for is lost: it is bought anew.
+	quit()
+	server.Clear()
+	bought := server.Meter().Inputs
+	server.Script(fake.Rule{Contains: "stalls", Fault: fake.Stall})
+	submit("stalls 1", "this text stalls")
+	submit("stalls 2", "this text stalls, too")
+	eventually(t, "the calls have begun", func() bool { return server.Meter().Inputs >= bought+2 })
+	kept := server.Meter()
+	kill()
+	server.Clear()
+	run()
+	for i := range 100 {
+		submit(fmt.Sprint("fresh ", i), fmt.Sprint("a fresh text with the number ", i))
+	}
+	eventually(t, "fresh texts are not held up", func() bool {
+		n := 0
+		for i := range 100 {
+			n += have(fmt.Sprint("a fresh text with the number ", i))
+		}
+		return n == 100
+	})
+	eventually(t, "what the dead had claimed is bought by others", func() bool {
+		return have("this text stalls") == 1 && have("this text stalls, too") == 1
+	})
+	if m := server.Meter(); m.Inputs > kept.Inputs+102 {
+		t.Errorf("%d inputs bought after the kill, want 102 at most", m.Inputs-kept.Inputs)
+	}
+	kv, err := js.KeyValue(t.Context(), events.BucketClaims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no claim is left", func() bool {
+		_, err := kv.Keys(t.Context())
+		return errors.Is(err, jetstream.ErrNoKeysFound)
+	})
+}
+
+// A full cache costs money, and says so: in health, as a metric, in the log. It
+// stops nothing, and takes vectors again when it has room.
+func TestAFullCacheIsLoud(t *testing.T) {
+	server, node := paid(t, "5.00", "none")
+	ctx := t.Context()
+	s, err := node.Env.JS.Stream(ctx, "KV_"+events.BucketCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resize := func(bytes int64) {
+		t.Helper()
+		cfg := s.CachedInfo().Config
+		cfg.MaxBytes = bytes
+		if s, err = node.Env.JS.UpdateStream(ctx, cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full := func() float64 {
+		families, err := node.Env.Metrics.Registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "sluice_cache_full" {
+				return f.GetMetric()[0].GetGauge().GetValue()
+			}
+		}
+		t.Fatal("there is no metric sluice_cache_full")
+		return 0
+	}
+	said := func() string {
+		for _, h := range node.Env.Health.Stages() {
+			if h.Stage == "embedder" {
+				return h.Provider
+			}
+		}
+		return ""
+	}
+	resize(1024)
+	in(t, ferries(20))
+	sluice(t, "ingest", "d").want(t, 0)
+	if m := server.Meter(); m.Inputs != 20 || full() != 1 || !strings.Contains(said(), "the bucket cache is full") || !strings.Contains(said(), "mode real") {
+		t.Errorf("%d inputs bought, metric %v, health %q", m.Inputs, full(), said())
+	}
+	sluice(t, "doctor").has(t, "the bucket cache is full")
+	resize(64 << 20)
+	in(t, map[string]string{"more.md": "# Quay\n\nThe quay has room again."})
+	sluice(t, "ingest", "more.md").want(t, 0)
+	if full() != 0 || strings.Contains(said(), "full") {
+		t.Errorf("with room again: metric %v, health %q", full(), said())
+	}
+}
+
+// A server gives vectors of another width than is configured. One answer is paid
+// for, and no more until somebody acts: the free health check cannot see it.
+func TestWrongDimensionsArePaidForOnce(t *testing.T) {
+	server, err := fake.New(fake.Config{Keys: []string{"sk-test"}, Models: map[string]fake.Model{"text-embedding-3-small": {Width: 768, Shortens: true, Nano: 20}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := natstest.Serve(t, server)
+	node := start(t, func(c *allinone.Config) {
+		c.Stages.Embedder.Provider, c.Stages.Embedder.Batch, c.Stages.Embedder.Workers = "openai", 1, 4
+		c.Stages.Embedder.OpenAI.BaseURL, c.Stages.Embedder.OpenAI.Key = url+"/v1", "sk-test"
+		c.Stages.Costd.Day, c.Stages.Costd.HourRequests = "5.00", "none"
+	})
+	in(t, ferries(20))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan result, 1)
+	go func() { done <- sluiceUntil(t, ctx, "ingest", "d") }()
+	eventually(t, "the stage is halted", func() bool { return server.Meter().Attempts > 0 && !node.Env.Health.Ready() })
+	checks := server.Meter().Lists
+	eventually(t, "health checks succeed meanwhile", func() bool { return server.Meter().Lists >= checks+3 })
+	for _, key := range []fault.Wait{"service", "config", "claim", "budget"} {
+		node.Env.Wake(key) // too early, which may cost a try and no money
+	}
+	checks = server.Meter().Lists
+	eventually(t, "more health checks", func() bool { return server.Meter().Lists > checks })
+	if m := server.Meter(); m.Attempts != 1 || m.Calls != 1 {
+		t.Fatalf("%d calls, of which %d were paid for; want 1", m.Attempts, m.Calls)
+	}
+	sluice(t, "doctor").has(t, "768")
+	if node.Env.Health.Ready() {
+		t.Error("the process is ready")
+	}
+	// Somebody says: try again. That is one call more.
+	sluice(t, "mode", "embedder", "real").want(t, 0)
+	eventually(t, "one try", func() bool { return server.Meter().Calls == 2 })
+	checks = server.Meter().Lists
+	eventually(t, "health checks succeed again", func() bool { return server.Meter().Lists >= checks+2 })
+	if m := server.Meter(); m.Attempts != 2 {
+		t.Errorf("%d calls after one wish to try again, want 2", m.Attempts)
+	}
+	if n := deadLetters(t, node); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	cancel()
+	<-done
+}
+
+// A query that was asked before costs nothing.
+func TestQueriesAreCached(t *testing.T) {
+	server, _ := paid(t, "5.00", "none")
+	in(t, ferries(3))
+	sluice(t, "ingest", "d").want(t, 0)
+	sluice(t, "search", "which ferry has room for carts").want(t, 0)
+	before := server.Meter()
+	sluice(t, "search", "which ferry has room for carts").want(t, 0)
+	if m := server.Meter(); m.Attempts != before.Attempts {
+		t.Error("the same query was bought twice")
+	}
 }

@@ -11,6 +11,7 @@ import (
 type Meter struct {
 	Charge                                // of everything
 	Attempts int                          `json:"attempts"` // requests that came, charged or not
+	Lists    int                          `json:"lists"`    // requests of the list of models, which are free
 	Refused  map[int]int                  `json:"refused"`  // status -> answers that cost nothing
 	Lost     int                          `json:"lost"`     // charged, and never answered
 	Cut      int                          `json:"cut"`      // cut off before the work, uncharged

@@ -188,6 +188,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.meter.Lists++
+	s.mu.Unlock()
 	if p := s.authorize(r); p != nil {
 		s.refuse(w, *p)
 		return

@@ -83,7 +83,11 @@ func (c *Client) refusal(resp *http.Response, body []byte, cut error) error {
 		a.message, a.whole = a.message+" (cut off)", false
 	}
 	f := classify(resp.StatusCode, a)
-	message := fmt.Sprintf("%s answered %d: %s%s", c.cfg.Service, resp.StatusCode, c.clean(a.message), requestID(resp))
+	leads := ""
+	if to := c.target(resp); f.Reason == "redirected" && to != "" {
+		leads, f.Hint = ", a redirect to "+to, "set --embedding-base-url to "+to
+	}
+	message := fmt.Sprintf("%s answered %d%s: %s%s", c.cfg.Service, resp.StatusCode, leads, c.clean(a.message), requestID(resp))
 	if wait := provider.RetryAfter(resp.Header, time.Now()); wait > 0 {
 		f.RetryAfter = wait
 	}
@@ -92,6 +96,22 @@ func (c *Client) refusal(resp *http.Response, body []byte, cut error) error {
 		return f
 	}
 	return provider.Unbilled(f)
+}
+
+// target returns the base URL that a redirect leads to, "" if it names none. It
+// ends up in logs, so credentials, query and fragment are left out.
+func (c *Client) target(resp *http.Response) string {
+	to, err := resp.Location()
+	if err != nil {
+		return ""
+	}
+	to.User, to.RawQuery, to.ForceQuery, to.Fragment, to.RawFragment = nil, "", false, "", ""
+	path := strings.TrimSuffix(to.Path, "/")
+	for _, end := range []string{"/embeddings", "/models"} {
+		path = strings.TrimSuffix(path, end)
+	}
+	to.Path, to.RawPath = path, ""
+	return c.clean(to.String())
 }
 
 // mayHaveCharged tells whether a call that was answered with an error may have
@@ -185,7 +205,7 @@ func classify(status int, a answer) *fault.Error {
 	case http.StatusNotFound:
 		return model()
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return fault.New(fault.Halt, "redirected", "").WithHint("set --embedding-base-url to where the server really is")
+		return fault.New(fault.Halt, "redirected", "").WithHint("set --embedding-base-url to where the server really is; it does not say where")
 	case http.StatusTooManyRequests:
 		return rate()
 	case http.StatusRequestEntityTooLarge:

@@ -456,3 +456,31 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+// A redirect says where the server is, and no secret of where it leads to.
+func TestWhereARedirectLeads(t *testing.T) {
+	for location, want := range map[string]string{
+		"https://user:pass@new.example.org/api/v1/embeddings?token=abc#x": "https://new.example.org/api/v1",
+		"https://new.example.org/v2/sk-test/embeddings/":                  "https://new.example.org/v2/(the%20key)",
+		"": "",
+	} {
+		s, c := start(t, fake.Config{}, func(cfg *openai.Config) { cfg.Key = "sk-test" })
+		s.Script(fake.Rule{Status: 308, Body: strings.Repeat("moved ", 200), Header: map[string]string{"Location": location}})
+		_, err := c.Embed(t.Context(), inputs("a"))
+		f := fault.From(err)
+		if f.Class != fault.Halt || f.Reason != "redirected" {
+			t.Fatalf("%v", err)
+		}
+		if want == "" {
+			if strings.Contains(f.Message, "redirect to") || !strings.Contains(f.Hint, "does not say where") {
+				t.Errorf("without a target: %+v", f)
+			}
+			continue
+		}
+		want = strings.ReplaceAll(want, "%20", " ")
+		if all := f.Message + f.Hint; !strings.Contains(f.Message, "308, a redirect to "+want+":") || f.Hint != "set --embedding-base-url to "+want ||
+			strings.Contains(all, "pass") || strings.Contains(all, "abc") || strings.Contains(all, "sk-test") {
+			t.Errorf("%s: %s; %s", location, f.Message, f.Hint)
+		}
+	}
+}
