@@ -21,13 +21,13 @@ func TestWhatStagesAndCostdSayIsForGood(t *testing.T) {
 	a := Amount{1, 1}
 	refusal := &Refusal{Scope: Global, Window: "day", Limit: 1, What: "money", Resets: at, Never: true, Needs: 1}
 	for name, m := range map[string]struct{ written, read any }{
-		"request": {Request{"l", 1, "s", "t", at, a, a, a, a, a, a, true, 1, 1}, &Request{}},
+		"request": {Request{Lease: "l", N: 1, Service: "s", Tenant: "t", Time: at, Used: a, Keep: a, Need: a, Call: a, Least: a, Want: a, Close: true, Seconds: 1, Seen: 1}, &Request{}},
 		"answer":  {Answer{"l", 1, a, a, 1, 1, true, refusal, "e"}, &Answer{}},
-		"change":  {Change{Global, &one, &one, &one, &one, new(bool)}, &Change{}},
+		"change":  {Change{Scope: Global, HourNano: &one, DayNano: &one, HourRequests: &one, DayRequests: &one, Frozen: new(bool)}, &Change{}},
 		"limits":  {Limits{&one, &one, &one, &one, true, 1}, &Limits{}},
 		"state": {State{
 			Scope: Global, State: "open", Reason: "r", Frozen: true, Waiting: true, Time: at,
-			Windows: []WindowState{{"day", at, at, &one, &one, a, a}},
+			Windows: []WindowState{{"day", at, at, &one, &one, a, a, 0}},
 		}, &State{}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,6 +30,9 @@ type guarded struct {
 	stage string
 }
 
+// OperationQuery is the operation of usage events of searches.
+const OperationQuery = "query"
+
 // Embed calls the provider if the budget admits it. A refusal is the CostLimit
 // fault of Gate.Admit.
 func (p *guarded) Embed(ctx context.Context, inputs []provider.Input) (out provider.Embeddings, err error) {
@@ -42,14 +45,25 @@ func (p *guarded) Embed(ctx context.Context, inputs []provider.Input) (out provi
 		Tenant: cmp.Or(inputs[0].Owner.Tenant, events.DefaultTenant), Inputs: len(inputs), Priced: info.Priced,
 		CorrelationID: inputs[0].Owner.CorrelationID,
 	}
+	query := inputs[0].Owner.Query
+	if query {
+		u.Operation, u.Tenant = OperationQuery, string(Query)
+	}
 	for _, in := range inputs {
+		if in.Owner.Query != query {
+			return out, fault.New(fault.Execution, "two-payers", "a paid call for searches and for documents: nobody could be charged for it")
+		}
+		if query {
+			u.Tokens += in.Tokens
+			continue
+		}
 		if cmp.Or(in.Owner.Tenant, events.DefaultTenant) != u.Tenant {
 			return out, fault.New(fault.Execution, "two-tenants", "a paid call for the tenants %q and %q: nobody could be charged for it", u.Tenant, in.Owner.Tenant)
 		}
 		u.Tokens += in.Tokens
 	}
 	u.Estimate = int64(u.Tokens) * info.NanoPerToken
-	t, err := p.gate.Admit(ctx, info.Service, u.Tenant, Amount{u.Estimate, 1})
+	t, err := p.gate.admit(ctx, payer{info.Service, u.Tenant, query}, Amount{u.Estimate, 1})
 	if err != nil {
 		return out, err
 	}

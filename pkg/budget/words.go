@@ -29,8 +29,11 @@ import (
 const (
 	SubjectLease = "budget.lease" // Request -> Answer, by costd
 	SubjectSet   = "budget.set"   // Change -> Limits, by costd
-	SubjectWake  = "budget.wake"  // costd: headroom has grown, ask again
-	SubjectIdle  = "budget.idle"  // costd: somebody lacks what you may hold idle
+	// SubjectWake tells that headroom has grown. The body names the scopes, one a
+	// line; without a body it is all of them.
+	SubjectWake = "budget.wake"
+	SubjectIdle = "budget.idle" // costd: somebody lacks what you may hold idle
+	SubjectBeat = "budget.beat" // the costd that leads, every second
 	// SubjectEvent + scope tells a State whose word has changed: open, warning
 	// (80 % is spent), paused. Nobody has to listen.
 	SubjectEvent = "budget.event."
@@ -74,11 +77,16 @@ func Dollars(nano int64) string {
 }
 
 // Scope is a node of the tree of limits: "global", "service.openai",
-// "tenant.acme".
+// "tenant.acme", "query".
 type Scope string
 
 // Global is the root: every call is charged to it.
 const Global Scope = "global"
+
+// Query is the scope of searches: the texts that are embedded to be looked for.
+// Their money is part of the global and the service's money. Their requests are
+// counted here and nowhere else.
+const Query Scope = "query"
 
 // Service returns the scope of a paid service.
 func Service(name string) Scope { return Scope("service." + token(name)) }
@@ -104,30 +112,50 @@ func token(name string) string {
 
 // Valid tells whether s is a scope.
 func (s Scope) Valid() bool {
-	if s == Global {
+	if s == Global || s == Query {
 		return true
 	}
 	kind, name, ok := strings.Cut(string(s), ".")
 	return ok && (kind == "service" || kind == "tenant") && name != "" && !strings.ContainsAny(name, ".*> \t\r\n") && len(s) < 256
 }
 
-// ParseScope reads what a person types: "global", "service.openai",
+// Name returns the service of a service's scope, and the tenant of a tenant's as
+// it stands in keys.
+func (s Scope) Name() string {
+	_, name, _ := strings.Cut(string(s), ".")
+	return name
+}
+
+// IsService tells whether s is the scope of a service.
+func (s Scope) IsService() bool { return strings.HasPrefix(string(s), "service.") }
+
+// IsTenant tells whether s is the scope of a tenant. There may be any number of
+// them.
+func (s Scope) IsTenant() bool { return strings.HasPrefix(string(s), "tenant.") }
+
+// ParseScope reads what a person types: "global", "query", "service.openai",
 // "tenant.Acme & Sons".
 func ParseScope(s string) (Scope, error) {
 	kind, name, ok := strings.Cut(s, ".")
 	switch {
 	case s == string(Global):
 		return Global, nil
+	case s == string(Query):
+		return Query, nil
 	case ok && name != "" && kind == "service":
 		return Service(name), nil
 	case ok && name != "" && kind == "tenant":
 		return Tenant(name), nil
 	}
-	return "", fault.Invalid("scope", "%q is not a scope", events.CleanHeader(s, 64)).WithHint("use global, service.NAME or tenant.NAME")
+	return "", fault.Invalid("scope", "%q is not a scope", events.CleanHeader(s, 64)).WithHint("use global, query, service.NAME or tenant.NAME")
 }
 
-// Path returns the scopes that a call is charged to.
+// Path returns the scopes that a call for a tenant is charged to.
 func Path(service, tenant string) []Scope { return []Scope{Global, Service(service), Tenant(tenant)} }
+
+// QueryPath returns the scopes that the embedding of a query is charged to. The
+// first two get its money, the last its money and its request.
+func QueryPath(service string) []Scope { return []Scope{Global, Service(service), Query} }
 
 // Window is an hour or a day of UTC.
 type Window struct {
@@ -194,6 +222,22 @@ func Defaults() Limits {
 	return Limits{DayNano: &day, HourRequests: &hour}
 }
 
+// QueryDefaults returns the limits of Query while nobody has set others. An hour
+// has 1,000 requests. Without a limit of money of its own, see Share.
+func QueryDefaults() Limits {
+	hour := int64(1000)
+	return Limits{HourRequests: &hour}
+}
+
+// Share returns what queries may spend at most of a global limit while they have
+// none of their own: a tenth, so that searches cannot starve ingestion.
+func Share(global int64) int64 { return global / 10 }
+
+// Kept returns the part of a global limit that ingestion leaves to queries: a
+// hundredth, or their own limit if that is less, so that ingestion cannot starve
+// searches. A query costs a few hundred nano-dollars.
+func Kept(global, query int64) int64 { return min(global/100, query) }
+
 // In returns the limits of a window, nil for none.
 func (l Limits) In(w Window) (nano, requests *int64) {
 	if w.Day {
@@ -211,22 +255,66 @@ type Change struct {
 	HourRequests *int64 `json:"hour_requests,omitempty"`
 	DayRequests  *int64 `json:"day_requests,omitempty"`
 	Frozen       *bool  `json:"frozen,omitempty"`
+	// Ledger asks for no other limits, but about ledgers that have forgotten
+	// something: LedgerShow, LedgerAccept. The answer is a Doubt.
+	Ledger string `json:"ledger,omitempty"`
+	// Mark is the Doubt.Mark that a person has seen, with LedgerAccept.
+	Mark uint64 `json:"mark,omitempty"`
 }
 
-// Request asks costd to settle, take back and grant. It is sent again, byte for
-// byte, until it is answered: a repeat changes nothing.
+// What Change.Ledger asks for.
+const (
+	LedgerShow   = "show"
+	LedgerAccept = "accept"
+)
+
+// Doubt is what is known of ledgers that have forgotten something. While there
+// is a doubt, costd grants nothing.
+type Doubt struct {
+	Reason string `json:"reason"` // empty = there is none
+	Hint   string `json:"hint,omitempty"`
+	// Commit is the number of the newest commit in the ledgers. Mark is the
+	// highest one that anybody has heard of.
+	Commit uint64        `json:"commit"`
+	Mark   uint64        `json:"mark"`
+	Rows   []DoubtWindow `json:"windows,omitempty"` // of Global
+	// Events is how many usage events of the day were read.
+	Events int `json:"events"`
+	// Until is when the last lease of the lost ledgers ends. Nothing can be
+	// accepted before: a stage may still spend what nobody knows of.
+	Until time.Time `json:"until,omitzero"`
+	Error string    `json:"error,omitempty"` // why it was not accepted
+	// Accepted tells that the doubt has ended by this request.
+	Accepted bool `json:"accepted,omitempty"`
+}
+
+// DoubtWindow compares the two records of one window, in nano-dollars.
+type DoubtWindow struct {
+	Window string `json:"window"` // "hour", "day"
+	Ledger int64  `json:"ledger"` // settled and out on leases
+	Costs  int64  `json:"costs"`  // what the usage events say was spent
+	Limit  *int64 `json:"limit,omitempty"`
+}
+
+// Lost returns what the ledger does not know of.
+func (w DoubtWindow) Lost() int64 { return max(0, w.Costs-w.Ledger) }
+
+// Request asks costd to settle, take back and grant. It is sent again, with
+// nothing but Sent changed, until it is answered: a repeat changes nothing.
 type Request struct {
 	Lease   string    `json:"lease"` // of one process, path and hour; or of one job
 	N       uint64    `json:"n"`     // from 1
 	Service string    `json:"service"`
 	Tenant  string    `json:"tenant"`
-	Time    time.Time `json:"time"`  // decides the windows when n is 1
-	Used    Amount    `json:"used"`  // spent since n-1
-	Keep    Amount    `json:"keep"`  // of what is out: calls under way and balance; the rest is given back
-	Need    Amount    `json:"need"`  // what calls wait for
-	Call    Amount    `json:"call"`  // the dearest of them
-	Least   Amount    `json:"least"` // what the cheapest of them still lacks: less than that is of no use
-	Want    Amount    `json:"want"`  // what would be used soon, beyond Need
+	Query   bool      `json:"query,omitempty"` // for searches: charged to the scope Query instead of the tenant's
+	Time    time.Time `json:"time"`            // decides the windows when n is 1
+	Sent    time.Time `json:"sent,omitzero"`   // by the stage's clock, of this repeat: proves the clock
+	Used    Amount    `json:"used"`            // spent since n-1
+	Keep    Amount    `json:"keep"`            // of what is out: calls under way and balance; the rest is given back
+	Need    Amount    `json:"need"`            // what calls wait for
+	Call    Amount    `json:"call"`            // the dearest of them
+	Least   Amount    `json:"least"`           // what the cheapest of them still lacks: less than that is of no use
+	Want    Amount    `json:"want"`            // what would be used soon, beyond Need
 	Close   bool      `json:"close,omitempty"`
 	Seconds int       `json:"seconds,omitempty"` // the longest call; 0 = the default
 	Seen    uint64    `json:"seen,omitempty"`    // the latest Answer.Commit seen by this process
@@ -254,6 +342,7 @@ type Refusal struct {
 	Resets time.Time `json:"resets"`
 	Never  bool      `json:"never,omitempty"` // the need is more than the whole limit
 	Needs  int64     `json:"needs,omitempty"` // what the limit would have to be, if Never
+	Kept   int64     `json:"kept,omitempty"`  // nano-dollars of the limit that are for searches; Limit is without them
 }
 
 // State is what is shown of a scope. KV key state.<scope>.
@@ -278,4 +367,5 @@ type WindowState struct {
 	LimitRequests *int64    `json:"limit_requests,omitempty"`
 	Spent         Amount    `json:"spent"`
 	Reserved      Amount    `json:"reserved"`
+	Kept          int64     `json:"kept,omitempty"` // nano-dollars of what is left that only searches may spend
 }

@@ -23,12 +23,13 @@ const Name = "costd"
 // Config configures the daemon. The tags are read by kong. The limits are those
 // that hold until others are set live; what is set live stays.
 type Config struct {
-	Day          string        `name:"budget-day" env:"SLUICE_BUDGET_DAY" default:"5.00" help:"Dollars a day (UTC) over everything, until 'sluice budget set' says otherwise; 'none' is no limit."`
-	Hour         string        `name:"budget-hour" env:"SLUICE_BUDGET_HOUR" default:"none" help:"Dollars an hour over everything."`
-	DayRequests  string        `name:"budget-day-requests" env:"SLUICE_BUDGET_DAY_REQUESTS" default:"none" help:"Paid requests a day over everything."`
-	HourRequests string        `name:"budget-hour-requests" env:"SLUICE_BUDGET_HOUR_REQUESTS" default:"100" help:"Paid requests an hour over everything."`
-	Lease        time.Duration `name:"budget-lease" env:"SLUICE_BUDGET_LEASE" default:"30s" help:"How long a stage may spend a lease without hearing from costd."`
-	Margin       time.Duration `name:"budget-margin" env:"SLUICE_BUDGET_MARGIN" default:"10s" help:"Besides the lease and the longest call, the time after which what a silent stage held counts as spent."`
+	Day           string        `name:"budget-day" env:"SLUICE_BUDGET_DAY" default:"5.00" help:"Dollars a day (UTC) over everything, until 'sluice budget set' says otherwise; 'none' is no limit."`
+	Hour          string        `name:"budget-hour" env:"SLUICE_BUDGET_HOUR" default:"none" help:"Dollars an hour over everything."`
+	DayRequests   string        `name:"budget-day-requests" env:"SLUICE_BUDGET_DAY_REQUESTS" default:"none" help:"Paid requests a day over everything."`
+	HourRequests  string        `name:"budget-hour-requests" env:"SLUICE_BUDGET_HOUR_REQUESTS" default:"100" help:"Paid requests an hour over everything."`
+	QueryRequests string        `name:"budget-query-requests" env:"SLUICE_BUDGET_QUERY_REQUESTS" default:"1000" help:"Paid requests an hour for searches. They are not counted with the others."`
+	Lease         time.Duration `name:"budget-lease" env:"SLUICE_BUDGET_LEASE" default:"30s" help:"How long a stage may spend a lease without hearing from costd."`
+	Margin        time.Duration `name:"budget-margin" env:"SLUICE_BUDGET_MARGIN" default:"10s" help:"Besides the lease and the longest call, the time after which what a silent stage held counts as spent."`
 }
 
 // Limits returns the limits of the configuration.
@@ -45,18 +46,18 @@ func (c Config) Limits() (l budget.Limits, err error) {
 	return l, nil
 }
 
-// Limit reads "5.00" at a scale, or "none". What is finer than the scale is cut
+// Limit reads a decimal number ("5.00") at a scale, or "none". What is finer than the scale is cut
 // off: a limit is never more than what was said.
 func Limit(text string, scale int64) (*int64, error) {
 	if text == "none" || text == "" {
 		return nil, nil
 	}
-	v, ok := new(big.Rat).SetString(text)
+	v, ok := budget.Decimal(text)
 	if ok {
 		v.Mul(v, big.NewRat(scale, 1))
 	}
-	if !ok || v.Sign() < 0 || v.Cmp(new(big.Rat).SetInt64(1e18)) > 0 {
-		return nil, fault.New(fault.Halt, "configuration", "%q is not a limit", events.CleanHeader(text, 64)).WithHint("write a number that is not negative, or none")
+	if !ok || v.Cmp(new(big.Rat).SetInt64(1e18)) > 0 {
+		return nil, fault.New(fault.Halt, "configuration", "%q is not a limit", events.CleanHeader(text, 64)).WithHint("write a decimal number that is not negative (1.50), or none")
 	}
 	n := new(big.Int).Quo(v.Num(), v.Denom()).Int64()
 	return &n, nil
@@ -77,6 +78,10 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	} else if cfg.Lease < time.Second || cfg.Margin < time.Second {
 		return nil, nil, fault.New(fault.Halt, "configuration", "a lease of %v with a margin of %v is too short", cfg.Lease, cfg.Margin).WithHint("use at least 1s each")
 	}
+	queries := budget.Limits{}
+	if queries.HourRequests, err = Limit(cfg.QueryRequests, 1); err != nil {
+		return nil, nil, err
+	}
 	m := newMetrics(env.Metrics.Registry)
 	host, err := os.Hostname()
 	if err != nil {
@@ -84,7 +89,8 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	}
 	g, err := NewGrantor(ctx, GrantorConfig{
 		Conn: env.Conn, JS: env.JS, Log: env.Log.With().Str("stage", Name).Logger(), Name: fmt.Sprintf("%s-%d", host, os.Getpid()),
-		Terms: terms, Limits: map[budget.Scope]budget.Limits{budget.Global: limits}, Shown: m.show,
+		Terms: terms, Limits: map[budget.Scope]budget.Limits{budget.Global: limits, budget.Query: queries}, Shown: m.show,
+		Down: func(why string) { env.Health.Down(Name, why) },
 	})
 	if err != nil {
 		return nil, nil, err

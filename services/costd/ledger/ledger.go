@@ -4,6 +4,7 @@
 package ledger
 
 import (
+	"encoding/json"
 	"math"
 	"time"
 
@@ -11,25 +12,59 @@ import (
 )
 
 // Ledger is a scope's account of one window. KV key ledger.<scope>.<window>.
+//
+// What is out is one sum, however many leases there are. Each lease is an entry
+// of its own and changes in the same commit.
 type Ledger struct {
-	LimitNano     *int64                   `json:"limit_nano,omitempty"` // as of the last change, for readers
-	LimitRequests *int64                   `json:"limit_requests,omitempty"`
-	Settled       budget.Amount            `json:"settled"`
-	Open          map[string]budget.Amount `json:"open,omitempty"` // by lease: out and not settled
+	LimitNano     *int64        // as of the last change, for readers
+	LimitRequests *int64        // likewise
+	Settled       budget.Amount // spent
+	Out           budget.Amount // out on leases, and not settled
+	Leases        int64         // that have something out
 }
 
-// Reserved returns what is out on leases.
-func (l *Ledger) Reserved() (sum budget.Amount) {
-	for _, a := range l.Open {
-		sum = sum.Plus(a)
+// written is a ledger as it is kept. Releases before wrote each lease into Open;
+// they read the sum under a name of no lease.
+type written struct {
+	LimitNano     *int64                   `json:"limit_nano,omitempty"`
+	LimitRequests *int64                   `json:"limit_requests,omitempty"`
+	Settled       budget.Amount            `json:"settled"`
+	Open          map[string]budget.Amount `json:"open,omitempty"`
+	Leases        int64                    `json:"leases,omitempty"`
+}
+
+const allLeases = "*"
+
+// MarshalJSON writes the ledger.
+func (l Ledger) MarshalJSON() ([]byte, error) {
+	w := written{LimitNano: l.LimitNano, LimitRequests: l.LimitRequests, Settled: l.Settled, Leases: l.Leases}
+	if !l.Out.IsZero() {
+		w.Open = map[string]budget.Amount{allLeases: l.Out}
 	}
-	return sum
+	return json.Marshal(w)
+}
+
+// UnmarshalJSON reads a ledger of this release or one before.
+func (l *Ledger) UnmarshalJSON(data []byte) error {
+	var w written
+	if err := json.Unmarshal(data, &w); err != nil {
+		return err
+	}
+	*l = Ledger{LimitNano: w.LimitNano, LimitRequests: w.LimitRequests, Settled: w.Settled, Leases: w.Leases}
+	for id, a := range w.Open {
+		l.Out = l.Out.Plus(a)
+		if id != allLeases {
+			l.Leases++
+		}
+	}
+	return nil
 }
 
 // Lease is what costd knows of a lease. KV key lease.<id>.
 type Lease struct {
 	Service string        `json:"service"`
 	Tenant  string        `json:"tenant"`
+	Query   bool          `json:"query,omitempty"`
 	Time    time.Time     `json:"time"`    // decides the windows
 	Expires time.Time     `json:"expires"` // costd's clock: reclaimed after it
 	Out     budget.Amount `json:"out"`
@@ -37,18 +72,30 @@ type Lease struct {
 	Answer  budget.Answer `json:"answer"` // to the latest n
 }
 
+// Path returns the scopes that the lease is charged to.
+func (l *Lease) Path() []budget.Scope {
+	if l.Query {
+		return budget.QueryPath(l.Service)
+	}
+	return budget.Path(l.Service, l.Tenant)
+}
+
 // Account is a ledger with the limits that hold for it.
 type Account struct {
 	Scope  budget.Scope
 	Window budget.Window
 	Limits budget.Limits
+	// Kept is money that this lease may not have, because it is for queries:
+	// Kept of the limit in all, Left of it not used yet.
+	Kept, Left int64
+	// MoneyOnly marks an account that does not count the lease's requests.
+	MoneyOnly bool
 	*Ledger
 }
 
 // Headroom returns what may still be granted: never below zero, and the largest
 // number where there is no limit.
 func (a Account) Headroom() budget.Amount {
-	out := a.Reserved()
 	room := func(limit *int64, settled, out int64) int64 {
 		if limit == nil {
 			return math.MaxInt64
@@ -59,7 +106,10 @@ func (a Account) Headroom() budget.Amount {
 	if a.Limits.Frozen {
 		return budget.Amount{}
 	}
-	return budget.Amount{Nano: room(nano, a.Settled.Nano, out.Nano), Requests: room(requests, a.Settled.Requests, out.Requests)}
+	if a.MoneyOnly {
+		requests = nil
+	}
+	return budget.Amount{Nano: room(nano, a.Settled.Nano+a.Left, a.Out.Nano), Requests: room(requests, a.Settled.Requests, a.Out.Requests)}
 }
 
 // Terms are costd's settings.
@@ -96,7 +146,7 @@ func Apply(r budget.Request, l *Lease, accounts Accounts, now time.Time, t Terms
 		return gone()
 	}
 	if l == nil {
-		l = &Lease{Service: r.Service, Tenant: r.Tenant, Time: r.Time.UTC()}
+		l = &Lease{Service: r.Service, Tenant: r.Tenant, Query: r.Query, Time: r.Time.UTC()}
 	} else {
 		c := *l
 		l = &c
@@ -110,8 +160,8 @@ func Apply(r budget.Request, l *Lease, accounts Accounts, now time.Time, t Terms
 		keep = budget.Amount{}
 	}
 	for _, a := range path {
-		a.Settled = a.Settled.Plus(r.Used)
-		a.set(r.Lease, keep)
+		a.settle(r.Used)
+		a.move(l.Out, keep)
 	}
 
 	// What more may go out.
@@ -125,7 +175,7 @@ func Apply(r budget.Request, l *Lease, accounts Accounts, now time.Time, t Terms
 			answer.Refusal = refusal(r, path) // before the grant goes out
 		}
 		for _, a := range path {
-			a.set(r.Lease, keep.Plus(answer.Granted))
+			a.move(keep, keep.Plus(answer.Granted))
 		}
 	}
 	answer.Keep = keep
@@ -150,7 +200,7 @@ func grant(r budget.Request, room budget.Amount, path []Account) budget.Amount {
 	g := r.Need.Least(room)
 	leases := int64(1)
 	for _, a := range path {
-		leases = max(leases, int64(len(a.Open)))
+		leases = max(leases, a.Leases)
 	}
 	left := room.Minus(g)
 	return g.Plus(r.Want.Least(budget.Amount{Nano: left.Nano / (2 * leases), Requests: left.Requests / (2 * leases)}))
@@ -174,8 +224,12 @@ func refusal(q budget.Request, path []Account) *budget.Refusal {
 			r.What, r.Window = "frozen", ""
 			worse(r)
 		case nano != nil && room.Nano < q.Need.Nano:
-			r.What, r.Limit, r.Never, r.Needs = "money", *nano, q.Call.Nano > *nano, q.Call.Nano
+			r.What, r.Limit, r.Kept, r.Needs = "money", *nano-a.Kept, a.Kept, q.Call.Nano
+			if r.Never = q.Call.Nano > r.Limit; a.Kept > 0 {
+				r.Needs = budget.Whole(q.Call.Nano)
+			}
 			worse(r)
+		case a.MoneyOnly:
 		case requests != nil && room.Requests < q.Need.Requests:
 			r.What, r.Limit, r.Never, r.Needs = "requests", *requests, q.Call.Requests > *requests, q.Call.Requests
 			worse(r)
@@ -186,23 +240,47 @@ func refusal(q budget.Request, path []Account) *budget.Refusal {
 
 // Reclaim closes a lease whose stage has not been heard of: all that is out
 // counts as spent.
-func Reclaim(id string, l *Lease, accounts Accounts) *Lease {
+func Reclaim(l *Lease, accounts Accounts) *Lease {
 	c := *l
 	for _, a := range accounts(&c) {
-		a.Settled = a.Settled.Plus(c.Out)
-		a.set(id, budget.Amount{})
+		a.settle(c.Out)
+		a.move(c.Out, budget.Amount{})
 	}
 	c.Out, c.Closed = budget.Amount{}, true
 	return &c
 }
 
-func (a Account) set(lease string, out budget.Amount) {
-	if out.IsZero() {
-		delete(a.Open, lease)
-		return
+// Lost books what a stage tells of a lease that nobody knows: the ledgers were
+// restored from an older state, or the stage was silent for very long. What it
+// has spent and what it still holds counts as spent. The lease that comes back
+// is closed, so that a repeat changes nothing.
+func Lost(r budget.Request, accounts Accounts, now time.Time, t Terms) (budget.Answer, *Lease) {
+	l := &Lease{
+		Service: r.Service, Tenant: r.Tenant, Query: r.Query, Time: r.Time.UTC(), Expires: now.Add(t.TTL + t.Margin), Closed: true,
+		Answer: budget.Answer{Lease: r.Lease, N: r.N, TTL: t.TTL, Gone: true},
 	}
-	if a.Open == nil {
-		a.Open = map[string]budget.Amount{}
+	for _, a := range accounts(l) {
+		a.settle(r.Used.Plus(r.Keep))
 	}
-	a.Open[lease] = out
+	return l.Answer, l
+}
+
+func (a Account) counted(v budget.Amount) budget.Amount {
+	if a.MoneyOnly {
+		v.Requests = 0
+	}
+	return v
+}
+
+func (a Account) settle(used budget.Amount) { a.Settled = a.Settled.Plus(a.counted(used)) }
+
+// move changes what one lease has out.
+func (a Account) move(from, to budget.Amount) {
+	a.Out = a.Out.Plus(a.counted(to)).Minus(a.counted(from))
+	switch {
+	case from.IsZero() && !to.IsZero():
+		a.Leases++
+	case !from.IsZero() && to.IsZero():
+		a.Leases--
+	}
 }

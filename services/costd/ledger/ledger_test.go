@@ -165,7 +165,7 @@ func TestTheMeterNeverPassesALimit(t *testing.T) {
 						for _, k := range m.path(l.Tenant, l.Time) {
 							m.lost[k] = m.lost[k].Plus(l.Out)
 						}
-						m.leases[id] = ledger.Reclaim(id, l, m.accounts)
+						m.leases[id] = ledger.Reclaim(l, m.accounts)
 					}
 				}
 			},
@@ -185,7 +185,7 @@ func TestTheMeterNeverPassesALimit(t *testing.T) {
 								continue
 							}
 							nano, requests := highest[s].In(w)
-							out := l.Settled.Plus(l.Reserved())
+							out := l.Settled.Plus(l.Out)
 							if nano != nil && out.Nano > *nano || requests != nil && out.Requests > *requests {
 								t.Fatalf("I1: %s has %+v settled and out, limits %v and %v", key, out, deref(nano), deref(requests))
 							}
@@ -223,7 +223,7 @@ func deref(v *int64) any {
 
 func TestLowering(t *testing.T) {
 	low := int64(100)
-	l := &ledger.Ledger{Settled: budget.Amount{Nano: 80}, Open: map[string]budget.Amount{"x": {Nano: 50, Requests: 2}}}
+	l := &ledger.Ledger{Settled: budget.Amount{Nano: 80}, Out: budget.Amount{Nano: 50, Requests: 2}, Leases: 1}
 	a := ledger.Account{Scope: budget.Global, Window: budget.Windows(time.Now())[1], Limits: budget.Limits{DayNano: &low}, Ledger: l}
 	if room := a.Headroom(); room.Nano != 0 {
 		t.Errorf("130 out of 100 leave %d", room.Nano)
