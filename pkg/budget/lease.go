@@ -162,6 +162,8 @@ func (g *Gate) request(l *lease) Request {
 		}
 		r.Need, r.Least = lacks(r.Need), lacks(r.Least)
 	}
+	held := l.held
+	r.Held = &held
 	r.Keep = l.held.Plus(l.balance)
 	r.Keep = Amount{max(0, r.Keep.Nano), max(0, r.Keep.Requests)}
 	return r

@@ -311,6 +311,7 @@ type Request struct {
 	Sent    time.Time `json:"sent,omitzero"`   // by the stage's clock, of this repeat: proves the clock
 	Used    Amount    `json:"used"`            // spent since n-1
 	Keep    Amount    `json:"keep"`            // of what is out: calls under way and balance; the rest is given back
+	Held    *Amount   `json:"held,omitempty"`  // of Keep: calls under way
 	Need    Amount    `json:"need"`            // what calls wait for
 	Call    Amount    `json:"call"`            // the dearest of them
 	Least   Amount    `json:"least"`           // what the cheapest of them still lacks: less than that is of no use

@@ -20,6 +20,14 @@ var Service = broker.Service{
 		{Bucket: events.BucketBudget, Keys: ">", Read: true, Write: true, Scan: true},
 		{Bucket: events.BucketPipeline, Keys: MarkKey, Read: true, Write: true},
 	},
-	Asks:    []string{budget.SubjectWake, budget.SubjectIdle, budget.SubjectEvent + ">"},
+	Asks: []string{
+		budget.SubjectWake, budget.SubjectIdle, budget.SubjectBeat, budget.SubjectEvent + ">",
+		// Leases and tenants that are over leave nothing behind, no marker either.
+		"$JS.API.STREAM.PURGE." + bucketStream,
+		// The ledgers are compared with the usage events.
+		"$JS.API.CONSUMER.CREATE." + events.StreamCosts + ".*", "$JS.API.CONSUMER.INFO." + events.StreamCosts + ".*",
+		"$JS.API.CONSUMER.MSG.NEXT." + events.StreamCosts + ".*", "$JS.API.CONSUMER.DELETE." + events.StreamCosts + ".*",
+	},
+	Hears:   []string{budget.SubjectBeat},
 	Surveys: true, // for /scale
 }

@@ -17,7 +17,6 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/natstest"
-	"sluice/services/costd"
 )
 
 // gateAt is a gate of a process whose clock is off, reached at its own URL.
@@ -276,54 +275,6 @@ func TestTenantsDoNotHoldEachOther(t *testing.T) {
 	natstest.Eventually(t, time.Second, "the raise is felt within a second", func() bool {
 		made, _ := spend("acme", 1)
 		return made == 1
-	})
-}
-
-// JetStream is restored from an old snapshot: what was spent since is not in the
-// ledger, so nothing is granted.
-func TestALedgerThatRanBackwards(t *testing.T) {
-	w := newWorld(t)
-	a := w.costd("a", day(1_000_000))
-	g := w.gate(nil)
-	tk, err := g.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tk.Settle(1000)
-	if err := g.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, js := w.connect()
-	kv, err := js.KeyValue(t.Context(), events.BucketPipeline)
-	if err != nil {
-		t.Fatal(err)
-	}
-	natstest.Eventually(t, 10*time.Second, "the mark is kept elsewhere", func() bool {
-		_, err := kv.Get(t.Context(), costd.MarkKey)
-		return err == nil
-	})
-	if err := a.Close(); err != nil {
-		t.Fatal(err)
-	}
-	// The bucket is what it was long ago: the mark is ahead of it.
-	if _, err := kv.PutString(t.Context(), costd.MarkKey, "1000000"); err != nil {
-		t.Fatal(err)
-	}
-	w.costd("b", day(1_000_000))
-	other := w.gate(nil)
-	_, err = other.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
-	if f := fault.From(err); err == nil || f.Class != fault.CostLimit {
-		t.Fatalf("granted by a ledger that has forgotten: %v", err)
-	}
-	if err := kv.Purge(t.Context(), costd.MarkKey); err != nil { // somebody has looked, and says go
-		t.Fatal(err)
-	}
-	natstest.Eventually(t, 20*time.Second, "it goes on", func() bool {
-		tk, err := other.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1000, Requests: 1})
-		if err == nil {
-			tk.Settle(1000)
-		}
-		return err == nil
 	})
 }
 

@@ -92,7 +92,8 @@ type message struct {
 }
 
 func valid(r budget.Request) bool {
-	return r.Lease != "" && r.Service != "" && r.Tenant != "" && !strings.ContainsAny(r.Lease, ".*> \t\r\n") && len(r.Lease) <= 128 && r.Seen < 1<<62
+	return r.Lease != "" && r.Service != "" && r.Tenant != "" && !strings.ContainsAny(r.Lease, ".*> \t\r\n") && len(r.Lease) <= 128 && r.Seen < 1<<62 &&
+		r.Used.Nano >= 0 && r.Used.Requests >= 0 && r.Keep.Nano >= 0 && r.Keep.Requests >= 0 && (r.Held == nil || r.Held.Nano >= 0 && r.Held.Requests >= 0)
 }
 
 func (g *Grantor) respond(m *nats.Msg, reply []byte) {
@@ -147,6 +148,14 @@ func (g *Grantor) handle(d *draft, m message) (reply func(commit uint64) []byte,
 	}
 	if l == nil && r.N != 1 {
 		g.cfg.Log.Warn().Str("lease", r.Lease).Int64("nano", r.Used.Nano+r.Keep.Nano).Msg("a lease that nobody knows; what was out counts as spent")
+		if time.Now().Before(g.settle) {
+			// What was spent was told by usage events, and counted when the ledgers were
+			// accepted. What lies idle has expired since.
+			r.Used = budget.Amount{}
+			if r.Held != nil {
+				r.Keep = r.Keep.Least(*r.Held)
+			}
+		}
 		a, closed := ledger.Lost(r, d.accounts, now, g.cfg.Terms)
 		d.leases[r.Lease] = closed
 		return answer(a), nil

@@ -2,6 +2,7 @@ package embedder
 
 import (
 	"sluice/pkg/broker"
+	"sluice/pkg/budget"
 	"sluice/pkg/events"
 )
 
@@ -20,7 +21,7 @@ var Service = broker.Service{
 		},
 		Tells:       []events.What{events.Embedded},
 		Answers:     []string{events.SubjectEmbed},
-		Pays:        []broker.Payment{{Service: "openai", Operation: "embed"}},
+		Pays:        []broker.Payment{{Service: "openai", Operation: "embed"}, {Service: "openai", Operation: budget.OperationQuery}},
 		Fingerprint: true,
 	}, {
 		Name: Upgrader, In: broker.Route{Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade},
