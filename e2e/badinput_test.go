@@ -45,7 +45,7 @@ func TestBadInput(t *testing.T) {
 			if _, err := inbox.Put(t.Context(), jetstream.ObjectMeta{Name: s.name}, bytes.NewReader(s.data)); err != nil {
 				t.Fatalf("%s: %v", s.kind, err)
 			}
-			sub = submission{Name: s.name, Document: events.DocumentID(events.DefaultTenant, s.name), Revision: 1}
+			sub = submission{Name: s.name, Document: events.DocumentID(events.DefaultTenant, s.name), Sequence: 1}
 		} else {
 			sub = w.submit(s.name, s.data, s.header...)
 		}

@@ -133,7 +133,7 @@ func TestStockCLI(t *testing.T) {
 			t.Fatal(err)
 		}
 		run(nil, "object", "put", "inbox", "voyage.md", "--no-progress")
-		doc := w.settle(90*time.Second, submission{Name: "voyage.md", Document: events.DocumentID(events.DefaultTenant, "voyage.md"), Revision: 1})
+		doc := w.settle(90*time.Second, submission{Name: "voyage.md", Document: events.DocumentID(events.DefaultTenant, "voyage.md"), Sequence: 1})
 		for _, d := range doc {
 			if d.State != events.StateComplete || d.Bytes != int64(big.Len()) {
 				t.Errorf("voyage.md is %+v", d)

@@ -67,7 +67,7 @@ func TestExactlyTheRightsThatAreDeclared(t *testing.T) {
 		if err != nil {
 			t.Fatalf("submit %s: %v", name, err)
 		}
-		return submission{Name: name, Document: events.DocumentID(events.DefaultTenant, name), Revision: events.RevisionOf(ack.Sequence)}
+		return submission{Name: name, Document: events.DocumentID(events.DefaultTenant, name), Sequence: ack.Sequence}
 	}
 	expect := func(s submission, states ...events.State) *events.Document {
 		t.Helper()
@@ -187,7 +187,7 @@ func TestExactlyTheRightsThatAreDeclared(t *testing.T) {
 	}
 	rm := nats.NewMsg(events.SubjectDelete)
 	rm.Data = []byte(`{"name":"note.md"}`)
-	gone := submission{Name: "note.md", Document: first.Document, Revision: events.RevisionOf(w.publish(rm))}
+	gone := submission{Name: "note.md", Document: first.Document, Sequence: w.publish(rm)}
 	expect(gone, events.StateDeleted)
 	if n := len(w.messages(events.StreamCosts, ">")); n < 3 {
 		t.Errorf("%d usage events", n)

@@ -64,7 +64,7 @@ func TestSecretsStayInside(t *testing.T) {
 	empty := w.submit("empty.md", nil)
 	ref := nats.NewMsg(events.SubjectURI)
 	ref.Data = events.Encode(events.Reference{URI: "https://user:" + submitters + "@127.0.0.1:1/x.md", Name: "reference.md"})
-	refused := submission{Name: "reference.md", Document: events.DocumentID(events.DefaultTenant, "reference.md"), Revision: events.RevisionOf(w.publish(ref))}
+	refused := submission{Name: "reference.md", Document: events.DocumentID(events.DefaultTenant, "reference.md"), Sequence: w.publish(ref)}
 	w.settle(60*time.Second, empty, refused)
 	w.eventually(30*time.Second, "the keys are refused", func() error {
 		for _, name := range []string{"parser", "embedder"} {

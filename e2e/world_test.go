@@ -226,7 +226,7 @@ func eventually(t *testing.T, d time.Duration, what string, check func() error) 
 type submission struct {
 	Name     string
 	Document string
-	Revision events.Revision
+	Sequence uint64 // in DOCUMENTS
 	Header   nats.Header
 }
 
@@ -244,15 +244,13 @@ func (w *world) submit(name string, data []byte, header ...string) submission {
 		tenant = events.DefaultTenant
 	}
 	s := submission{Name: name, Header: h}
+	events.SetName(h, name)
 	if name != "" {
-		h.Set(events.HeaderFilename, name)
-	}
-	if known := events.CleanHeader(name, 1024); known != "" {
-		s.Document = events.DocumentID(tenant, known)
+		s.Document = events.DocumentID(tenant, name)
 	} else {
 		s.Document = events.ContentDocumentID(tenant, events.ContentHash(data))
 	}
-	s.Revision = events.RevisionOf(w.publish(msg))
+	s.Sequence = w.publish(msg)
 	return s
 }
 
@@ -300,7 +298,7 @@ func (w *world) settle(d time.Duration, subs ...submission) map[string]*events.D
 	w.t.Helper()
 	open := map[string]submission{}
 	for _, s := range subs {
-		if have, ok := open[s.Document]; !ok || have.Revision < s.Revision {
+		if have, ok := open[s.Document]; !ok || have.Sequence < s.Sequence {
 			open[s.Document] = s
 		}
 	}
@@ -312,7 +310,7 @@ func (w *world) settle(d time.Duration, subs ...submission) map[string]*events.D
 			if err != nil {
 				break // the server may be away
 			}
-			if doc != nil && doc.Revision >= open[id].Revision && doc.State.Final() {
+			if doc != nil && doc.Sequence >= open[id].Sequence && doc.State.Final() {
 				done[id] = doc
 				delete(open, id)
 			}
@@ -332,7 +330,7 @@ func (w *world) describe(open map[string]submission) string {
 	for _, id := range slices.Sorted(maps.Keys(open))[:min(len(open), 10)] {
 		doc, err := w.document(id)
 		state, _ := json.Marshal(doc)
-		fmt.Fprintf(&b, "  %.60q revision %d: %s (%v)\n", open[id].Name, open[id].Revision, state, err)
+		fmt.Fprintf(&b, "  %.60q sequence %d: %s (%v)\n", open[id].Name, open[id].Sequence, state, err)
 	}
 	for _, stream := range []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors, events.StreamDeadLetter} {
 		if s, err := w.js.Stream(w.t.Context(), stream); err == nil {

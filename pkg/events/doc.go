@@ -30,12 +30,12 @@
 //
 //   - A document is named by tenant and name, or by its content if it has no
 //     name: DocumentID, ContentDocumentID.
-//   - A revision of a document follows from the sequence of its submission in
-//     DOCUMENTS: Revision. Later submissions win everywhere, whatever overtakes
-//     what, and of one submission the parser that was meant wins over a fallback.
-//     The stream's first sequence is the wall clock in milliseconds at its
-//     creation, so a recreated stream never counts from below an index that
-//     outlived it.
+//   - A revision of a document follows from the time at which the server stored its
+//     submission in DOCUMENTS (Revision, package clock). Later submissions win
+//     everywhere, whatever overtakes what, and of one submission the parser that was
+//     meant wins over a fallback. A stream or an index that was restored, or a
+//     stream that was made again, changes nothing about what is newer. A replayed
+//     submission keeps its revision.
 //   - A chunk is named by document, ordinal, text and pipeline fingerprint: ChunkID.
 //   - A fingerprint says by which code and settings something was made. Equal
 //     content and equal fingerprints mean a duplicate, which costs nothing.

@@ -6,6 +6,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"time"
 )
 
 // DefaultTenant owns whatever is submitted without a Tenant header.
@@ -63,17 +64,26 @@ func writeString(h hash.Hash, s string) {
 }
 
 // Revision orders what was ever made of a document; larger is newer. It is twice
-// the sequence of the submission in DOCUMENTS, and one more once the parser that
-// was meant has read it: what that parser makes comes after what a fallback made
-// of the same submission, and before all that is submitted later.
+// the clock of the submission (package clock: the time at which the server stored
+// it, in microseconds since 1970), and one more once the parser that was meant
+// has read it: what that parser makes comes after what a fallback made of the
+// same submission, and before all that is submitted later. It stays below 2^53,
+// which JSON readers of all languages keep exactly, until the year 2112.
 type Revision uint64
 
 // RevisionOf returns the revision of a submission that has not been read yet, or
 // that a fallback has read.
-func RevisionOf(sequence uint64) Revision { return Revision(sequence << 1) }
+func RevisionOf(clock uint64) Revision { return Revision(clock << 1) }
 
-// Sequence returns the sequence of the submission in DOCUMENTS.
-func (r Revision) Sequence() uint64 { return uint64(r >> 1) }
+// Submission returns the clock of the submission. Whatever is made of one
+// submission has the same.
+func (r Revision) Submission() uint64 { return uint64(r >> 1) }
+
+// Time returns when the submission was stored, as far as its clock is the time.
+func (r Revision) Time() time.Time { return time.UnixMicro(int64(r >> 1)).UTC() }
+
+// Base returns the revision of the same submission before anybody has read it.
+func (r Revision) Base() Revision { return r &^ 1 }
 
 // Whole returns the revision that the parser that was meant makes of the same
 // submission.

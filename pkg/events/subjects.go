@@ -62,6 +62,10 @@ const (
 	HeaderMetaPrefix    = "Meta-"         // kept with the document, returned by search
 	HeaderReplySubject  = "Reply-Subject" // gets one Document when the document is final
 
+	// HeaderReplayRevision keeps the revision of a submission that is replayed. It is
+	// believed if it is not newer than the message that carries it.
+	HeaderReplayRevision = "Replay-Revision"
+
 	HeaderDocumentID  = "Document-Id"
 	HeaderRevision    = "Revision"
 	HeaderEventType   = "Event-Type"

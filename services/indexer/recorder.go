@@ -86,12 +86,12 @@ func (r *recorder) record(ctx context.Context, batch []*stage.Message) {
 				return
 			}
 			before := g.entry.State.Final() && len(g.events) > 0 && g.entry.Revision > 0
-			was := g.entry.Revision.Sequence()
+			was := g.entry.Revision.Submission()
 			for _, e := range g.events {
 				Fold(g.entry, e)
 			}
 			if g.err = r.store(ctx, g.entry, g.revision); g.err == nil {
-				if g.entry.State.Final() && (!before || g.entry.Revision.Sequence() > was) {
+				if g.entry.State.Final() && (!before || g.entry.Revision.Submission() > was) {
 					r.reply(g.entry, g.events)
 				}
 				return
@@ -162,7 +162,7 @@ func (r *recorder) store(ctx context.Context, d *events.Document, revision uint6
 func (r *recorder) reply(d *events.Document, from []*events.Event) {
 	to := ""
 	for _, e := range from {
-		if e.ReplyTo != "" && e.Revision.Sequence() == d.Revision.Sequence() {
+		if e.ReplyTo != "" && e.Revision.Submission() == d.Revision.Submission() {
 			to = e.ReplyTo
 		}
 	}
@@ -215,12 +215,12 @@ var stateOf = map[events.What]events.State{
 func Fold(d *events.Document, e *events.Event) {
 	foldLive(d, e)
 	state, known := stateOf[e.What]
-	switch mine, theirs := d.Revision.Sequence(), e.Revision.Sequence(); {
+	switch mine, theirs := d.Revision.Submission(), e.Revision.Submission(); {
 	case theirs < mine:
 		return
 	case theirs > mine:
 		*d = events.Document{
-			V: events.Version, Document: e.Document, Revision: events.RevisionOf(theirs), Live: d.Live, Gone: d.Gone,
+			V: events.Version, Document: e.Document, Revision: events.RevisionOf(theirs), Live: d.Live, Gone: d.Gone, Sequence: e.Sequence,
 			// What a duplicate or a failure does not tell stays true of what is live.
 			Type: d.Type, Title: d.Title,
 		}
@@ -228,7 +228,9 @@ func Fold(d *events.Document, e *events.Event) {
 			d.Revision = e.Revision
 		}
 	case e.Revision == d.Revision:
+		d.Sequence = max(d.Sequence, e.Sequence)
 	case e.Revision.IsWhole():
+		d.Sequence = max(d.Sequence, e.Sequence)
 		switch {
 		case final(state) || !parsed(d.State) && known:
 			d.Revision, d.Upgrade, d.Held, d.Warnings = e.Revision, nil, "", nil
@@ -237,6 +239,7 @@ func Fold(d *events.Document, e *events.Event) {
 			return
 		}
 	default: // a fallback's, and late
+		d.Sequence = max(d.Sequence, e.Sequence)
 		if final(d.State) || !parsed(state) {
 			if e.Submitted != nil { // of the submission, whoever reads it
 				d.Submitted, d.Bytes = *e.Submitted, e.Bytes
@@ -248,7 +251,7 @@ func Fold(d *events.Document, e *events.Event) {
 			up = &events.Upgrade{Held: d.Held, Failure: d.Failure}
 		}
 		*d = events.Document{
-			V: events.Version, Document: e.Document, Revision: e.Revision, Live: d.Live, Gone: d.Gone, Upgrade: up,
+			V: events.Version, Document: e.Document, Revision: e.Revision, Sequence: d.Sequence, Live: d.Live, Gone: d.Gone, Upgrade: up,
 			Type: d.Type, Title: d.Title, Submitted: d.Submitted, Updated: d.Updated, Bytes: d.Bytes,
 		}
 	}
@@ -287,6 +290,9 @@ func Fold(d *events.Document, e *events.Event) {
 		if e.Failure != nil && !d.State.Final() {
 			d.Held = e.Failure.Message
 		}
+		return
+	case events.Resumed:
+		d.Held = ""
 		return
 	case events.Retried:
 		if e.Failure != nil {

@@ -44,8 +44,8 @@ func TestFoldDoesNotDependOnTheOrder(t *testing.T) {
 						ContentHash: string(rune('a' + rev)), Of: int(rev), Chunks: int(rev),
 					}
 					if w == events.Accepted && !rev.IsWhole() { // told before anybody has read it
-						at := time.Unix(int64(rev.Sequence()), 0)
-						e.Submitted, e.Bytes = &at, int64(rev.Sequence())
+						at := time.Unix(int64(rev.Submission()), 0)
+						e.Submitted, e.Bytes = &at, int64(rev.Submission())
 					}
 					if w == events.Failed {
 						e.Failure = &events.Failure{Reason: rapid.SampledFrom([]string{"down", ReasonIndexChanged}).Draw(t, "reason")}

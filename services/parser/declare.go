@@ -2,6 +2,7 @@ package parser
 
 import (
 	"sluice/pkg/broker"
+	"sluice/pkg/clock"
 	"sluice/pkg/events"
 )
 
@@ -40,6 +41,7 @@ var Service = broker.Service{
 		{Bucket: events.BucketDocuments, Keys: "*", Read: true},
 		{Bucket: events.BucketPipeline, Keys: "chunker", Watch: true},
 		{Bucket: events.BucketPipeline, Keys: "embedder", Watch: true},
+		{Bucket: events.BucketPipeline, Keys: clock.Key, Read: true, Write: true, Watch: true},
 		{Bucket: events.BucketJobs, Keys: "*", Read: true, Write: true},
 		{Store: events.StoreInbox, Read: true, Remove: true},
 		{Store: events.StoreBlobs, Read: true, Write: true}, // what waits for a better parse

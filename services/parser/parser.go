@@ -22,6 +22,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/pkg/clock"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
@@ -62,6 +63,7 @@ type parser struct {
 	provider  provider.Parser
 	version   string
 	pipeline  *pipeline
+	clock     *clock.Clock
 	documents jetstream.KeyValue
 	fetcher   *fetcher
 }
@@ -91,15 +93,18 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 	if s.pipeline, err = watchPipeline(ctx, env.JS); err != nil {
 		return nil, err
 	}
+	if s.clock, err = clock.Watch(ctx, env.JS, env.Log.With().Str("stage", Name).Logger()); err != nil {
+		return nil, err
+	}
 	stages := []stage.Stage{{
 		Name:     Name,
 		In:       stage.Route{Stream: events.StreamDocuments},
 		Workers:  cfg.Workers,
-		Identify: identify,
+		Identify: s.identify,
 		// Deletions, and documents that are read here, need no service and no money.
 		Whole: []fault.Wait{
 			fault.On(fault.WaitStore, events.BucketDocuments), fault.On(fault.WaitStore, events.BucketRetries),
-			fault.On(fault.WaitStore, events.StoreBlobs), fault.WaitDownstream,
+			fault.On(fault.WaitStore, events.BucketPipeline), fault.On(fault.WaitStore, events.StoreBlobs), fault.WaitDownstream,
 		},
 		Handle:      s.handle,
 		Fingerprint: s.version,
@@ -118,8 +123,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 // identify names the document of a submission before anything else is done
 // with it, so that every failure has a name to go by. The ID follows from the
 // exact bytes of the name; m.Name is what is shown of it.
-func identify(m *stage.Message) {
-	m.Revision, m.Sequence = events.RevisionOf(m.Seq), m.Seq
+func (s *parser) identify(m *stage.Message) {
 	m.Document = ""
 	if m.Tenant == "" {
 		m.Tenant = events.DefaultTenant
@@ -155,6 +159,35 @@ func identify(m *stage.Message) {
 	default:
 		m.Document = events.ContentDocumentID(m.Tenant, events.ContentHash(m.Data))
 	}
+	m.Revision, m.Sequence = events.RevisionOf(s.clock.Read(m.Document, m.Seq, m.Time)), m.Seq
+	if again := replayed(m); again != 0 {
+		m.Revision, m.Sequence = again, 0 // which is not the submission's own
+	}
+}
+
+// replayed returns the revision of a submission that comes again, which it keeps,
+// or 0. Whoever submits may set the header, so it can only make a message older.
+func replayed(m *stage.Message) events.Revision {
+	r, err := events.ParseRevision(m.Header.Get(events.HeaderReplayRevision))
+	if err != nil || r.Base() > m.Revision.Base() {
+		return 0
+	}
+	return r.Base()
+}
+
+// revise gives a message its revision. Until it has returned nothing may be
+// published under it.
+func (s *parser) revise(ctx context.Context, m *stage.Message) error {
+	if m.Sequence == 0 { // replayed
+		m.Revision = m.Revision.Base() // an earlier attempt may have raised it
+		return nil
+	}
+	at, err := s.clock.Keep(ctx, m.Seq, m.Time)
+	if err != nil {
+		return err
+	}
+	m.Revision = events.RevisionOf(at)
+	return nil
 }
 
 const (
@@ -163,6 +196,9 @@ const (
 )
 
 func (s *parser) handle(ctx context.Context, m *stage.Message) error {
+	if err := s.revise(ctx, m); err != nil {
+		return err
+	}
 	if err := checkTenant(m.Tenant); err != nil {
 		return err
 	}
@@ -214,14 +250,22 @@ func metadata(h map[string][]string) (map[string]string, error) {
 	return meta, nil
 }
 
+// submitted returns when a submission was stored first.
+func submitted(m *stage.Message) time.Time {
+	if m.Sequence == 0 {
+		return m.Revision.Time()
+	}
+	return m.Time.UTC()
+}
+
 // remove hands a deletion to the indexer, where it meets the vectors that it
 // competes with.
 func remove(m *stage.Message) error {
 	if _, err := events.Decode[events.Deletion](m.Data); err != nil {
 		return err
 	}
-	submitted := m.Time.UTC()
-	m.EmitNow(events.Event{What: events.Accepted, Submitted: &submitted}, "once")
+	at := submitted(m)
+	m.EmitNow(events.Event{What: events.Accepted, Submitted: &at}, "once")
 	tombstone(m, "")
 	return nil
 }
@@ -271,8 +315,7 @@ func (s *parser) reference(ctx context.Context, m *stage.Message) error {
 // parse is the stage's work, once the bytes are there.
 func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Source, meta map[string]string) error {
 	src.Owner = provider.Owner{Tenant: m.Tenant, Document: m.Document, CorrelationID: m.CorrelationID}
-	sub := submission{src, events.ContentHash(src.Data), meta, m.Time.UTC()}
-	m.Revision = events.RevisionOf(m.Seq) // an earlier attempt may have raised it
+	sub := submission{src, events.ContentHash(src.Data), meta, submitted(m)}
 	m.EmitNow(events.Event{
 		What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: sub.hash, Submitted: &sub.submitted,
 	}, "once")

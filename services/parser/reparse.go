@@ -68,6 +68,6 @@ func (s *parser) wanted(ctx context.Context, r *events.Reparse) (bool, error) {
 	if d == nil || err != nil {
 		return err == nil, err
 	}
-	newer := d.Revision.Sequence() > r.Revision.Sequence() && d.State != events.StateAccepted && d.State != events.StateFailed
+	newer := d.Revision.Submission() > r.Revision.Submission() && d.State != events.StateAccepted && d.State != events.StateFailed
 	return d.Gone < r.Revision && (d.Live == nil || d.Live.Revision <= r.Revision) && !newer, nil
 }

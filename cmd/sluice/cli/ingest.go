@@ -90,7 +90,8 @@ type outcome struct {
 	Name          string          `json:"name"`
 	Document      string          `json:"document,omitempty"`
 	Tenant        string          `json:"tenant,omitempty"`
-	Revision      events.Revision `json:"revision,omitempty"`
+	Revision      events.Revision `json:"revision,omitempty"` // known once the parser has taken it up
+	Sequence      uint64          `json:"sequence,omitempty"` // in DOCUMENTS
 	CorrelationID string          `json:"correlation_id,omitempty"`
 	State         string          `json:"state"`
 	Type          string          `json:"type,omitempty"`
@@ -123,7 +124,7 @@ func stateOf(r submit.Result) string {
 func outcomeOf(r submit.Result) outcome {
 	d := r.Document
 	out := outcome{
-		Name: d.Name, Document: d.Document, Tenant: d.Tenant, Revision: d.Revision, CorrelationID: d.CorrelationID,
+		Name: d.Name, Document: d.Document, Tenant: d.Tenant, Revision: d.Revision, Sequence: d.Sequence, CorrelationID: d.CorrelationID,
 		State: stateOf(r), Type: d.Type, Bytes: d.Bytes, Pages: d.Pages, Chunks: d.Chunks, Reused: d.Reused, Tokens: d.Tokens,
 		Nano: d.Nano, Parser: d.Parser, Held: d.Held, Warnings: d.Warnings, Failure: d.Failure,
 	}

@@ -152,7 +152,7 @@ func TestTheLifeOfDocuments(t *testing.T) {
 	})
 	t.Run("no wait", func(t *testing.T) {
 		d := one[outcome](t, sluice(t, "ingest", "docs/lock.md", "--no-wait", "--correlation", "demo-2", "--json").want(t, 0))
-		if d.Revision == 0 {
+		if d.Sequence == 0 {
 			t.Errorf("%+v", d)
 		}
 		eventually(t, "the document by its correlation ID", func() bool {

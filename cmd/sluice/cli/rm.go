@@ -34,8 +34,11 @@ func (RmCmd) Help() string {
 type removal struct {
 	Name     string          `json:"name,omitempty"`
 	Document string          `json:"document"`
-	Revision events.Revision `json:"revision"` // of the deletion
+	Sequence uint64          `json:"sequence"`           // of the deletion in DOCUMENTS
+	Revision events.Revision `json:"revision,omitempty"` // of the deletion, once it is known
 	State    string          `json:"state"`
+
+	correlation string // of the deletion alone
 }
 
 // Run removes.
@@ -93,14 +96,15 @@ func (c *client) remove(ctx context.Context, d *events.Document) (removal, error
 	}
 	events.SetName(msg.Header, d.Name)
 	msg.Data = events.Encode(deletion)
-	msg.Header.Set(events.HeaderCorrelationID, newID())
+	correlation := newID()
+	msg.Header.Set(events.HeaderCorrelationID, correlation)
 	msg.Header.Set(events.HeaderMsgID, "rm:"+newID())
 	ack, err := c.js.PublishMsg(ctx, msg)
 	if err != nil {
 		return removal{}, fault.Wrap(err, fault.Unavailable, "not-submitted", "the deletion of %q could not be stored", label(d)).
 			WithHint("see 'sluice doctor'")
 	}
-	return removal{Name: d.Name, Document: d.Document, Revision: events.RevisionOf(ack.Sequence).Whole(), State: "submitted"}, nil
+	return removal{Name: d.Name, Document: d.Document, Sequence: ack.Sequence, State: "submitted", correlation: correlation}, nil
 }
 
 // removed waits until the bucket says that a deletion is done.
@@ -110,11 +114,11 @@ func (c *client) removed(ctx context.Context, d *events.Document, r removal) (re
 		switch {
 		case err != nil:
 			return r, err
-		case now == nil, now.Revision.Sequence() > r.Revision.Sequence():
+		case now == nil, now.Sequence > r.Sequence:
 			r.State = "superseded" // submitted again meanwhile
 			return r, nil
-		case now.Revision.Sequence() == r.Revision.Sequence() && now.State.Final():
-			r.State = string(now.State)
+		case now.CorrelationID == r.correlation && now.State.Final():
+			r.State, r.Revision = string(now.State), now.Revision
 			if f := now.Failure; f != nil && now.State == events.StateFailed {
 				return r, failf(f.Reason, f.Hint, "%q is not deleted: %s", label(d), f.Message)
 			}

@@ -103,7 +103,7 @@ func printDocument(o *output, d *events.Document) {
 	}
 	field("document", "%s", d.Document)
 	field("tenant", "%s", d.Tenant)
-	field("revision", "%d, submitted %s", d.Revision.Sequence(), stamp(d.Submitted))
+	field("revision", "%d, submitted %s", d.Revision.Submission(), stamp(d.Submitted))
 	if d.Title != "" {
 		field("title", "%s", d.Title)
 	}
@@ -143,7 +143,7 @@ func printDocument(o *output, d *events.Document) {
 	case d.Live.Revision == d.Revision:
 		field("searchable", "yes, this revision")
 	default:
-		field("searchable", "revision %d, with %s", d.Live.Revision.Sequence(), plural(d.Live.Chunks, "chunk"))
+		field("searchable", "revision %d, with %s", d.Live.Revision.Submission(), plural(d.Live.Chunks, "chunk"))
 	}
 	if d.Held != "" && !d.State.Final() {
 		field("held", "%s", d.Held)
@@ -433,7 +433,7 @@ func (cmd TraceCmd) Run(ctx context.Context, o *output) error {
 		if o.json {
 			return o.line(e)
 		}
-		if at := e.Revision.Sequence(); at != last {
+		if at := e.Revision.Submission(); at != last {
 			last = at
 			o.printf("%s\n", o.paint(bold, fmt.Sprintf("%s revision %d, correlation ID %s", safe(label(d)), at, safe(e.CorrelationID))))
 		}

@@ -56,8 +56,10 @@ type follower struct {
 
 type tracked struct {
 	Result
-	before   uint64 // sequences up to this one are of older submissions
-	sequence uint64 // of the submission; 0 = not known yet
+	before   uint64 // clocks up to this one are of older submissions
+	sequence uint64 // of the submission in DOCUMENTS; 0 = not known yet
+	at       uint64 // clock of the submission; 0 = not known yet
+	guessed  uint64 // the sequence that came with a clock that was heard before the acknowledgement
 	touched  time.Time
 }
 
@@ -99,20 +101,16 @@ func (f *follower) hear(msg *nats.Msg) {
 	defer f.mu.Unlock()
 	f.heard = time.Now()
 	for _, t := range f.byID[e.Document] {
-		at := e.Revision.Sequence()
-		if at <= t.before || (t.sequence != 0 && at < t.sequence) {
+		if !t.mine(e) {
 			continue
-		}
-		if t.sequence == 0 {
-			t.sequence = at
-		}
-		if at > t.sequence {
-			continue // a later submission by somebody with the same correlation ID
 		}
 		indexer.Fold(&t.Document, e)
 		t.touched = time.Now()
 		if e.What == events.Superseded {
 			t.Superseded = true
+			if e.Failure != nil {
+				t.Failure = e.Failure
+			}
 			f.end(t, e.Time)
 		}
 		if t.State.Final() {
@@ -120,6 +118,22 @@ func (f *follower) hear(msg *nats.Msg) {
 		}
 	}
 	f.signal()
+}
+
+// mine tells whether an event is of this submission, and learns its clock from the
+// first that is. Only the parser tells the sequence.
+func (t *tracked) mine(e *events.Event) bool {
+	at := e.Revision.Submission()
+	switch {
+	case at <= t.before:
+		return false
+	case t.at != 0:
+		return at == t.at
+	case t.sequence != 0 && e.Sequence != 0 && e.Sequence != t.sequence:
+		return false
+	}
+	t.at, t.guessed = at, e.Sequence
+	return true
 }
 
 func (f *follower) signal() {
@@ -170,7 +184,16 @@ func (f *follower) submitted(i int, sequence uint64) {
 	t.Submitted = true
 	if sequence != 0 {
 		t.sequence = sequence
-		t.Document.Revision = max(t.Document.Revision, events.RevisionOf(sequence))
+		if t.guessed != 0 && t.guessed != sequence {
+			// Somebody else's submission of the same document was heard of.
+			d := t.Document
+			t.at, t.Document = 0, events.Document{V: d.V, Document: d.Document, Tenant: d.Tenant, Name: d.Name, CorrelationID: d.CorrelationID, Bytes: d.Bytes}
+			if t.Final {
+				t.Final, t.Superseded = false, false
+				f.open++
+			}
+		}
+		t.Document.Sequence = sequence
 	}
 	f.full = false
 	f.signal()
@@ -294,18 +317,25 @@ func (f *follower) lookUp(ctx context.Context) {
 
 // adopt takes over what the recorder knows of a document.
 func (f *follower) adopt(t *tracked, d *events.Document) {
-	at := d.Revision.Sequence()
-	mine := at == t.sequence || (t.sequence == 0 && at > t.before && d.CorrelationID == f.correlation)
+	at := d.Revision.Submission()
+	var mine, newer bool
 	switch {
+	case t.at != 0:
+		mine, newer = at == t.at, at > t.at
+	case t.sequence != 0:
+		mine, newer = d.Sequence == t.sequence, d.Sequence > t.sequence
+	default:
+		mine = at > t.before && d.CorrelationID == f.correlation
+	}
+	switch {
+	case t.Final:
 	case mine:
-		t.sequence = at
-		if !t.Final {
-			t.Document = *d
-			if d.State.Final() {
-				f.end(t, d.Updated)
-			}
+		t.at = at
+		t.Document = *d
+		if d.State.Final() {
+			f.end(t, d.Updated)
 		}
-	case t.sequence != 0 && at > t.sequence:
+	case newer:
 		t.Superseded = true
 		f.end(t, time.Now())
 	}

@@ -334,8 +334,8 @@ func (s *Submitter) object(ctx context.Context, i int, src Source, r io.Reader) 
 	}
 	events.SetName(h, name)
 	document := events.DocumentID(s.opts.Tenant, name)
-	// The sequence is given when the parser takes the object up. Until then,
-	// whatever was there before is not the answer.
+	// The submission gets its revision when the parser takes the object up. Until
+	// then, whatever was there before is not the answer.
 	before, err := s.current(ctx, document)
 	if err != nil {
 		return err
@@ -365,5 +365,5 @@ func (s *Submitter) current(ctx context.Context, document string) (uint64, error
 	if err != nil {
 		return 0, nil // another release's entry says nothing about revisions
 	}
-	return d.Revision.Sequence(), nil
+	return d.Revision.Submission(), nil
 }

@@ -1,0 +1,219 @@
+package clock
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+)
+
+// Key is the key of the mark in the bucket "pipeline".
+const Key = "clock"
+
+// Clock reads the clocks of submissions for one process. Watch makes one.
+type Clock struct {
+	kv  jetstream.KeyValue
+	log zerolog.Logger
+
+	saving sync.Mutex // held by whoever writes the mark
+
+	mu       sync.Mutex // guards what follows
+	reader   *Reader
+	revision uint64 // of the mark in the bucket
+	warned   time.Time
+}
+
+// Watch returns a clock that follows the mark in the bucket until ctx ends.
+func Watch(ctx context.Context, js jetstream.JetStream, log zerolog.Logger) (*Clock, error) {
+	kv, err := js.KeyValue(ctx, events.BucketPipeline)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", events.BucketPipeline, err)
+	}
+	stream, err := js.Stream(ctx, events.StreamDocuments)
+	if err != nil {
+		return nil, fmt.Errorf("look at the stream %s: %w", events.StreamDocuments, err)
+	}
+	m, revision, err := load(ctx, kv)
+	if err != nil {
+		return nil, err
+	}
+	c := &Clock{kv: kv, log: log, reader: NewReader(m), revision: revision}
+	c.reader.Rewind(stream.CachedInfo().State.LastSeq)
+	w, err := broker.NewWatch(ctx, kv, Key, c.hear)
+	if err != nil {
+		return nil, fmt.Errorf("watch the bucket %s: %w", events.BucketPipeline, err)
+	}
+	context.AfterFunc(ctx, w.Close)
+	return c, nil
+}
+
+// hear takes over what another process has written.
+func (c *Clock) hear(e jetstream.KeyValueEntry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.Revision() <= c.revision {
+		return
+	}
+	c.revision = e.Revision()
+	c.reader.Adopt(decode(e.Value()))
+}
+
+// Read returns the clock of a submission that has arrived, from memory.
+func (c *Clock) Read(document string, sequence uint64, t time.Time) uint64 {
+	c.mu.Lock()
+	at, step := c.reader.Read(document, sequence, t)
+	c.mu.Unlock()
+	if step == nil {
+		c.ahead(t)
+		return at
+	}
+	level := c.log.Info()
+	if step.Back >= slack {
+		level = c.log.Warn()
+	}
+	level.Uint64("sequence", sequence).Time("stored", step.Time).Time("ordered_as", Time(step.Floor)).
+		Dur("back", time.Duration(step.Back)*time.Microsecond).
+		Str("hint", "see the clock of the NATS server; docs/concepts.md says how submissions are ordered").
+		Msg("the NATS server's clock ran backwards: submissions are ordered by their sequence until it has caught up")
+	return at
+}
+
+// ahead warns of a server whose clock is far from this machine's.
+func (c *Clock) ahead(t time.Time) {
+	by := time.Until(t)
+	if by < time.Minute {
+		return
+	}
+	c.mu.Lock()
+	told := time.Since(c.warned) < 10*time.Minute
+	if !told {
+		c.warned = time.Now()
+	}
+	c.mu.Unlock()
+	if !told {
+		c.log.Warn().Dur("by", by).Str("hint", "set both clocks by NTP").
+			Msg("the NATS server's clock is ahead of this machine's: revisions run ahead, too")
+	}
+}
+
+// Keep returns the clock of a submission that Read has seen, once it may be used:
+// whatever happens to this process, every other one will read the same. It writes
+// the mark if that is due. Its faults wait for the bucket.
+func (c *Clock) Keep(ctx context.Context, sequence uint64, t time.Time) (uint64, error) {
+	at, due := c.due(sequence, t)
+	if due == nil {
+		return at, nil
+	}
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	for range 20 {
+		if at, due = c.due(sequence, t); due == nil {
+			return at, nil
+		}
+		c.mu.Lock()
+		revision := c.revision
+		c.mu.Unlock()
+		written, err := store(ctx, c.kv, *due, revision)
+		switch {
+		case err == nil:
+			c.mu.Lock()
+			c.reader.Stored(*due, time.Now())
+			c.revision = max(c.revision, written)
+			c.mu.Unlock()
+		case conflict(err):
+			m, revision, err := load(ctx, c.kv)
+			if err != nil {
+				return 0, err
+			}
+			c.mu.Lock()
+			c.revision = revision
+			c.reader.Adopt(m)
+			c.mu.Unlock()
+		default:
+			return 0, away(err, "write")
+		}
+	}
+	return 0, away(errors.New("other processes write it all the time"), "write")
+}
+
+func (c *Clock) due(sequence uint64, t time.Time) (uint64, *Mark) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := c.reader.of(sequence, micros(t))
+	return at, c.reader.Due(at, time.Now())
+}
+
+// Raise has what is submitted after sequence be newer than the clock at: an index
+// that outlived its stream may hold what no mark knows of.
+func Raise(ctx context.Context, kv jetstream.KeyValue, sequence, at uint64) error {
+	for range 20 {
+		m, revision, err := load(ctx, kv)
+		if err != nil || m.Until >= at && m.Clock >= at {
+			return err
+		}
+		m.V = 1
+		m.Raise(sequence, at)
+		if _, err = store(ctx, kv, m, revision); err == nil || !conflict(err) {
+			return away(err, "write")
+		}
+	}
+	return away(errors.New("other processes write it all the time"), "write")
+}
+
+// Load returns the mark as it is stored.
+func Load(ctx context.Context, kv jetstream.KeyValue) (Mark, error) {
+	m, _, err := load(ctx, kv)
+	return m, err
+}
+
+func load(ctx context.Context, kv jetstream.KeyValue) (Mark, uint64, error) {
+	e, err := kv.Get(ctx, Key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Mark{}, 0, nil
+	}
+	if err != nil {
+		return Mark{}, 0, away(err, "read")
+	}
+	return decode(e.Value()), e.Revision(), nil
+}
+
+// decode returns an empty mark for foreign bytes: clocks are still the server's.
+func decode(b []byte) Mark {
+	var m Mark
+	if json.Unmarshal(b, &m) != nil {
+		return Mark{}
+	}
+	return m
+}
+
+func store(ctx context.Context, kv jetstream.KeyValue, m Mark, revision uint64) (uint64, error) {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return 0, err
+	}
+	if revision == 0 {
+		return kv.Create(ctx, Key, body)
+	}
+	return kv.Update(ctx, Key, body, revision)
+}
+
+func conflict(err error) bool {
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
+}
+
+func away(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	return fault.Wrap(err, fault.Unavailable, "clock", "%s %s in the bucket %s", doing, Key, events.BucketPipeline).
+		WithHint("it goes on when the bucket answers").After(time.Second).WaitFor(fault.On(fault.WaitStore, events.BucketPipeline))
+}

@@ -1,0 +1,150 @@
+package clock_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/clock"
+	"sluice/pkg/events"
+	"sluice/pkg/natstest"
+)
+
+func watch(t *testing.T, js jetstream.JetStream) *clock.Clock {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	c, err := clock.Watch(ctx, js, zerolog.New(zerolog.NewTestWriter(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func pipeline(t *testing.T) (jetstream.JetStream, jetstream.KeyValue) {
+	t.Helper()
+	js, err := jetstream.New(natstest.Connect(t, natstest.Start(t, broker.DefaultTopology())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), events.BucketPipeline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js, kv
+}
+
+// keep reads a message as a parser does.
+func keep(t *testing.T, c *clock.Clock, document string, sequence uint64, at time.Time) uint64 {
+	t.Helper()
+	c.Read(document, sequence, at)
+	got, err := c.Keep(t.Context(), sequence, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestReplicasReadTheSameClocks(t *testing.T) {
+	js, kv := pipeline(t)
+	a, b := watch(t, js), watch(t, js)
+	s, err := js.Stream(t.Context(), events.StreamDocuments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := s.CachedInfo().State.LastSeq + 1
+	now := time.Now()
+	future := keep(t, a, "x", first, now.Add(time.Hour))
+	if !clock.Time(future).Equal(now.Add(time.Hour).UTC().Truncate(time.Microsecond)) {
+		t.Errorf("the clock is %v", clock.Time(future))
+	}
+	next := first
+	natstest.Eventually(t, 10*time.Second, "b hears of it", func() bool {
+		next++
+		return keep(t, b, "x", next, now) > future
+	})
+	later := keep(t, b, "x", next, now)
+	natstest.Eventually(t, 10*time.Second, "a reads what b has written", func() bool {
+		return keep(t, a, "x", next, now) == later
+	})
+	for range next - first + 1 { // or the stream would look like one that was restored
+		if _, err := js.Publish(t.Context(), events.SubjectSubmit, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := watch(t, js); keep(t, c, "x", next, now) != later || keep(t, c, "x", first, now.Add(time.Hour)) != future {
+		t.Error("a third replica reads other clocks")
+	}
+	m, err := clock.Load(t.Context(), kv)
+	if err != nil || len(m.Steps) != 1 {
+		t.Errorf("the mark is %+v, %v", m, err)
+	}
+}
+
+// TestManyWritersOfTheMark has replicas find steps at the same time.
+func TestManyWritersOfTheMark(t *testing.T) {
+	js, kv := pipeline(t)
+	now := time.Now()
+	const replicas = 4
+	var wg sync.WaitGroup
+	for i := range replicas {
+		c := watch(t, js)
+		wg.Go(func() {
+			last := uint64(0)
+			for n := range uint64(20) {
+				// Each replica gets its share of the messages, and every fifth comes earlier.
+				at := now.Add(time.Duration(n) * time.Minute)
+				if n%5 == 4 {
+					at = now
+				}
+				sequence := uint64(time.Now().Add(24*time.Hour).UnixMilli()) + n*replicas + uint64(i)
+				document := string(rune('a' + i))
+				c.Read(document, sequence, at)
+				got, err := c.Keep(t.Context(), sequence, at)
+				if err != nil || got <= last {
+					t.Errorf("replica %d: message %d has the clock %d after %d: %v", i, n, got, last, err)
+				}
+				last = got
+			}
+		})
+	}
+	wg.Wait()
+	if m, err := clock.Load(t.Context(), kv); err != nil || len(m.Steps) == 0 || m.Clock < uint64(now.UnixMicro()) {
+		t.Errorf("the mark is %+v, %v", m, err)
+	}
+}
+
+// TestAnIndexFromTheFuture raises the mark above what an index holds.
+func TestAnIndexFromTheFuture(t *testing.T) {
+	js, kv := pipeline(t)
+	c := watch(t, js)
+	s, err := js.Stream(t.Context(), events.StreamDocuments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := s.CachedInfo().State.LastSeq
+	now := time.Now()
+	held := uint64(now.Add(24 * time.Hour).UnixMicro())
+	if err := clock.Raise(t.Context(), kv, last, held); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, 10*time.Second, "submissions are newer than the index", func() bool {
+		last++
+		return keep(t, c, "a", last, now) > held
+	})
+	before, err := clock.Load(t.Context(), kv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := clock.Raise(t.Context(), kv, last, held); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := clock.Load(t.Context(), kv); err != nil || after.Sequence != before.Sequence || after.Clock != before.Clock {
+		t.Errorf("raising again changes %+v to %+v, %v", before, after, err)
+	}
+}
