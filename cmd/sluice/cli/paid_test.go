@@ -520,7 +520,7 @@ func TestATenantAtItsLimit(t *testing.T) {
 		return strings.Contains(r.out, `"tenant.acme"`) && server.Meter().Nano > 30_000
 	})
 	eventually(t, "and its documents are held", func() bool {
-		return strings.Contains(sluice(t, "ls", "--tenant", "acme", "--json").out, "held: budget tenant.acme/day, resumes 00:00 UTC or when raised")
+		return strings.Contains(sluice(t, "ls", "--tenant", "acme", "--json").out, "budget tenant.acme/day, resumes 00:00 UTC or when raised")
 	})
 	before := server.Meter()
 	sluice(t, "ingest", "z", "--tenant", "zenith").want(t, 0)
