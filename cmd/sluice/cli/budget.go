@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
@@ -25,6 +28,7 @@ type BudgetCmd struct {
 	Freeze BudgetFreezeCmd `cmd:"" help:"Stop all paid calls of a scope."`
 	Resume BudgetResumeCmd `cmd:"" help:"End a freeze."`
 	Watch  BudgetWatchCmd  `cmd:"" help:"Follow it."`
+	Accept BudgetAcceptCmd `cmd:"" name:"accept-ledger" help:"Go on with ledgers that were restored from a backup, or lost."`
 }
 
 // Help is shown by --help.
@@ -42,7 +46,8 @@ type BudgetShowCmd struct{ Online }
 // Help is shown by --help.
 func (BudgetShowCmd) Help() string {
 	return examples("Shows every scope that has limits or has spent something: limits, what is spent, what is reserved on leases, what "+
-		"is left, when the window ends, and what the window will have spent by then if it goes on like this. Windows are hours and days of UTC.",
+		"is left, when the window ends, and what the window will have spent by then if it goes on like this. Windows are hours and days of UTC. "+
+		"The scope query is for searches: their money is part of the global limits, their requests are counted there alone.",
 		"sluice budget", "All scopes",
 		"sluice budget set global --day 20.00", "Allow more",
 		"sluice budget --json | jq 'select(.state != \"open\")'", "What is paused")
@@ -50,11 +55,12 @@ func (BudgetShowCmd) Help() string {
 
 // BudgetSetCmd sets limits.
 type BudgetSetCmd struct {
-	Scope        string `arg:"" help:"global, service.NAME or tenant.NAME."`
+	Scope        string `arg:"" help:"global, query (searches), service.NAME or tenant.NAME."`
 	Day          string `help:"Dollars a day; 'none' takes the limit away." placeholder:"DOLLARS"`
 	Hour         string `help:"Dollars an hour." placeholder:"DOLLARS"`
 	DayRequests  string `help:"Paid requests a day." placeholder:"N"`
 	HourRequests string `help:"Paid requests an hour." placeholder:"N"`
+	Force        bool   `help:"Take a service that has never been paid."`
 	Online
 }
 
@@ -64,12 +70,13 @@ func (BudgetSetCmd) Help() string {
 		"After lowering a limit nothing more is granted, and what is under way may still be charged.",
 		"sluice budget set global --day 5.00 --hour-requests 100", "The defaults",
 		"sluice budget set tenant.acme --day 1.50", "A limit of a tenant's own, besides the global one",
+		"sluice budget set query --hour-requests 5000", "More searches; without money of its own, query has a tenth of global's",
 		"sluice budget set service.openai --hour none", "No hourly limit any more")
 }
 
 // BudgetFreezeCmd freezes a scope.
 type BudgetFreezeCmd struct {
-	Scope string `arg:"" optional:"" default:"global" help:"global, service.NAME or tenant.NAME."`
+	Scope string `arg:"" optional:"" default:"global" help:"global, query (searches), service.NAME or tenant.NAME."`
 	Online
 }
 
@@ -82,7 +89,7 @@ func (BudgetFreezeCmd) Help() string {
 
 // BudgetResumeCmd ends a freeze.
 type BudgetResumeCmd struct {
-	Scope string `arg:"" optional:"" default:"global" help:"global, service.NAME or tenant.NAME."`
+	Scope string `arg:"" optional:"" default:"global" help:"global, query (searches), service.NAME or tenant.NAME."`
 	Online
 }
 
@@ -161,6 +168,13 @@ func (cmd BudgetShowCmd) Run(ctx context.Context, o *output) error {
 		{title: "FORECAST", right: true},
 		{title: "STATE"},
 	}, cells)
+	for _, r := range rows {
+		if r.Reserved > 0 {
+			o.printf("\nRESERVED is out on leases: stages may spend it without asking again, and calls under way are in it. It becomes SPENT when a\n" +
+				"call's cost is known, which takes minutes for a parse. The rest returns seconds after the last call, or a few minutes after a stage died.\n")
+			break
+		}
+	}
 	for _, s := range states {
 		if s.State != "open" {
 			o.printf("\n%s is %s: %s\n", s.Scope, s.State, safe(s.Reason))
@@ -249,7 +263,7 @@ func (cmd BudgetSetCmd) Run(ctx context.Context, o *output) error {
 		given = true
 		v, err := costd.Limit(f.text, f.scale)
 		if err != nil {
-			return usagef("write a number that is not negative, or none", "%s: %v", f.name, err)
+			return usagef("write a decimal number that is not negative (1.50), or none", "%s: %v", f.name, err)
 		}
 		if v == nil {
 			none := int64(-1)
@@ -260,26 +274,62 @@ func (cmd BudgetSetCmd) Run(ctx context.Context, o *output) error {
 	if !given {
 		return usagef("use --day, --hour, --day-requests or --hour-requests", "no limit is named")
 	}
-	return setBudget(ctx, o, cmd.Online, cmd.Scope, change)
+	return setBudget(ctx, o, cmd.Online, cmd.Scope, change, cmd.Force)
 }
 
 // Run freezes.
 func (cmd BudgetFreezeCmd) Run(ctx context.Context, o *output) error {
 	frozen := true
-	return setBudget(ctx, o, cmd.Online, cmd.Scope, budget.Change{Frozen: &frozen})
+	return setBudget(ctx, o, cmd.Online, cmd.Scope, budget.Change{Frozen: &frozen}, false)
 }
 
 // Run ends a freeze.
 func (cmd BudgetResumeCmd) Run(ctx context.Context, o *output) error {
 	frozen := false
-	return setBudget(ctx, o, cmd.Online, cmd.Scope, budget.Change{Frozen: &frozen})
+	return setBudget(ctx, o, cmd.Online, cmd.Scope, budget.Change{Frozen: &frozen}, false)
+}
+
+// knows refuses a service that nothing pays: a typing error would set a limit
+// that holds for nothing.
+func (c *client) knows(ctx context.Context, scope budget.Scope) error {
+	known := map[budget.Scope]bool{}
+	for _, s := range services.Declared() {
+		for _, d := range s.Stages {
+			for _, p := range d.Pays {
+				known[budget.Service(p.Service)] = true
+			}
+		}
+	}
+	kv, err := c.js.KeyValue(ctx, events.BucketBudget)
+	if err != nil {
+		return fmt.Errorf("open the bucket %s: %w", events.BucketBudget, err)
+	}
+	for _, prefix := range []string{budget.StateKey("service"), budget.LimitsKey("service")} {
+		keys, err := kv.ListKeysFiltered(ctx, prefix+".*")
+		if err != nil {
+			return fmt.Errorf("list the budget: %w", err)
+		}
+		for k := range keys.Keys() {
+			_, s, _ := strings.Cut(k, ".")
+			known[budget.Scope(s)] = true
+		}
+	}
+	if known[scope] {
+		return nil
+	}
+	names := make([]string, 0, len(known))
+	for s := range known {
+		names = append(names, string(s))
+	}
+	slices.Sort(names)
+	return usagef("use one of "+strings.Join(names, ", ")+"; --force takes a new one", "nothing was ever paid to %s", scope)
 }
 
 // setBudget has costd make a change, and says what holds now.
-func setBudget(ctx context.Context, o *output, online Online, scope string, change budget.Change) error {
+func setBudget(ctx context.Context, o *output, online Online, scope string, change budget.Change, force bool) error {
 	var err error
 	if change.Scope, err = budget.ParseScope(scope); err != nil {
-		return usagef("use global, service.NAME or tenant.NAME", "%v", err)
+		return usagef("use global, query, service.NAME or tenant.NAME", "%v", err)
 	}
 	c, err := online.connect(ctx)
 	if err != nil {
@@ -288,6 +338,11 @@ func setBudget(ctx context.Context, o *output, online Online, scope string, chan
 	defer c.close()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if change.Scope.IsService() && !force {
+		if err := c.knows(ctx, change.Scope); err != nil {
+			return err
+		}
+	}
 	msg, err := c.nc.RequestWithContext(ctx, budget.SubjectSet, events.Encode(change))
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
 		return failf("no-costd", "run costd, or 'sluice up', which has it; nothing was changed if it does not run", "costd does not answer")

@@ -178,7 +178,7 @@ func (cmd CostShowCmd) Run(ctx context.Context, o *output) error {
 	var today, before int64
 	midnight := now.Truncate(24 * time.Hour)
 	bad, err := c.usage(ctx, from, func(u *events.Usage) {
-		if u.Time.Before(from) || cmd.Tenant != "" && u.Tenant != cmd.Tenant {
+		if u.Time.Before(from) || cmd.Tenant != "" && (u.Tenant != cmd.Tenant || u.Operation == budget.OperationQuery) {
 			return
 		}
 		total.add(u, u.Tokens, u.Pages, u.Nano, u.Saved)
@@ -276,6 +276,9 @@ func costKey(by string, u *events.Usage) string {
 	case "operation":
 		return u.Service + "/" + u.Operation
 	case "tenant":
+		if u.Operation == budget.OperationQuery {
+			return "(searches)" // of all tenants
+		}
 		return u.Tenant
 	case "model":
 		return u.Service + "/" + u.Model
@@ -392,6 +395,24 @@ func (cmd CostReconcileCmd) Run(ctx context.Context, o *output) error {
 	return err
 }
 
+// amount reads a decimal number, also as JSON writes small ones: 1.5e-05.
+func amount(text string) (*big.Rat, bool) {
+	digits, exponent, scientific := strings.Cut(strings.ToLower(text), "e")
+	v, ok := budget.Decimal(digits)
+	if !ok || !scientific {
+		return v, ok
+	}
+	n, err := strconv.Atoi(exponent)
+	if err != nil || n < -30 || n > 12 {
+		return nil, false
+	}
+	ten := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(n, -n))), nil))
+	if n < 0 {
+		return v.Quo(v, ten), true
+	}
+	return v.Mul(v, ten), true
+}
+
 // readBill reads a provider's figures: nano-dollars by day.
 func readBill(data []byte) (map[string]int64, error) {
 	bill := map[string]int64{}
@@ -399,8 +420,8 @@ func readBill(data []byte) (map[string]int64, error) {
 		if _, err := time.Parse(time.DateOnly, day); err != nil {
 			return fmt.Errorf("%q is not a day", events.CleanHeader(day, 40))
 		}
-		v, ok := new(big.Rat).SetString(strings.TrimPrefix(strings.TrimSpace(dollars), "$"))
-		if !ok || v.Sign() < 0 || v.Cmp(big.NewRat(1e9, 1)) > 0 {
+		v, ok := amount(strings.TrimPrefix(strings.TrimSpace(dollars), "$"))
+		if !ok || v.Cmp(big.NewRat(1e9, 1)) > 0 {
 			return fmt.Errorf("%q is not an amount of dollars", events.CleanHeader(dollars, 40))
 		}
 		v.Mul(v, big.NewRat(1e9, 1))
