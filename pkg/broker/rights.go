@@ -180,7 +180,7 @@ func (u *User) stage(s Declaration) {
 	u.setAside(s.Name)
 	u.access(Access{Bucket: events.BucketRetries, Keys: s.Name + ".>", Read: true, Write: true})
 	u.look(Access{Store: events.StoreBlobs}.stream())
-	if s.Fingerprint {
+	if s.Fingerprinted {
 		u.access(Access{Bucket: events.BucketPipeline, Keys: s.Name, Read: true, Write: true})
 	}
 	for _, p := range s.Pays {

@@ -60,8 +60,8 @@ type Declaration struct {
 	// Observer marks a stage that looks on (at EVENTS): it tells no events of its
 	// own, or it would feed itself.
 	Observer bool `json:"observer,omitempty"`
-	// Fingerprint tells that the stage says by which settings it works.
-	Fingerprint bool `json:"fingerprint,omitempty"`
+	// Fingerprinted tells that the stage says by which settings it works.
+	Fingerprinted bool `json:"fingerprinted,omitempty"`
 	// Optional marks a stage without which documents become searchable all the same.
 	Optional bool `json:"optional,omitempty"`
 
@@ -226,9 +226,6 @@ func (d Declaration) From(queue string) Declaration {
 	}
 	return d
 }
-
-// Left returns the stream from which the stage took its work before, or "".
-func (d Declaration) Left() string { return d.left }
 
 // Durable returns the consumer that all replicas of the stage share.
 func (d Declaration) Durable() Durable {

@@ -30,7 +30,7 @@ func TestAPanicWhileWeighingIsOneMessagesDoing(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
 	var handled atomic.Int64
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2,
 		Batch: stage.Batch{Items: 16, Weight: 9, Weigh: weigh, Wait: time.Millisecond},
 		HandleBatch: func(_ context.Context, batch []*stage.Message) {
 			for _, m := range batch {
@@ -59,7 +59,7 @@ func TestBatchesAreFilledByWeight(t *testing.T) {
 	var batches []int
 	heavy := 0
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 4,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 4,
 		// Nothing here waits: a batch is complete without a remainder.
 		Batch: stage.Batch{Items: 16, Weight: 9, Weigh: weigh, Wait: time.Minute, Quiet: time.Minute},
 		HandleBatch: func(_ context.Context, batch []*stage.Message) {
@@ -103,7 +103,7 @@ func TestABatchDoesNotWaitForWhatDoesNotCome(t *testing.T) {
 	} {
 		env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
 		natstest.Run(t, env, stage.Stage{
-			Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2, Batch: b,
+			Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2, Batch: b,
 			HandleBatch: func(context.Context, []*stage.Message) {},
 		})
 		for i := range 3 {
@@ -122,7 +122,7 @@ func TestAHeavyHandLeavesWorkToOthers(t *testing.T) {
 	var once sync.Once
 	of := func(handle func(int)) stage.Stage {
 		return stage.Stage{
-			Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+			Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
 			Batch:       stage.Batch{Items: items, Weight: 10, Weigh: weigh, Wait: 10 * time.Millisecond},
 			HandleBatch: func(_ context.Context, batch []*stage.Message) { handle(len(batch)) },
 		}
@@ -155,7 +155,7 @@ func TestWhatDidNotFitIsReturned(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	worker := stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
 		Batch: stage.Batch{Items: 10, Weight: 5, Weigh: weigh, Wait: time.Hour},
 		HandleBatch: func(context.Context, []*stage.Message) {
 			close(begun)
@@ -191,7 +191,7 @@ func TestAClosedConnectionEndsTheStage(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- stage.Run(t.Context(), env, stage.Stage{
-			Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+			Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2,
 			Handle: func(context.Context, *stage.Message) error { return nil },
 		})
 	}()

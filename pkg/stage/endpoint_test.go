@@ -22,8 +22,8 @@ import (
 func TestEndpointsAnswer(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed},
-		Handle: func(context.Context, *stage.Message) error { return nil },
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}},
+		Handle:      func(context.Context, *stage.Message) error { return nil },
 		Endpoints: []stage.Endpoint{{Name: "ask", Subject: "sluice.ask", Handle: func(_ context.Context, request []byte) (any, error) {
 			switch string(request) {
 			case "fault":

@@ -9,8 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"sluice/pkg/broker"
 )
 
 // intake moves messages from the stage's stream to its queue, as long as the hand
@@ -35,7 +33,7 @@ func newIntake(s *shared, h *hand, q *queue, closed func() bool) *intake {
 
 // bind creates or finds the consumer.
 func (in *intake) bind(ctx context.Context) error {
-	d := broker.Durable{Name: in.stage.Name, Stream: in.stage.In.Stream, Subject: in.stage.In.Subject, Left: in.stage.Left}
+	d := in.stage.Durable()
 	c, err := in.env.Topology.Consumer(ctx, in.env.JS, d, in.env.Settings.AckWait, in.env.Settings.MaxInFlight)
 	if err != nil {
 		return fmt.Errorf("the consumer on %s: %w", d.Stream, err)

@@ -62,8 +62,8 @@ func TestAMissingRightHaltsTheStage(t *testing.T) {
 	env.Topology = broker.ModeBind
 	to := make(chan string, 8)
 	natstest.Run(t, env, stage.Stage{
-		Name: "chunker", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
-		Workers: 3, // each is kept busy by a message that cannot be handed on
+		Declaration: stage.Declaration{Name: "chunker", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}},
+		Workers:     3, // each is kept busy by a message that cannot be handed on
 		Handle: func(_ context.Context, m *stage.Message) error {
 			subject := string(m.Data)
 			if strings.HasPrefix(subject, "answers.") {
@@ -111,8 +111,8 @@ func TestABoundStageSaysWhatIsMissing(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
 	env.Topology = broker.ModeBind
 	err := stage.Run(t.Context(), env, stage.Stage{
-		Name: "chunker", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
-		Handle: func(context.Context, *stage.Message) error { return nil },
+		Declaration: stage.Declaration{Name: "chunker", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}},
+		Handle:      func(context.Context, *stage.Message) error { return nil },
 	})
 	if f := fault.From(err); f == nil || f.Class != fault.Halt || !strings.Contains(f.Hint, "sluice apply") {
 		t.Errorf("%v", err)

@@ -96,7 +96,7 @@ func stored(t *testing.T, js jetstream.JetStream, stream string) uint64 {
 // perTenant is a stage whose work waits for the budget of its message's tenant.
 func perTenant(l *limits, workers int, done func(m *stage.Message)) stage.Stage {
 	return stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: workers,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: workers,
 		Handle: func(_ context.Context, m *stage.Message) error {
 			if err := l.ask(fault.On(fault.WaitBudget, "tenant."+m.Tenant)); err != nil {
 				return err
@@ -135,7 +135,7 @@ func TestWaitingIsNoCrash(t *testing.T) {
 			l := shut(key)
 			var done atomic.Int64
 			st := stage.Stage{
-				Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+				Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2,
 				Handle: func(context.Context, *stage.Message) error {
 					if err := l.ask(key); err != nil {
 						return err
@@ -387,7 +387,7 @@ func TestASuspectThatWaitsStopsNobody(t *testing.T) {
 		env := natstest.Env(t, url, s)
 		var dead atomic.Bool
 		crash(t, env, stage.Stage{
-			Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 4,
+			Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 4,
 			Handle: func(context.Context, *stage.Message) error { env.Conn.Close(); dead.Store(true); return nil },
 		}, dead.Load)
 	}
@@ -395,7 +395,7 @@ func TestASuspectThatWaitsStopsNobody(t *testing.T) {
 	var fresh atomic.Int64
 	env := natstest.Env(t, url, s)
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 4,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 4,
 		Handle: func(_ context.Context, m *stage.Message) error {
 			if string(m.Data) == "killer" {
 				return l.ask("claim:killer")
@@ -421,7 +421,7 @@ func TestHealthIsAView(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
 	var calls atomic.Int64
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 8, Whole: []fault.Wait{"store"},
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 8, Whole: []fault.Wait{"store"},
 		Handle: func(_ context.Context, m *stage.Message) error {
 			calls.Add(1)
 			if string(m.Data) == "bad" {
@@ -465,7 +465,7 @@ func TestAStageThatWaitsTakesNothingIn(t *testing.T) {
 	var done atomic.Int64
 	const items, n = 16, 2000
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2, Batch: stage.Batch{Items: items, Wait: time.Millisecond},
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2, Batch: stage.Batch{Items: items, Wait: time.Millisecond},
 		HandleBatch: func(_ context.Context, batch []*stage.Message) {
 			err := l.ask("service:openai")
 			for _, m := range batch {
@@ -514,7 +514,7 @@ func TestANewerBodyIsLeftToANewerStage(t *testing.T) {
 	passed := make(chan seen, 16)
 	stageOf := func(version int) stage.Stage {
 		return stage.Stage{
-			Name: "chunker", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
+			Declaration: stage.Declaration{Name: "chunker", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}},
 			Handle: func(_ context.Context, m *stage.Message) error {
 				if string(m.Data) == "2" && version < 2 {
 					return fault.New(fault.Unavailable, "newer-version", "too new").WaitFor("schema:2").After(time.Second)

@@ -38,19 +38,17 @@ import (
 	"sluice/pkg/fault"
 )
 
-// Route is where messages come from: a stream and a subject of it.
-type Route struct {
-	Stream  string
-	Subject string // may have wildcards; empty = all of the stream
-}
+// What package broker says of stages, for those who write one.
+type (
+	Service     = broker.Service
+	Declaration = broker.Declaration
+	Route       = broker.Route
+)
 
-// Stage is one step of the pipeline. Exactly one of Handle and HandleBatch is set.
+// Stage is one step of the pipeline: what its service declares of it, and the
+// function that does it. Exactly one of Handle and HandleBatch is set.
 type Stage struct {
-	// Name is one word and the same everywhere: durable consumer, metric
-	// label, dead-letter subject, micro service.
-	Name string
-	In   Route
-	Left string // the stream that it took from before, see broker.Durable
+	Declaration
 	// Handle works on one message. What it gave to Message.Publish is sent if
 	// it returns nil and dropped otherwise.
 	Handle func(ctx context.Context, m *Message) error
@@ -70,9 +68,6 @@ type Stage struct {
 	// headers. The first stage needs it, so that even a message that cannot be
 	// handled has a name. Optional.
 	Identify func(m *Message)
-	// Observer marks a stage that looks on (at EVENTS): it reports no events
-	// of its own, or it would feed itself.
-	Observer bool
 	// Endpoints are served by request and reply while the stage runs.
 	Endpoints []Endpoint
 	// Fingerprint says what determines this stage's output. It is published in

@@ -86,7 +86,7 @@ func TestATranslatorIsOneFunction(t *testing.T) {
 	env := natstest.Env(t, url, quick())
 	got := collect(t, env.Conn, "docs.translated")
 	natstest.Run(t, env, stage.Stage{
-		Name: "translator", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}, Workers: 2,
+		Declaration: stage.Declaration{Name: "translator", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}}, Workers: 2,
 		Handle: func(_ context.Context, m *stage.Message) error {
 			m.Publish("docs.translated", events.TypeParsed, "", []byte(strings.ToUpper(string(m.Data))))
 			return nil
@@ -161,7 +161,7 @@ func TestFaultClasses(t *testing.T) {
 			told := collect(t, env.Conn, events.SubjectEventPrefix+doc+"."+tc.events)
 			var attempts, others atomic.Int64
 			natstest.Run(t, env, stage.Stage{
-				Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+				Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2,
 				Handle: func(_ context.Context, m *stage.Message) error {
 					if string(m.Data) != "bad" {
 						others.Add(1)
@@ -208,7 +208,7 @@ func TestHeadersAtTheLimitReachTheDeadLetters(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
 	dead := collect(t, env.Conn, events.SubjectDeadPrefix+"worker")
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
 		Handle: func(context.Context, *stage.Message) error {
 			return fault.Invalid("odd", "%s", strings.Repeat("odd ", 2000))
 		},
@@ -237,7 +237,7 @@ func TestAMissingBodyIsADeadLetter(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
 	dead := collect(t, env.Conn, events.SubjectDeadPrefix+"worker")
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
 		Handle: func(context.Context, *stage.Message) error { return nil },
 	})
 	msg := nats.NewMsg(events.SubjectParsed)
@@ -257,7 +257,7 @@ func TestABatchLosesOnlyItsBadItem(t *testing.T) {
 	dead := collect(t, env.Conn, events.SubjectDeadPrefix+">")
 	var handled atomic.Int64
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2, Batch: stage.Batch{Items: 16, Wait: 20 * time.Millisecond},
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2, Batch: stage.Batch{Items: 16, Wait: 20 * time.Millisecond},
 		HandleBatch: func(_ context.Context, batch []*stage.Message) {
 			for _, m := range batch {
 				switch string(m.Data) {
@@ -296,7 +296,7 @@ func TestAFullDownstreamIsBackpressure(t *testing.T) {
 	}
 	dead := collect(t, env.Conn, events.SubjectDeadPrefix+">")
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2,
 		Handle: func(_ context.Context, m *stage.Message) error {
 			m.Publish("small", "x/1", string(m.Data), m.Data)
 			return nil
@@ -344,7 +344,7 @@ func TestDrainFinishesWhatIsInHand(t *testing.T) {
 	begun, finish := make(chan struct{}, 100), make(chan struct{})
 	var done atomic.Int64
 	st := stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
 		Handle: func(ctx context.Context, _ *stage.Message) error {
 			begun <- struct{}{}
 			select {
@@ -397,7 +397,7 @@ func TestAMessageThatNeverSurvivesIsACrashLoop(t *testing.T) {
 		go func() {
 			defer close(over)
 			_ = stage.Run(ctx, env, stage.Stage{
-				Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 4,
+				Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 4,
 				Handle: func(_ context.Context, m *stage.Message) error {
 					if string(m.Data) == "killer" {
 						once.Do(func() { env.Conn.Close(); close(hit) })
@@ -437,7 +437,7 @@ func TestLargeBodiesTravelByReference(t *testing.T) {
 	var got atomic.Int64
 	natstest.Run(t, env,
 		stage.Stage{
-			Name: "maker", In: stage.Route{Stream: events.StreamDocuments}, Workers: 1,
+			Declaration: stage.Declaration{Name: "maker", In: stage.Route{Stream: events.StreamDocuments}}, Workers: 1,
 			Identify: func(m *stage.Message) { m.Document, m.Revision = doc, events.Revision(m.Seq) },
 			Handle: func(_ context.Context, m *stage.Message) error {
 				m.Publish(events.SubjectParsed, events.TypeParsed, "", []byte(big))
@@ -445,7 +445,7 @@ func TestLargeBodiesTravelByReference(t *testing.T) {
 			},
 		},
 		stage.Stage{
-			Name: "reader", In: stage.Route{Stream: events.StreamParsed}, Workers: 1,
+			Declaration: stage.Declaration{Name: "reader", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
 			Handle: func(_ context.Context, m *stage.Message) error {
 				if string(m.Data) != big {
 					return fault.Invalid("differs", "%d bytes came", len(m.Data))
@@ -475,7 +475,7 @@ func TestParkedMessagesDoNotBlockFreshOnes(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), s)
 	var parked, fresh atomic.Int64
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Workers: 2,
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2,
 		Handle: func(_ context.Context, m *stage.Message) error {
 			if string(m.Data) == "poor" {
 				parked.Add(1)
@@ -503,7 +503,7 @@ func TestWhatIsSeen(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
 	release := make(chan struct{})
 	natstest.Run(t, env, stage.Stage{
-		Name: "worker", In: stage.Route{Stream: events.StreamParsed}, Fingerprint: "settings/1",
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Fingerprint: "settings/1",
 		Handle: func(context.Context, *stage.Message) error {
 			select {
 			case <-release:

@@ -57,9 +57,8 @@ func Stage(cfg Config, routing Routing) (stage.Stage, error) {
 	if err != nil {
 		return stage.Stage{}, fault.Wrap(err, fault.Halt, "configuration", "the chunker's settings cannot work")
 	}
-	d := routing.Declare().Stage(Name)
 	return stage.Stage{
-		Name: d.Name, In: stage.Route(d.In), Left: d.Left(), Workers: routing.Workers,
+		Declaration: routing.Declare().Stage(Name), Workers: routing.Workers,
 		Handle:      func(ctx context.Context, m *stage.Message) error { return cut(ctx, s, m) },
 		Fingerprint: cfg.Options().Fingerprint(),
 	}, nil

@@ -11,9 +11,9 @@ var Service = broker.Service{
 	About: "Cuts Markdown into chunks along its structure.",
 	Stages: []broker.Declaration{{
 		Name: Name, In: broker.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
-		Out:         []broker.Route{{Stream: events.StreamChunks, Subject: events.SubjectChunk}},
-		Tells:       []events.What{events.Chunked},
-		Fingerprint: true,
+		Out:           []broker.Route{{Stream: events.StreamChunks, Subject: events.SubjectChunk}},
+		Tells:         []events.What{events.Chunked},
+		Fingerprinted: true,
 	}},
 	Uses: []broker.Access{{Store: events.StoreBlobs, Read: true, Remove: true}},
 }

@@ -105,7 +105,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	env.Metrics.Registry.MustRegister(scaling)
 	env.Handler().Handle("GET /scale/{stage}", scaling)
 	return []stage.Stage{{
-		Name: Name, In: stage.Route{Stream: events.StreamCosts}, Workers: 1, Observer: true,
+		Declaration: Service.Stage(Name), Workers: 1,
 		Handle: func(_ context.Context, msg *stage.Message) error {
 			u, err := events.Decode[events.Usage](msg.Data)
 			if err != nil {

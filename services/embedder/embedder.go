@@ -111,8 +111,7 @@ func newStage(env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, err
 		return stage.Stage{}, err
 	}
 	return stage.Stage{
-		Name: Name, In: stage.Route{Stream: events.StreamChunks, Subject: events.SubjectChunk},
-		Workers: cfg.Workers, Batch: cfg.batch(info, count),
+		Declaration: Service.Stage(Name), Workers: cfg.Workers, Batch: cfg.batch(info, count),
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, batch, "") },
 		Endpoints: []stage.Endpoint{{
 			Name: "embed", Subject: events.SubjectEmbed,

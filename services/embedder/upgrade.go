@@ -34,8 +34,7 @@ func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 	batch.Items = min(batch.Items, max(64, int(2*cfg.Upgrade)))
 	limit := rate.NewLimiter(rate.Limit(max(cfg.Upgrade, 0.001)), batch.Items)
 	return stage.Stage{
-		Name: Upgrader, In: stage.Route{Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade},
-		Workers: 1, Batch: batch,
+		Declaration: Service.Stage(Upgrader), Workers: 1, Batch: batch,
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) {
 			wanted := batch[:0:0]
 			known := map[string]bool{} // many chunks are of one revision

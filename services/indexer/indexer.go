@@ -149,8 +149,7 @@ const maxWorkers = 4
 // Stage returns the stage that writes to and searches in a store.
 func Stage(env *stage.Env, cfg Config, store index.Store) stage.Stage {
 	return stage.Stage{
-		Name: Name, In: stage.Route{Stream: events.StreamVectors, Subject: events.SubjectVector},
-		Workers: cfg.workers(), Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
+		Declaration: Service.Stage(Name), Workers: cfg.workers(), Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) { write(ctx, store, batch) },
 		Endpoints: []stage.Endpoint{{
 			Name: "search", Subject: events.SubjectSearch,

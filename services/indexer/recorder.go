@@ -43,12 +43,12 @@ func RecorderStage(ctx context.Context, env *stage.Env) (stage.Stage, error) {
 	}
 	r := &recorder{kv: kv, conn: env.Conn, known: map[string]entry{}}
 	return stage.Stage{
-		Name: Recorder, In: stage.Route{Stream: events.StreamEvents},
+		Declaration: Service.Stage(Recorder),
 		// One call at a time: the order of events is kept where it costs nothing,
 		// and Fold does not depend on it. A longer wait would save writes, but the
 		// parser knows a duplicate by the entry.
 		Workers: 1, Batch: stage.Batch{Items: 512, Wait: 20 * time.Millisecond},
-		HandleBatch: r.record, Observer: true,
+		HandleBatch: r.record,
 	}, nil
 }
 

@@ -23,9 +23,9 @@ var Service = broker.Service{
 			{Stream: events.StreamVectors, Subject: events.SubjectVector}, // deletions and duplicates
 			{Stream: events.StreamUpgrades, Subject: events.SubjectReparse},
 		},
-		Tells:       []events.What{events.Accepted, events.ParsedWhat, events.Superseded},
-		Pays:        []broker.Payment{{Service: "llamaparse", Operation: "parse"}},
-		Fingerprint: true,
+		Tells:         []events.What{events.Accepted, events.ParsedWhat, events.Superseded},
+		Pays:          []broker.Payment{{Service: "llamaparse", Operation: "parse"}},
+		Fingerprinted: true,
 	}, {
 		Name:     Inbox,
 		In:       broker.Route{Stream: "OBJ_" + events.StoreInbox, Subject: "$O." + events.StoreInbox + ".M.>"},

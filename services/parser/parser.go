@@ -97,10 +97,9 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 		return nil, err
 	}
 	stages := []stage.Stage{{
-		Name:     Name,
-		In:       stage.Route{Stream: events.StreamDocuments},
-		Workers:  cfg.Workers,
-		Identify: s.identify,
+		Declaration: Service.Stage(Name),
+		Workers:     cfg.Workers,
+		Identify:    s.identify,
 		// Deletions, and documents that are read here, need no service and no money.
 		Whole: []fault.Wait{
 			fault.On(fault.WaitStore, events.BucketDocuments), fault.On(fault.WaitStore, events.BucketRetries),
@@ -109,10 +108,9 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 		Handle:      s.handle,
 		Fingerprint: s.version,
 	}, {
-		Name:    Inbox,
-		In:      stage.Route{Stream: "OBJ_" + events.StoreInbox, Subject: "$O." + events.StoreInbox + ".M.>"},
-		Workers: 1,
-		Handle:  announce,
+		Declaration: Service.Stage(Inbox),
+		Workers:     1,
+		Handle:      announce,
 	}}
 	if again != nil {
 		stages = append(stages, s.reparser(again))

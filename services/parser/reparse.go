@@ -26,7 +26,7 @@ func (s *parser) later(m *stage.Message, sub submission) {
 // check below saves money, and may be late.
 func (s *parser) reparser(p provider.Parser) stage.Stage {
 	return stage.Stage{
-		Name: Reparser, In: stage.Route{Stream: events.StreamUpgrades, Subject: events.SubjectReparse},
+		Declaration: Service.Stage(Reparser),
 		// Half: fresh documents come first, and what waits here waits with its bytes.
 		Workers:  max(1, s.cfg.Workers/2),
 		Identify: func(m *stage.Message) { m.Revision = m.Revision.Whole() },
