@@ -18,8 +18,8 @@ import (
 //
 // Every key has a place. A place is shut while a message that tried found that it
 // still has to wait. It is tried again when its time comes, or when somebody calls
-// wake with its key: a few messages go to the front of the queue, and if they pass,
-// more and more follow (slow start). So a key that opens by a little lets a
+// wake with its key: a message, or a batch, goes to the front of the queue, and if it
+// passes, more and more follow (slow start). So a key that opens by a little lets a
 // little through, and a wake-up in vain costs one try.
 //
 // While a key that all of the stage's work needs is shut, the intake is closed.
@@ -94,10 +94,20 @@ func newRoom(s *shared, h *hand, story *story) *room {
 func (r *room) at(key fault.Wait) *place {
 	p := r.places[key]
 	if p == nil {
-		p = &place{key: key, whole: r.stage.whole(key), since: time.Now(), window: r.unit}
+		p = &place{key: key, whole: r.stage.whole(key), since: time.Now()}
+		p.window = r.first(p)
 		r.places[key] = p
 	}
 	return p
+}
+
+// first is how many messages are the first try: of what the whole stage needs a
+// batch, which costs as much as one; of a narrow key one message.
+func (r *room) first(p *place) int {
+	if p.whole {
+		return r.unit
+	}
+	return 1
 }
 
 // enter takes a message whose handling failed with f, which says what it waits for.
@@ -125,7 +135,7 @@ func (r *room) enter(m *Message, f *fault.Error) {
 		p.waiting = append(p.waiting, m)
 	}
 	if again || !p.shut {
-		p.shut, p.passed, p.trying, p.weight, p.window = true, false, 0, 0, r.unit
+		p.shut, p.passed, p.trying, p.weight, p.window = true, false, 0, 0, r.first(p)
 		p.epoch++
 		p.next = time.Now().Add(r.pause(f, p.rounds))
 	}
@@ -176,7 +186,7 @@ func (r *room) passed(m *Message) {
 	}
 	p.trying--
 	p.passed, p.rounds = true, 0
-	p.window++ // so the number of those that try doubles
+	p.window = max(p.window+1, r.unit) // a batch at least; then their number doubles
 	r.release(p)
 }
 
