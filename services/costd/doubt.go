@@ -148,7 +148,7 @@ func (g *Grantor) costs(ctx context.Context, now time.Time) (told, error) {
 		n := uint64(0)
 		for m := range batch.Messages() {
 			n++
-			if u, err := events.Decode[events.Usage](m.Data()); err == nil && u.Outcome != events.OutcomeReused {
+			if u, err := events.Decode[events.Usage](m.Data()); err == nil && u.Outcome != events.OutcomeReused && !found(u) {
 				t.add(u, windows)
 			}
 		}
@@ -162,6 +162,10 @@ func (g *Grantor) costs(ctx context.Context, now time.Time) (told, error) {
 	}
 	return t, nil
 }
+
+// found tells whether the event is of a job that another process has paid for and
+// this one found ended: its time is not the one that the money was taken out at.
+func found(u *events.Usage) bool { return u.Operation == "parse" && u.Seconds == 0 }
 
 func (t *told) add(u *events.Usage, windows [2]budget.Window) {
 	nano := u.Nano

@@ -32,6 +32,7 @@ type world struct {
 	url   string
 	terms ledger.Terms
 	shift time.Duration
+	jump  atomic.Int64 // likewise, while the test runs
 
 	nano, calls atomic.Int64 // the meter
 }
@@ -43,7 +44,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) now() time.Time { return time.Now().Add(w.shift) }
+func (w *world) now() time.Time { return time.Now().Add(w.shift + time.Duration(w.jump.Load())) }
 
 func (w *world) connect() (*nats.Conn, jetstream.JetStream) {
 	nc := natstest.Connect(w.t, w.url)
@@ -92,12 +93,23 @@ func day(nano int64) budget.Limits { return budget.Limits{DayNano: &nano} }
 // spent reads the ledger of the day, as anyone may.
 func (w *world) spent() (settled, reserved budget.Amount) {
 	w.t.Helper()
+	return w.ledger(budget.Windows(w.now())[1])
+}
+
+// hourAt reads the ledger of an hour.
+func (w *world) hourAt(at time.Time) (settled, reserved budget.Amount) {
+	w.t.Helper()
+	return w.ledger(budget.Windows(at)[0])
+}
+
+func (w *world) ledger(window budget.Window) (settled, reserved budget.Amount) {
+	w.t.Helper()
 	_, js := w.connect()
 	kv, err := js.KeyValue(w.t.Context(), events.BucketBudget)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	e, err := kv.Get(w.t.Context(), budget.LedgerKey(budget.Global, budget.Windows(w.now())[1]))
+	e, err := kv.Get(w.t.Context(), budget.LedgerKey(budget.Global, window))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return settled, reserved
 	}
