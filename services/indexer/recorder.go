@@ -123,7 +123,7 @@ func (r *recorder) load(ctx context.Context, id string) (*events.Document, uint6
 		return &events.Document{V: events.Version, Document: id}, 0, nil
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("read the state of document %s: %w", id, err)
+		return nil, 0, away(err, "read", id)
 	}
 	d, err := events.DecodeDocument(e.Value())
 	if err != nil && fault.Of(err) == fault.Unavailable {
@@ -148,13 +148,21 @@ func (r *recorder) store(ctx context.Context, d *events.Document, revision uint6
 	defer r.mu.Unlock()
 	if err != nil {
 		delete(r.known, d.Document) // another replica may have written it
-		return fmt.Errorf("write the state of document %s: %w", d.Document, err)
+		return away(err, "write", d.Document)
 	}
 	if len(r.known) >= maxKnown {
 		clear(r.known)
 	}
 	r.known[d.Document] = entry{*d, revision}
 	return nil
+}
+
+// away is the fault of a bucket that does not answer: no event is to blame, and
+// all of them wait for it.
+func away(err error, doing, document string) error {
+	return fault.Wrap(err, fault.Unavailable, "documents-away", "%s the state of document %s", doing, document).
+		WithHint("see 'sluice doctor': the bucket %s does not answer", events.BucketDocuments).
+		After(time.Second).WaitFor(fault.On(fault.WaitStore, events.BucketDocuments))
 }
 
 // reply tells the final state to whoever asked for it. It is sent once per

@@ -1207,3 +1207,22 @@ func (m naive) compare(t *rapid.T, s index.Store, tenant string) {
 		}
 	}
 }
+
+// Away tests that a store that is locked, or away, is never a message's fault.
+// lock keeps the store from everybody until the function that it returns is called.
+func Away(t *testing.T, s index.Store, lock func(t *testing.T) (unlock func())) {
+	d := doc{name: "patient", revision: 2, texts: []string{"one lantern", "two lanterns"}, content: "c"}
+	unlock := lock(t)
+	for range 2 {
+		_, err := s.Apply(t.Context(), d.ops())
+		f := fault.From(err)
+		if f == nil || f.Class != fault.Unavailable || f.Waits() != fault.On(fault.WaitStore, "index") || f.RetryAfter <= 0 {
+			t.Errorf("a store that is away fails with %+v", f)
+		}
+	}
+	unlock()
+	outcomes, err := s.Apply(t.Context(), d.ops())
+	if err != nil || outcomes[1].Kind != index.Completed {
+		t.Errorf("after it: %+v, %v", outcomes, err)
+	}
+}

@@ -16,8 +16,8 @@ import (
 // (https://www.postgresql.org/docs/current/errcodes-appendix.html), or of the way
 // to it. It returns nil for a nil err.
 //
-// What concerns the whole server has Hold set: no message is to blame, and all
-// of them wait for it without counting a failure.
+// What concerns the whole server waits for the store: no message is to blame, and
+// all of them wait for it without counting a failure.
 func (s *Store) explain(err error, doing string) error {
 	if err == nil {
 		return nil
@@ -44,20 +44,20 @@ func (s *Store) explain(err error, doing string) error {
 	case errors.Is(err, errOverdue):
 		return hold("index-slow", "the network drops what is sent to Postgres, or holds it back: look at what is between here and there")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return wrap(fault.Unavailable, "interrupted")
+		return hold("interrupted", "")
 	default:
 		return hold("index-unreachable", "is Postgres up, and can it be reached from here? Nothing is lost; work goes on by itself when it answers")
 	}
 	switch {
 	case e.Code == "57014": // query_canceled: by us, or by statement_timeout
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			return wrap(fault.Unavailable, "interrupted")
+			return hold("interrupted", "")
 		}
 		return hold("index-slow", "a statement took longer than --index-timeout: raise it, or lower --indexer-batch; docs/operations.md says what to look at")
 	case e.Code == "40001", e.Code == "40P01", e.Code == "55P03": // serialization_failure, deadlock_detected, lock_not_available
 		return hold("index-busy", "other sessions were in the way; it is tried again")
 	case e.Code == "53100": // disk_full
-		return wrap(fault.Halt, "disk-full").WithHint("free space on the disk of Postgres; no work is lost, it goes on by itself after that")
+		return hold("disk-full", "free space on the disk of Postgres; no work is lost, it goes on by itself after that")
 	case e.Code == "53300": // too_many_connections
 		return hold("index-connections", "Postgres has no connection left: raise its max_connections, or lower --index-connections of each replica")
 	case e.Code == "25006", within(e, "08", "53", "57"): // read_only_sql_transaction: a standby; connections, resources, shutdown
@@ -104,5 +104,5 @@ func (d damage) Error() string { return string(d) }
 func damaged(format string, args ...any) error { return damage(fmt.Sprintf(format, args...)) }
 
 func (s *Store) closedFault() error {
-	return fault.New(fault.Unavailable, "index-closed", "the index %s is closed", s.shown)
+	return fault.New(fault.Unavailable, "index-closed", "the index %s is closed", s.shown).WaitFor(fault.On(fault.WaitStore, "index"))
 }

@@ -344,7 +344,7 @@ func TestDiskFull(t *testing.T) {
 		ops = append(ops, corpus.Op(100+i, 0, 1, text, corpus.Lexical(text), "another model"))
 	}
 	_, err := s.Apply(ctx, ops)
-	wantFault(t, err, fault.Halt, "disk-full")
+	wantFault(t, err, fault.Unavailable, "disk-full")
 	if hits, err := s.Search(ctx, index.Query{Text: "unicorn"}); err != nil || len(hits) != 0 {
 		t.Fatal("something of a failed batch is found:", hits, err)
 	}

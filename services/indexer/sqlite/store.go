@@ -98,8 +98,8 @@ var _ index.Store = (*Store)(nil)
 // takes grows with the index: about a second for 100,000 chunks.
 //
 // Its faults have class Halt and say what to do: "index-corrupt",
-// "index-unreadable", "index-foreign", "index-newer", "disk-full"; or class
-// Unavailable: "index-locked" while another process has it, "index-io".
+// "index-unreadable", "index-foreign", "index-newer"; or class Unavailable:
+// "index-locked" while another process has it, "index-io", "disk-full".
 func Open(ctx context.Context, path string, opts Options) (_ *Store, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, unreadable(err, path)
@@ -166,13 +166,13 @@ func (s *Store) acquire(ctx context.Context, wait time.Duration) error {
 	var err error
 	s.lock, err = sql.Open("sqlite", dsn(s.path+".lock", fmt.Sprintf("busy_timeout(%d)", wait.Milliseconds()), "locking_mode(EXCLUSIVE)"))
 	if err != nil {
-		return s.explain(err, "lock")
+		return s.explain(err, doingLock)
 	}
 	s.lock.SetMaxOpenConns(1)
 	s.lock.SetConnMaxLifetime(0)
 	s.lock.SetConnMaxIdleTime(0)
 	if _, err := s.lock.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
-		return s.explain(err, "lock")
+		return s.explain(err, doingLock)
 	}
 	return nil
 }
@@ -221,5 +221,5 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) closedFault() error {
-	return fault.New(fault.Unavailable, "index-closed", "the index %s is closed", s.path)
+	return fault.New(fault.Unavailable, "index-closed", "the index %s is closed", s.path).WaitFor(fault.On(fault.WaitStore, "index"))
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"path/filepath"
 	"testing"
 
@@ -25,5 +26,36 @@ func TestConformance(t *testing.T) {
 			}
 		})
 		return s
+	})
+}
+
+func TestALockedFileIsNobodysFault(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	s, err := Open(context.Background(), path, Options{Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := s.conn.ExecContext(t.Context(), "PRAGMA busy_timeout = 10"); err != nil {
+		t.Fatal(err)
+	}
+	conformance.Away(t, s, func(t *testing.T) func() {
+		other, err := sql.Open("sqlite", dsn(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.SetMaxOpenConns(1)
+		if _, err := other.ExecContext(t.Context(), "BEGIN EXCLUSIVE"); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := other.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	})
 }
