@@ -166,6 +166,21 @@ type Live struct {
 	Degraded    bool     `json:"degraded,omitempty"` // partly a fallback's: the same content again is no duplicate
 }
 
+// Ends tells whether what is known of a document ends a dead letter of a revision:
+// something newer is searchable, or the same revision without a fallback's part,
+// or the document was deleted since.
+func Ends(d *Document, r Revision) bool {
+	switch {
+	case d.Gone >= r:
+		return true
+	case d.Live == nil:
+		return false
+	case d.Live.Revision == r:
+		return !d.Live.Degraded
+	}
+	return d.Live.Revision > r
+}
+
 // SearchRequest asks the indexer. Subject sluice.search.
 type SearchRequest struct {
 	Query  string `json:"query"`

@@ -65,6 +65,8 @@ type letter struct {
 	Body          string            `json:"body,omitempty"`    // show only
 	Size          int               `json:"size,omitempty"`    // show only; bytes
 	Blob          string            `json:"blob,omitempty"`    // the object that holds the body
+	// Superseded says what has overtaken the letter, if something has.
+	Superseded string `json:"superseded,omitempty"`
 }
 
 func letterOf(seq uint64, subject string, h nats.Header, stored time.Time) letter {
@@ -91,6 +93,33 @@ func letterOf(seq uint64, subject string, h nats.Header, stored time.Time) lette
 		}
 	}
 	return l
+}
+
+// overtaken says what has made a letter out of date: a newer submission of the
+// document, its deletion, or a success of the same one. It is "" if nothing has.
+func (c *client) overtaken(ctx context.Context, h nats.Header) (string, error) {
+	r, err := events.ParseRevision(h.Get(events.HeaderRevision))
+	id := h.Get(events.HeaderDocumentID)
+	if err != nil || id == "" {
+		return "", nil // it has no identity to be compared by
+	}
+	d, err := c.get(ctx, id)
+	if d == nil || err != nil {
+		return "", err
+	}
+	return overtaken(d, r), nil
+}
+
+func overtaken(d *events.Document, r events.Revision) string {
+	switch {
+	case d.Gone >= r:
+		return fmt.Sprintf("the document was deleted, %s", stamp(d.Gone.Time()))
+	case d.Revision.Submission() > r.Submission():
+		return fmt.Sprintf("the document was submitted again, %s, and is %s", stamp(d.Revision.Time()), d.State)
+	case events.Ends(d, r):
+		return "the submission has succeeded meanwhile"
+	}
+	return ""
 }
 
 // letters calls f with every dead letter that the filter selects, the oldest first.
@@ -140,6 +169,20 @@ func (cmd DeadLsCmd) Run(ctx context.Context, o *output) error {
 	if err := c.letters(ctx, cmd.DeadFilter, func(l letter) error { all = append(all, l); return nil }); err != nil {
 		return err
 	}
+	documents := map[string]*events.Document{}
+	for i := range all {
+		l := &all[i]
+		d, known := documents[l.Document]
+		if !known && l.Document != "" {
+			if d, err = c.get(ctx, l.Document); err != nil {
+				return err
+			}
+			documents[l.Document] = d
+		}
+		if r, err := events.ParseRevision(l.Revision); d != nil && err == nil {
+			l.Superseded = overtaken(d, r)
+		}
+	}
 	if o.json {
 		return printLines(o, all)
 	}
@@ -154,7 +197,11 @@ func (cmd DeadLsCmd) Run(ctx context.Context, o *output) error {
 		if name == "" {
 			name = l.Document
 		}
-		rows = append(rows, []string{strconv.FormatUint(l.Seq, 10), ago(l.Time, now), l.Stage, l.Reason, strconv.Itoa(l.Attempts), name, l.Message})
+		message := l.Message
+		if l.Superseded != "" {
+			message = "superseded: " + l.Superseded + "; " + message
+		}
+		rows = append(rows, []string{strconv.FormatUint(l.Seq, 10), ago(l.Time, now), l.Stage, l.Reason, strconv.Itoa(l.Attempts), name, message})
 	}
 	o.table([]column{
 		{title: "SEQ", right: true},
@@ -212,6 +259,9 @@ func (cmd DeadShowCmd) Run(ctx context.Context, o *output) error {
 		if utf8.Valid(body) {
 			l.Body = string(body)
 		}
+		if l.Superseded, err = c.overtaken(ctx, msg.Header); err != nil {
+			return err
+		}
 		if o.json {
 			if err := o.line(l); err != nil {
 				return err
@@ -236,6 +286,9 @@ func printLetter(o *output, l letter) {
 	}
 	o.printf("%s  %s\n", o.paint(bold, fmt.Sprintf("dead letter %d", l.Seq)), safe(name))
 	o.printf("  failed   %s in %s, %s, class %s, %s\n", o.paint(bad, safe(l.Reason)), safe(l.Stage), stamp(l.Time), safe(l.Class), plural(l.Attempts, "attempt"))
+	if l.Superseded != "" {
+		o.printf("  state    %s: %s; hint: 'sluice dead purge %d'\n", o.paint(wary, "superseded"), oneLine(l.Superseded), l.Seq)
+	}
 	o.printf("  message  %s\n", oneLine(l.Message))
 	if l.Hint != "" {
 		o.printf("  hint     %s\n", oneLine(l.Hint))
@@ -337,14 +390,16 @@ func (d DeadSelect) selected(ctx context.Context, c *client) ([]uint64, error) {
 // DeadReplayCmd replays.
 type DeadReplayCmd struct {
 	DeadSelect
+	AsNew bool `help:"Submit them anew: their content becomes the newest of their documents, whatever came after them."`
 	Online
 }
 
 // Help is shown by --help.
 func (DeadReplayCmd) Help() string {
 	return examples("Sends messages back to the stage where they failed, as they were, and removes each dead letter once its message is stored. "+
-		"A message of a revision that was replaced meanwhile changes nothing.",
+		"A submission keeps its revision: what was submitted or removed after it stays. Letters that are superseded by that are refused, unless --as-new makes them the newest submission.",
 		"sluice dead replay 12 13", "Two of them",
+		"sluice dead replay 12 --as-new", "Bring an old submission back",
 		"sluice dead replay --stage embedder --reason timeout", "A selection",
 		"sluice dead replay --all", "All")
 }
@@ -352,7 +407,7 @@ func (DeadReplayCmd) Help() string {
 // handled is the JSON of one replayed or purged dead letter.
 type handled struct {
 	Seq     uint64 `json:"seq"`
-	Done    string `json:"done"` // "replayed", "purged" or "failed"
+	Done    string `json:"done"` // "replayed", "purged", "superseded" or "failed"
 	Subject string `json:"subject,omitempty"`
 	Error   string `json:"error,omitempty"`
 }
@@ -362,7 +417,9 @@ func (cmd DeadReplayCmd) Run(ctx context.Context, o *output) error {
 	if err := cmd.check("replay"); err != nil {
 		return err
 	}
-	return cmd.forEach(ctx, o, cmd.Online, "replayed", (*client).replay)
+	return cmd.forEach(ctx, o, cmd.Online, "replayed", func(c *client, ctx context.Context, dead *jetstream.RawStreamMsg) error {
+		return c.replay(ctx, dead, cmd.AsNew)
+	})
 }
 
 // DeadPurgeCmd purges.
@@ -403,7 +460,7 @@ func (d DeadSelect) forEach(ctx context.Context, o *output, online Online, done 
 	if err != nil {
 		return err
 	}
-	failed, n := 0, 0
+	failed, n, superseded := 0, 0, 0
 	for _, seq := range seqs {
 		h := handled{Seq: seq, Done: done}
 		msg, err := c.deadLetter(ctx, seq)
@@ -415,10 +472,16 @@ func (d DeadSelect) forEach(ctx context.Context, o *output, online Online, done 
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			failed++
-			h.Done, h.Error = "failed", fault.From(err).Message
+			fe := fault.From(err)
+			h.Done, h.Error = "failed", fe.Message
+			// A selection leaves them where they are. Who names one is told by the exit code.
+			if fe.Reason == reasonSuperseded && len(d.Seq) == 0 {
+				h.Done = reasonSuperseded
+				superseded++
+			} else {
+				failed++
+			}
 			if !o.json {
-				fe := fault.From(err)
 				o.notef("dead letter %d: %s; hint: %s", seq, oneLine(fe.Message), oneLine(fe.Hint))
 			}
 		} else {
@@ -432,6 +495,9 @@ func (d DeadSelect) forEach(ctx context.Context, o *output, online Online, done 
 	}
 	if !o.json {
 		o.printf("%s %s\n", plural(n, "dead letter"), done)
+		if superseded > 0 {
+			o.printf("%s left, superseded\n", plural(superseded, "dead letter"))
+		}
 	}
 	if failed > 0 {
 		return failf("dead-letters", "the lines above say why", "%d of %d dead letters could not be %s", failed, len(seqs), done)
@@ -439,13 +505,35 @@ func (d DeadSelect) forEach(ctx context.Context, o *output, online Online, done 
 	return nil
 }
 
+// reasonSuperseded refuses the replay of what something newer has overtaken.
+const reasonSuperseded = "superseded"
+
 // replay sends a message back to where it failed and removes the dead letter.
 // The message ID is derived from the dead letter: if this process dies between
-// the two, doing it again is recognised.
-func (c *client) replay(ctx context.Context, dead *jetstream.RawStreamMsg) error {
+// the two, doing it again is recognised. A submission keeps its revision unless
+// it is to be a new one.
+func (c *client) replay(ctx context.Context, dead *jetstream.RawStreamMsg, asNew bool) error {
 	subject, stream := dead.Header.Get(events.HeaderOriginSubject), dead.Header.Get(events.HeaderOriginStream)
 	if subject == "" || stream == "" {
 		return failf("no-origin", "purge it, or publish its body yourself", "it does not say where it came from")
+	}
+	inbox := strings.HasPrefix(subject, "$O.")
+	switch {
+	case asNew && stream != events.StreamDocuments && !inbox:
+		return failf("not-a-submission", "submit the document again, or replay the letter as it is",
+			"it failed after it was parsed, so it is no submission that could be made anew")
+	case !asNew && !inbox:
+		by, err := c.overtaken(ctx, dead.Header)
+		if err != nil {
+			return err
+		}
+		if by != "" {
+			hint := fmt.Sprintf("'sluice dead purge %d' forgets it", dead.Sequence)
+			if stream == events.StreamDocuments {
+				hint += ", --as-new makes it the newest submission"
+			}
+			return failf(reasonSuperseded, hint, "%s", by)
+		}
 	}
 	msg := nats.NewMsg(subject)
 	for k, v := range dead.Header {
@@ -458,8 +546,12 @@ func (c *client) replay(ctx context.Context, dead *jetstream.RawStreamMsg) error
 	blob := ""
 	switch {
 	case stream == events.StreamDocuments:
-		// A submission has no identity yet: the parser gives it a new revision.
-		// It takes no references to blobs either, because anybody may submit.
+		// The parser believes a revision only from the header of replays, and no
+		// references to blobs at all, because anybody may submit.
+		msg.Header.Del(events.HeaderReplayRevision)
+		if r, err := events.ParseRevision(dead.Header.Get(events.HeaderRevision)); err == nil && r != 0 && !asNew {
+			msg.Header.Set(events.HeaderReplayRevision, r.Base().String())
+		}
 		msg.Header.Del(events.HeaderDocumentID)
 		msg.Header.Del(events.HeaderRevision)
 		msg.Header.Del(events.HeaderBlob)
@@ -468,7 +560,7 @@ func (c *client) replay(ctx context.Context, dead *jetstream.RawStreamMsg) error
 		if msg.Data, err = c.body(ctx, dead); err != nil {
 			return err
 		}
-	case strings.HasPrefix(subject, "$O."):
+	case inbox:
 		if err := c.stillThere(ctx, dead.Data); err != nil {
 			return err
 		}

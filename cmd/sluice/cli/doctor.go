@@ -464,7 +464,7 @@ func documentOf(msg *jetstream.RawStreamMsg) string {
 	if id := msg.Header.Get(events.HeaderDocumentID); id != "" {
 		return id
 	}
-	tenant, name := msg.Header.Get(events.HeaderTenant), msg.Header.Get(events.HeaderFilename)
+	tenant, name := msg.Header.Get(events.HeaderTenant), events.Name(msg.Header)
 	switch msg.Subject {
 	case events.SubjectURI:
 		if ref, err := events.Decode[events.Reference](msg.Data); err == nil {
