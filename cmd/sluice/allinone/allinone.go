@@ -5,6 +5,7 @@ package allinone
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -53,6 +55,9 @@ type Node struct {
 	Conn  *nats.Conn
 	Env   *stage.Env
 
+	server *embedded.Server      // nil: it runs elsewhere
+	link   atomic.Pointer[string] // what is wrong with the connection; nil is nothing
+
 	cancel context.CancelFunc
 	failed chan error    // the first error of a stage
 	done   chan struct{} // closed when everything has ended, after closed was set
@@ -80,14 +85,14 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{failed: make(chan error, 2), done: make(chan struct{})}
 	var options []nats.Option
 	if cfg.Join.URL == "" {
-		server, err := serve(cfg, &closers)
-		if err != nil {
+		if n.server, err = serve(cfg, &closers); err != nil {
 			return nil, err
 		}
-		cfg.Join.URL = server.URL()
+		cfg.Join.URL = n.server.URL()
 		// What the stages say to one another needs no socket.
-		options = append(options, nats.InProcessServer(server))
+		options = append(options, nats.InProcessServer(n.server))
 	}
+	cfg.Join.Tell = n.tell(cfg)
 	if n.Conn, err = broker.Connect(ctx, cfg.Join, "sluice", options...); err != nil {
 		return nil, err
 	}
@@ -226,6 +231,51 @@ func (n *Node) Stop() error {
 	}
 }
 
+// tell returns what is called with what is wrong with the connection.
+func (n *Node) tell(cfg Config) func(*fault.Error) {
+	return func(f *fault.Error) {
+		if f == nil {
+			if n.link.Swap(nil) != nil {
+				cfg.Log.Info().Str("nats", cfg.Join.Redacted()).Msg("NATS answers")
+			}
+			return
+		}
+		text := "waiting for NATS at " + cfg.Join.Redacted()
+		if f.Reason == broker.ReasonServer {
+			text = f.Message
+		}
+		n.link.Store(&text)
+		cfg.Log.Warn().Str("reason", f.Reason).Str("hint", f.Hint).AnErr("cause", f.Err).Msg(text)
+	}
+}
+
+// Down returns what keeps NATS from working, or "".
+func (n *Node) Down() string {
+	if n.server != nil {
+		if why := n.server.Broken(); why != "" {
+			return why
+		}
+	}
+	if why := n.link.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
+// guard answers /readyz while NATS does not work, and leaves the rest to next.
+func (n *Node) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		down := n.Down()
+		if down == "" || r.URL.Path != "/readyz" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_ = json.NewEncoder(w).Encode(map[string]any{"ok": false, "down": down}) // the probe may be gone
+	})
+}
+
 // listen serves health, metrics and the status page.
 func (n *Node) listen(cfg Config) (stop func() error, err error) {
 	l, err := net.Listen("tcp", cfg.HTTP)
@@ -234,8 +284,8 @@ func (n *Node) listen(cfg Config) (stop func() error, err error) {
 			WithHint("set --http to a free address; port 0 takes any")
 	}
 	mux := n.Env.Handler()
-	mux.Handle("GET /{$}", page{n.Env})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	mux.Handle("GET /{$}", page{n.Env, n.Down})
+	server := &http.Server{Handler: n.guard(mux), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	n.HTTP = l.Addr().String()

@@ -19,7 +19,10 @@ import (
 )
 
 // page is the status page: documents by state, stages, queues, money, a search.
-type page struct{ env *stage.Env }
+type page struct {
+	env  *stage.Env
+	down func() string // what keeps NATS from working
+}
 
 //go:embed page.html
 var pageText string
@@ -56,6 +59,9 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := view{Query: r.URL.Query().Get("q"), Stages: p.env.Health.Stages()}
 	if err := p.fill(ctx, &v); err != nil {
 		v.Error = err.Error()
+	}
+	if down := p.down(); down != "" {
+		v.Error = down
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -23,8 +24,17 @@ type Config struct {
 	Log  zerolog.Logger
 }
 
-// Server is a running nats-server.
-type Server struct{ s *server.Server }
+// Server is a running nats-server. If it cannot write its files any more, it is
+// started again when the disk has room: see Broken.
+type Server struct {
+	cfg   Config
+	done  chan struct{} // closed by Stop
+	guard sync.WaitGroup
+
+	mu     sync.RWMutex
+	s      *server.Server
+	broken string
+}
 
 // Start runs a server and returns when clients can connect.
 func Start(cfg Config) (*Server, error) {
@@ -37,6 +47,21 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.Port == 0 {
 		cfg.Port = server.RANDOM_PORT
 	}
+	inner, err := run(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// Clients know this address: it stays, whatever becomes of the server.
+	if a, ok := inner.Addr().(*net.TCPAddr); ok {
+		cfg.Port = a.Port
+	}
+	s := &Server{cfg: cfg, done: make(chan struct{}), s: inner}
+	s.guard.Go(s.watch)
+	return s, nil
+}
+
+// run starts one nats-server.
+func run(cfg Config) (*server.Server, error) {
 	options := &server.Options{ServerName: "sluice"}
 	if cfg.File != "" {
 		var err error
@@ -64,18 +89,26 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("the embedded NATS server is not ready on %s: is the port taken, or %s in use or not writable?",
 			net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)), cfg.Dir)
 	}
-	return &Server{s}, nil
+	return s, nil
 }
 
 // URL returns the address for clients.
-func (s *Server) URL() string { return s.s.ClientURL() }
+func (s *Server) URL() string { return s.current().ClientURL() }
 
 // InProcessConn lets a client of this process connect without a socket: see
 // nats.InProcessServer.
-func (s *Server) InProcessConn() (net.Conn, error) { return s.s.InProcessConn() }
+func (s *Server) InProcessConn() (net.Conn, error) { return s.current().InProcessConn() }
+
+func (s *Server) current() *server.Server {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.s
+}
 
 // Stop shuts the server down and waits until its files are closed.
 func (s *Server) Stop() {
+	close(s.done)
+	s.guard.Wait()
 	s.s.Shutdown()
 	s.s.WaitForShutdown()
 }
