@@ -55,7 +55,7 @@ type Node struct {
 	Conn  *nats.Conn
 	Env   *stage.Env
 
-	server *embedded.Server      // nil: it runs elsewhere
+	server *embedded.Server       // nil: it runs elsewhere
 	link   atomic.Pointer[string] // what is wrong with the connection; nil is nothing
 
 	cancel context.CancelFunc

@@ -30,6 +30,7 @@ var pageText string
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"join":    func(s []string) string { return strings.Join(s, " › ") },
 	"dollars": budget.Dollars,
+	"sum":     func(a, b int) int { return a + b },
 }).Parse(pageText))
 
 type view struct {
@@ -41,6 +42,11 @@ type view struct {
 	Queues []queue
 	Dead   uint64
 	Budget *budget.State // of all services and tenants together; nil while costd has not shown it
+}
+
+// Waits tells whether a stage has something that waits.
+func (v view) Waits() bool {
+	return slices.ContainsFunc(v.Stages, func(s stage.StageHealth) bool { return len(s.Waiting) > 0 })
 }
 
 type stateCount struct {

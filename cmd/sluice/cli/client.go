@@ -75,9 +75,12 @@ func (n Online) open(ctx context.Context) (*client, error) {
 		}
 	}
 	if err != nil {
-		c.close()
+		defer c.close()
 		switch {
 		case errors.Is(err, jetstream.ErrBucketNotFound):
+			if lost := c.lost(ctx); lost != nil {
+				return nil, lost
+			}
 			return nil, failf("not-set-up", "start the stages there: 'sluice up --nats-url "+n.NATS.Redacted()+"'",
 				"there is no Sluice on the NATS server at %s", n.NATS.Redacted())
 		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):

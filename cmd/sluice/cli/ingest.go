@@ -205,7 +205,8 @@ func verdict(results []submit.Result, wait bool, waitErr error, timeout time.Dur
 // watch shows progress on the standard error until the returned function is
 // called: a bar on a terminal, and on any output what a person should know.
 func watch(o *output, c *client, s *submit.Submitter, total int) (stop func()) {
-	quit, done := make(chan struct{}), make(chan struct{})
+	ctx, quit := context.WithCancel(context.Background())
+	done := make(chan struct{})
 	var bar *progressbar.ProgressBar
 	if o.live && !o.json {
 		bar = progressbar.NewOptions(total,
@@ -238,25 +239,25 @@ func watch(o *output, c *client, s *submit.Submitter, total int) (stop func()) {
 				_ = bar.Set(p.Final)
 			}
 			if p.Held != "" {
-				once("held "+p.Held, "held: %s", oneLine(p.Held))
+				once("held "+p.Held, "held: %s", oneLine(heldWords(p.Held)))
 			}
 			if p.Full {
 				once("full", "the stream of submissions is full; going on as it drains")
 			}
 			if p.Submitted > p.Final-p.Failed && time.Since(p.LastEvent) > 5*time.Second && !said["idle"] {
-				if missing := c.missingStages(); len(missing) > 0 {
-					once("idle", "nothing moves: no %s is running; hint: start all stages with 'sluice up'", strings.Join(missing, ", no "))
+				if words, hint := c.idle(ctx); words != "" && ctx.Err() == nil {
+					once("idle", "nothing moves: %s; hint: %s", words, hint)
 				}
 			}
 			select {
 			case <-tick.C:
-			case <-quit:
+			case <-ctx.Done():
 				return
 			}
 		}
 	}()
 	return func() {
-		close(quit)
+		quit()
 		<-done
 		if bar != nil {
 			_ = bar.Finish()
@@ -373,7 +374,7 @@ func explain(o *output, name string, d *events.Document) bool {
 		}
 	}
 	if held {
-		o.printf("\n%s is held: %s\n", o.paint(wary, safe(name)), oneLine(d.Held))
+		o.printf("\n%s is held: %s\n", o.paint(wary, safe(name)), oneLine(heldWords(d.Held)))
 	}
 	for i, w := range d.Warnings {
 		if i == 0 {

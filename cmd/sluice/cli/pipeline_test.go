@@ -97,6 +97,7 @@ func TestTheLifeOfDocuments(t *testing.T) {
 			Documents   map[string]int    `json:"documents"`
 			Queues      []queueStatus     `json:"queues"`
 			DeadLetters map[string]uint64 `json:"dead_letters"`
+			Stages      []stageStatus     `json:"stages"`
 		}](t, sluice(t, "status", "--json").want(t, 0))
 		if all.Documents["duplicate"] != 3 || all.Documents["failed"] != 1 || all.DeadLetters["parser"] != 2 || len(all.Queues) != 5 {
 			t.Errorf("%+v", all)
@@ -336,13 +337,13 @@ func TestDoctor(t *testing.T) {
 	rep := one[report](t, r)
 	for _, name := range []string{
 		"connection", "jetstream", "streams", "stage parser", "stage inbox", "stage chunker", "stage embedder", "stage indexer", "stage recorder",
-		"consumers", "provider embedder", "search", "dead letters", "documents", "provider parser", "key OpenAI", "key LlamaParse",
+		"consumers", "provider embedder", "search", "dead letters", "documents", "here: parser", "here: key OpenAI", "here: key LlamaParse",
 	} {
 		if c := find(rep, name); c.Status != statusOK {
 			t.Errorf("%+v", c)
 		}
 	}
-	find(rep, "disk")
+	find(rep, "here: disk")
 	if strings.Contains(r.out, "secret") {
 		t.Error("doctor prints a key")
 	}
@@ -368,7 +369,7 @@ func TestDoctor(t *testing.T) {
 
 func TestDoctorWithoutAServer(t *testing.T) {
 	in(t, nil)
-	sluice(t, "doctor", "--nats-url", "nats://127.0.0.1:1").want(t, 1).has(t, "connection", "hint: start Sluice", "provider parser", "disk")
+	sluice(t, "doctor", "--nats-url", "nats://127.0.0.1:1").want(t, 1).has(t, "connection", "hint: start Sluice", "here: parser", "here: disk")
 }
 
 // A NATS server that Sluice has never used.

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"sluice/pkg/events"
+	"sluice/pkg/stage"
 )
 
 // handoffs are the work queues, in the order of the pipeline.
@@ -27,7 +29,7 @@ type StatusCmd struct {
 
 // Help is shown by --help.
 func (StatusCmd) Help() string {
-	return examples("Without a document: how many are in which state, what waits for which stage, and how many dead letters there are. "+
+	return examples("Without a document: how many are in which state, what is queued for which stage, what waits and for what, and how many dead letters there are. "+
 		"With one: its state, its numbers, why it failed or waits, and what search returns of it now.",
 		"sluice status", "How the pipeline does",
 		"sluice status report.pdf", "Where a document stands",
@@ -146,7 +148,7 @@ func printDocument(o *output, d *events.Document) {
 		field("searchable", "revision %d, with %s", d.Live.Revision.Submission(), plural(d.Live.Chunks, "chunk"))
 	}
 	if d.Held != "" && !d.State.Final() {
-		field("held", "%s", d.Held)
+		field("held", "%s, since %s", heldWords(d.Held), stamp(d.Updated))
 	}
 	if f := d.Failure; f != nil {
 		field("failed", "%s in %s: %s", f.Reason, f.Stage, f.Message)
@@ -162,7 +164,7 @@ func printDocument(o *output, d *events.Document) {
 			field("hint", "%s", u.Failure.Hint)
 		}
 	default:
-		field("upgrade", "waits: %s", u.Held)
+		field("upgrade", "waits: %s", heldWords(u.Held))
 	}
 	for _, w := range d.Warnings {
 		field("warning", "%s", w)
@@ -209,7 +211,7 @@ func printDocuments(o *output, docs []*events.Document) error {
 		case d.Failure != nil:
 			reason = d.Failure.Reason
 		case d.Held != "" && !d.State.Final():
-			reason = "held: " + d.Held
+			reason = "held: " + heldWords(d.Held)
 		case d.Upgrade != nil && d.Upgrade.Failure != nil:
 			reason = "upgrade: " + d.Upgrade.Failure.Reason
 		}
@@ -294,6 +296,9 @@ func (c *client) queues(ctx context.Context, streams ...string) ([]queueStatus, 
 	var all []queueStatus
 	for _, name := range streams {
 		s, err := c.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil, failf("stream-missing", "'sluice doctor' says what to do", "the stream %s is missing", name)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look at the stream %s: %w", name, err)
 		}
@@ -322,6 +327,76 @@ func (c *client) queues(ctx context.Context, streams ...string) ([]queueStatus, 
 	return all, nil
 }
 
+// stageStatus is what the replicas of one stage say together.
+type stageStatus struct {
+	Stage    string          `json:"stage"`
+	Replicas int             `json:"replicas"`
+	Ready    int             `json:"ready"` // of the replicas
+	InHand   int             `json:"in_hand"`
+	Down     string          `json:"down,omitempty"`
+	Provider string          `json:"provider,omitempty"`
+	Waiting  []stage.Waiting `json:"waiting,omitempty"` // what waits, for what, and what ends it
+}
+
+// stagesOf sums up what stages say, those of the pipeline first and in its order.
+func stagesOf(found map[string][]micro.Stats) []stageStatus {
+	all := []stageStatus{}
+	for name, replicas := range found {
+		s := stageStatus{Stage: name}
+		var waiting []stage.Waiting
+		for _, r := range replicas {
+			h := stageHealth(r)
+			if h == nil {
+				continue // another service of the same NATS
+			}
+			s.Replicas++
+			if h.Ready {
+				s.Ready++
+			}
+			s.InHand += h.InHand
+			s.Down, s.Provider = cmp.Or(s.Down, h.Down), cmp.Or(s.Provider, h.Provider)
+			waiting = append(waiting, h.Waiting...)
+		}
+		if s.Replicas > 0 {
+			s.Waiting = together(waiting)
+			all = append(all, s)
+		}
+	}
+	order := needed()
+	place := func(name string) int {
+		if i := slices.Index(order, name); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortFunc(all, func(a, b stageStatus) int {
+		return cmp.Or(cmp.Compare(place(a.Stage), place(b.Stage)), cmp.Compare(a.Stage, b.Stage))
+	})
+	return all
+}
+
+// printWaiting prints what waits, and the stages that are not ready.
+func printWaiting(o *output, all []stageStatus) {
+	var rows [][]string
+	for _, s := range all {
+		if s.Down != "" {
+			rows = append(rows, []string{s.Stage, "-", "-", "-", "not ready: " + s.Down})
+		}
+		for _, w := range s.Waiting {
+			words := heldWords(w.Message)
+			if w.Hint != "" {
+				words += "; hint: " + w.Hint
+			}
+			rows = append(rows, []string{s.Stage, w.Key, grouped(int64(w.Count + w.Aside)), ago(w.Since, time.Now()), words})
+		}
+	}
+	if len(rows) == 0 {
+		return
+	}
+	o.printf("\n")
+	o.table([]column{{title: "WAITS"}, {title: "FOR"}, {title: "MESSAGES", right: true}, {title: "SINCE"}, {title: "WHY"}}, rows)
+}
+
 // deadLetters counts the dead letters by stage.
 func (c *client) deadLetters(ctx context.Context) (map[string]uint64, error) {
 	s, err := c.js.Stream(ctx, events.StreamDeadLetter)
@@ -344,7 +419,8 @@ func pipelineStatus(ctx context.Context, o *output, c *client) error {
 		Documents map[events.State]int `json:"documents"`
 		Queues    []queueStatus        `json:"queues"`
 		Dead      map[string]uint64    `json:"dead_letters"`
-	}{Documents: map[events.State]int{}}
+		Stages    []stageStatus        `json:"stages"`
+	}{Documents: map[events.State]int{}, Stages: []stageStatus{}}
 	var err error
 	if err = c.each(ctx, func(d *events.Document) { v.Documents[d.State]++ }); err != nil {
 		return err
@@ -355,6 +431,11 @@ func pipelineStatus(ctx context.Context, o *output, c *client) error {
 	if v.Dead, err = c.deadLetters(ctx); err != nil {
 		return err
 	}
+	found, err := c.discover(ctx, patience, needed()...)
+	if err != nil {
+		return err
+	}
+	v.Stages = stagesOf(found)
 	if o.json {
 		return o.line(v)
 	}
@@ -382,6 +463,7 @@ func pipelineStatus(ctx context.Context, o *output, c *client) error {
 		rows = append(rows, []string{stage, q.Stream, grouped(int64(q.Waiting)), grouped(int64(q.InHand))})
 	}
 	o.table([]column{{title: "STAGE"}, {title: "STREAM"}, {title: "WAITING", right: true}, {title: "IN HAND", right: true}}, rows)
+	printWaiting(o, v.Stages)
 	total := uint64(0)
 	parts := map[string]int{}
 	for stage, n := range v.Dead {
@@ -458,7 +540,10 @@ func details(e *events.Event) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if f := e.Failure; f != nil {
-		add("%s: %s", f.Reason, f.Message)
+		add("%s: %s", f.Reason, heldWords(f.Message))
+		if f.Wait != "" {
+			add("waits for %s", f.Wait)
+		}
 		if f.Attempts > 0 {
 			add("attempt %d", f.Attempts)
 		}
