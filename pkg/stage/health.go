@@ -133,7 +133,7 @@ func (h *Health) Stages() []StageHealth {
 			})
 		}
 		s.Ready = s.Running && s.Down == "" && !slices.ContainsFunc(s.Waiting, func(w Waiting) bool {
-			return w.Kind == fault.WaitConfig || w.Kind == fault.WaitStore
+			return w.Kind == fault.WaitConfig || w.Kind == fault.WaitStore || w.Reason == ReasonSilent
 		})
 		all = append(all, s)
 	}

@@ -108,9 +108,19 @@ func (o *outbox) flush(m *Message) error {
 	return failed
 }
 
+// ReasonSilent is the reason of what was published and is not acknowledged, though
+// NATS is there. A stage that meets it is not ready.
+const ReasonSilent = "downstream-silent"
+
 // downstream is the failure of what could not be published.
 func downstream(subject string, err error) error {
 	words, hint := "nothing can be published to %s", "it goes on by itself when NATS takes the message"
+	if errors.Is(err, jetstream.ErrAsyncPublishTimeout) {
+		// What a nats-server does with a stream that it could not write once.
+		return fault.Wrap(err, fault.Unavailable, ReasonSilent, "NATS does not say that it has stored what was published to %s", subject).
+			WithHint("'sluice doctor' tells whether NATS still writes the stream: after a full disk nats-server has to be restarted").
+			WaitFor(fault.On(fault.WaitDownstream, subject))
+	}
 	if isFull(err) {
 		words, hint = "the stream of %s is full", "it goes on by itself when there is room; see 'sluice status' for the stage that is behind"
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -15,9 +16,11 @@ import (
 
 // serve registers the stage as a NATS micro service with its endpoints.
 func (r *runner) serve() (micro.Service, error) {
+	metadata := map[string]string{"fingerprint": r.stage.Fingerprint, "stream": r.stage.In.Stream}
+	maps.Copy(metadata, r.stage.Metadata)
 	svc, err := micro.AddService(r.env.Conn, micro.Config{
 		Name: r.stage.Name, Version: r.env.Version, Description: "Sluice " + r.stage.Name,
-		Metadata:     map[string]string{"fingerprint": r.stage.Fingerprint, "stream": r.stage.In.Stream},
+		Metadata:     metadata,
 		StatsHandler: func(*micro.Endpoint) any { return r.env.Health.Stage(r.stage.Name) },
 	})
 	if err != nil {

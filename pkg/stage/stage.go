@@ -73,6 +73,9 @@ type Stage struct {
 	// Fingerprint says what determines this stage's output. It is published in
 	// the KV bucket "pipeline" for the duplicate check. Optional.
 	Fingerprint string
+	// Metadata are more of what the stage says of itself to whoever asks for micro
+	// services: a limit that submitters should know. Optional.
+	Metadata map[string]string
 }
 
 // Batch bounds one call of HandleBatch. A batch goes when it is full, or when it

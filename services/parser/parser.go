@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net/textproto"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,6 +108,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 		},
 		Handle:      s.handle,
 		Fingerprint: s.version,
+		Metadata:    map[string]string{"fetch-limit": strconv.FormatInt(cfg.FetchLimit, 10)},
 	}, {
 		Declaration: Service.Stage(Inbox),
 		Workers:     1,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/cmd/sluice/allinone"
 	"sluice/pkg/events"
 )
 
@@ -31,7 +32,7 @@ func TestMetadataIsTakenAsItIs(t *testing.T) {
 // A file that the parser will refuse is not uploaded first, and is named as its
 // owner knows it.
 func TestTooLargeFilesAreNotUploaded(t *testing.T) {
-	node := start(t, nil)
+	node := start(t, func(c *allinone.Config) { c.Stages.Parser.FetchLimit = 3 << 20 })
 	in(t, map[string]string{"fits.txt": strings.Repeat("Herons stand still. ", 120_000), "big.txt": ""})
 	// The hole costs no disk.
 	if err := os.Truncate("big.txt", 120<<20); err != nil {
@@ -42,7 +43,7 @@ func TestTooLargeFilesAreNotUploaded(t *testing.T) {
 		t.Errorf("%+v", got["fits.txt"])
 	}
 	if f := got["big.txt"].Failure; f == nil || f.Reason != "too-large" || f.Stage != "ingest" || f.Hint == "" ||
-		!strings.Contains(f.Message, "big.txt has 125829120 bytes; the parser takes at most 104857600") {
+		!strings.Contains(f.Message, "big.txt has 125829120 bytes; the parser takes at most 3145728") {
 		t.Errorf("%+v", f)
 	}
 	stream, err := node.Env.JS.Stream(t.Context(), "OBJ_"+events.StoreInbox)
@@ -55,6 +56,10 @@ func TestTooLargeFilesAreNotUploaded(t *testing.T) {
 	}
 	if info.State.LastSeq > 200 {
 		t.Errorf("%d messages went through the inbox: the file was uploaded", info.State.LastSeq)
+	}
+	r := sluiceWith(t, strings.Repeat("x", 4<<20), "ingest", "-", "--name", "piped.txt", "--json").want(t, 1)
+	if f := one[outcome](t, r).Failure; f == nil || f.Reason != "too-large" || !strings.Contains(f.Message, "piped.txt has") {
+		t.Errorf("%s", r.out)
 	}
 }
 

@@ -1,0 +1,44 @@
+package stage_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/broker"
+	"sluice/pkg/events"
+	"sluice/pkg/fault"
+	"sluice/pkg/natstest"
+	"sluice/pkg/stage"
+)
+
+// A nats-server that could not write a stream once leaves publishers without an
+// answer, for good. The stage keeps its work, is not ready and says why. Here the
+// stream is one without acknowledgements, which looks the same from outside.
+func TestAStageIsNotReadyWhileNothingIsAcknowledged(t *testing.T) {
+	t.Parallel()
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	if _, err := env.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SILENT", Subjects: []string{"silent"}, NoAck: true}); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}},
+		Handle: func(_ context.Context, m *stage.Message) error {
+			m.Publish("silent", events.TypeChunk, "x", []byte("x"))
+			return nil
+		},
+	})
+	natstest.Eventually(t, time.Minute, "it is ready", env.Health.Ready)
+	submit(t, env.JS, "acme", "a")
+	natstest.Eventually(t, time.Minute, "it is not ready, and says why", func() bool {
+		h := env.Health.Stage("worker")
+		return !env.Health.Ready() && !h.Ready && len(h.Waiting) == 1 && h.Waiting[0].Kind == fault.WaitDownstream &&
+			strings.Contains(h.Waiting[0].Message, "NATS does not say that it has stored") && strings.Contains(h.Waiting[0].Hint, "sluice doctor")
+	})
+	if stored(t, env.JS, events.StreamParsed) != 1 || stored(t, env.JS, events.StreamDeadLetter) != 0 {
+		t.Error("the message is not kept")
+	}
+}
