@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"sluice/cmd/sluice/allinone"
+	"sluice/pkg/broker/embedded"
 	"sluice/pkg/events"
 )
 
@@ -374,14 +376,14 @@ func TestDoctorWithoutAServer(t *testing.T) {
 
 // A NATS server that Sluice has never used.
 func TestAForeignServer(t *testing.T) {
-	node := start(t, nil)
-	for _, s := range []string{"KV_" + events.BucketDocuments} {
-		if err := node.Env.JS.DeleteStream(t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
+	server, err := embedded.Start(embedded.Config{Dir: t.TempDir(), Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(server.Stop)
+	t.Setenv("NATS_URL", server.URL())
 	sluice(t, "ls").want(t, 1).says(t, "there is no Sluice on the NATS server", "hint: start the stages there")
-	sluice(t, "doctor").want(t, 1).has(t, "missing: bucket documents")
+	sluice(t, "doctor").want(t, 1).has(t, "there is no Sluice on this server")
 }
 
 func TestRunTwice(t *testing.T) {
