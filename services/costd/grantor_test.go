@@ -283,24 +283,6 @@ func TestARaiseWakesAndAFreezeStops(t *testing.T) {
 	other.Settle(10)
 }
 
-func TestWithoutCostdNothingIsBought(t *testing.T) {
-	w := newWorld(t)
-	nc, js := w.connect()
-	g, err := budget.NewGate(t.Context(), budget.Config{Conn: nc, JS: js, Log: w.log(), Now: w.now, Wait: 300 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = g.Admit(t.Context(), "openai", "acme", budget.Amount{Nano: 1, Requests: 1})
-	if f := fault.From(err); f == nil || f.Class != fault.CostLimit || f.Reason != "budget-unknown" {
-		t.Errorf("got %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if err := g.Close(ctx); err == nil {
-		t.Error("a lease that costd never answered for was handed back")
-	}
-}
-
 // A process that dies forfeits what it held, and only that; what it held cannot
 // be spent twice.
 func TestADeadProcessForfeitsItsLease(t *testing.T) {
