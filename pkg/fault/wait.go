@@ -13,6 +13,7 @@ type Wait string
 //	budget:global           paid work                       the limit is raised, or the window turns
 //	budget:service.<name>   paid work of a service          likewise
 //	budget:tenant.<name>    paid work of a tenant           likewise
+//	budget:over-limit.<scope>.<n>  a call dearer than a limit  the limit is raised
 //	service:<name>          work that needs the service     it answers again
 //	claim:<key>             one text or document            its owner has it done, or is gone
 //	job:<key>               one document                    the service's job ends
@@ -31,10 +32,20 @@ const (
 	WaitStore      = "store"
 	WaitDownstream = "downstream"
 	WaitSchema     = "schema"
+
+	// WaitOverLimit is of the kind budget, but narrow: other calls are cheaper.
+	WaitOverLimit = WaitBudget + ":over-limit"
+	// WaitTenant is the budget of one tenant.
+	WaitTenant = WaitBudget + ":tenant"
 )
 
 // On returns the key of a kind and a name.
-func On(kind, name string) Wait { return Wait(kind + ":" + name) }
+func On(kind, name string) Wait {
+	if strings.Contains(kind, ":") {
+		return Wait(kind + "." + name)
+	}
+	return Wait(kind + ":" + name)
+}
 
 // Kind returns the part before the colon.
 func (w Wait) Kind() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -490,6 +491,9 @@ func group(key fault.Wait) fault.Wait {
 	case fault.WaitClaim, fault.WaitJob:
 		return fault.Wait(kind)
 	default:
+		if key.Within(fault.WaitOverLimit) { // without what the call needs
+			key = key[:strings.LastIndexByte(string(key), '.')]
+		}
 		if len(key) > maxGroup { // it becomes part of a consumer's name
 			return fault.On(kind, events.Fingerprint(string(key)))
 		}

@@ -208,7 +208,7 @@ func (s *Stage) whole(key fault.Wait) bool {
 		case fault.WaitClaim, fault.WaitJob, fault.WaitSlot, fault.WaitSchema:
 			return false
 		}
-		return !key.Within("budget:tenant")
+		return !key.Within(fault.WaitTenant) && !key.Within(fault.WaitOverLimit)
 	}
 	for _, k := range s.Whole {
 		if key.Within(k) {

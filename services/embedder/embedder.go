@@ -237,7 +237,7 @@ func fill(info provider.EmbedderInfo, items []item) int {
 // call makes a call and publishes what it brought. If the provider will not
 // have the inputs together, or one of them at all, halves are tried: each is an
 // attempt of its own, and in the end the one at fault is alone.
-func call(ctx context.Context, p provider.Embedder, items []item, prefix string) {
+func call(ctx context.Context, p provider.Embedder, items []item, prefix string) error {
 	inputs := make([]provider.Input, len(items))
 	for i, it := range items {
 		inputs[i] = provider.Input{
@@ -251,15 +251,16 @@ func call(ctx context.Context, p provider.Embedder, items []item, prefix string)
 		out, err = check.Vectors(info, len(inputs), out)
 	}
 	if f := fault.From(err); f != nil && len(items) > 1 && (f.Reason == openai.ReasonBatch || f.Reason == openai.ReasonInput || f.Reason == budget.ReasonOverLimit) {
-		call(ctx, p, items[:len(items)/2], prefix)
-		call(ctx, p, items[len(items)/2:], prefix)
-		return
+		first, rest := items[:len(items)/2], items[len(items)/2:]
+		if err := call(ctx, p, first, prefix); fault.Of(err) == fault.CostLimit && err != nil {
+			fail(rest, err) // not even a smaller call can be paid
+			return err
+		}
+		return call(ctx, p, rest, prefix)
 	}
 	if err != nil {
-		for _, it := range items {
-			it.m.Fail(err)
-		}
-		return
+		fail(items, err)
+		return err
 	}
 	costs := shares(out, inputs)
 	told := map[string]*step{}
@@ -296,6 +297,13 @@ func call(ctx context.Context, p provider.Embedder, items []item, prefix string)
 	for _, s := range order {
 		sort.Ints(s.e.Ordinals)
 		s.m.Emit(s.e, s.key)
+	}
+	return nil
+}
+
+func fail(items []item, err error) {
+	for _, it := range items {
+		it.m.Fail(err)
 	}
 }
 
