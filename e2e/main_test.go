@@ -42,6 +42,7 @@ func build(dir string) error {
 		{"../services/embedder", "./cmd/embedder", "embedder"},
 		{"../services/indexer", "./cmd/indexer", "indexer"},
 		{"../services/costd", "./cmd/costd", "costd"},
+		{"../examples/stage", ".", "redactor"},
 		{".", "./natsserver", "natsserver"},
 		{"tools", "github.com/nats-io/natscli/nats", "nats"},
 	}
@@ -55,7 +56,7 @@ func build(dir string) error {
 			cmd := exec.Command("go", "build", "-o", filepath.Join(dir, t.name), t.pkg)
 			cmd.Dir = t.module
 			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-			if t.module == "tools" {
+			if t.module == "tools" || t.module == "../examples/stage" { // outside the workspace
 				cmd.Env = append(cmd.Env, "GOWORK=off")
 			}
 			if out, err := cmd.CombinedOutput(); err != nil {

@@ -55,6 +55,8 @@ type setup struct {
 	// nodes of a NATS cluster with replicated streams, TLS, and a user for each
 	// service that may do no more than it needs; 0 is one server for everybody.
 	nodes int
+	// extra are services of other trees that are applied, too.
+	extra []broker.Service
 }
 
 // newWorld starts everything and returns when all stages have said who they are.
@@ -63,7 +65,7 @@ func newWorld(t *testing.T, s setup) *world {
 	w := &world{t: t, dir: t.TempDir(), stage: map[string][]*process{}}
 	w.index = cmp.Or(s.index, filepath.Join(w.dir, "index.db"))
 	if s.nodes > 0 {
-		w.secure(s.nodes)
+		w.secure(s.nodes, s.extra)
 	} else {
 		port := freePort(t)
 		w.url = "nats://127.0.0.1:" + strconv.Itoa(port)
@@ -73,7 +75,7 @@ func newWorld(t *testing.T, s setup) *world {
 	w.server = w.nodes[0]
 	w.connect()
 	if s.nodes > 0 {
-		w.apply(s.nodes)
+		w.apply(s.nodes, s.extra)
 	}
 	names := stages
 	if s.costd {
@@ -81,22 +83,15 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	for _, name := range names {
 		for n := range max(s.replicas[name], 1) {
-			// Short waits, so that what a killed process had in hand comes again soon.
-			args := append([]string{
-				"--nats-url", w.url, "--log-format", "json", "--ack-wait", "3s", "--retry-delay", "100ms", "--retry-cap", "1s", "--grace", "10s",
-			}, s.args[name]...)
+			args := s.args[name]
 			if name == "indexer" {
-				args = append(args, "--index", w.index)
-			}
-			if s.nodes > 0 {
-				l := w.login(name)
-				args = append(args, "--topology", "bind", "--nats-nkey", l.NKey, "--nats-ca", l.CA, "--nats-inbox-prefix", l.InboxPrefix)
+				args = append(slices.Clone(args), "--index", w.index)
 			}
 			label := name
 			if n > 0 {
 				label += "-" + strconv.Itoa(n+1)
 			}
-			w.stage[name] = append(w.stage[name], spawn(t, w.dir, name, label, args...))
+			w.stage[name] = append(w.stage[name], w.spawn(name, label, args...))
 		}
 	}
 	w.eventually(60*time.Second, "the parser is ready", func() error {
@@ -112,6 +107,19 @@ func newWorld(t *testing.T, s setup) *world {
 		return nil
 	})
 	return w
+}
+
+// spawn starts a stage's binary on the world's servers.
+func (w *world) spawn(name, label string, args ...string) *process {
+	w.t.Helper()
+	// Short waits, so that what a killed process had in hand comes again soon.
+	all := []string{
+		"--nats-url", w.url, "--log-format", "json", "--ack-wait", "3s", "--retry-delay", "100ms", "--retry-cap", "1s", "--grace", "10s",
+	}
+	if l := w.login(name); l.NKey != "" {
+		all = append(all, "--topology", "bind", "--nats-nkey", l.NKey, "--nats-ca", l.CA, "--nats-inbox-prefix", l.InboxPrefix)
+	}
+	return spawn(w.t, w.dir, name, label, append(all, args...)...)
 }
 
 // connect connects the test itself, as the operator if there are users.
@@ -131,9 +139,9 @@ func (w *world) connect() {
 
 // secure starts a cluster that is configured as 'sluice apply' says, with TLS
 // between everybody.
-func (w *world) secure(nodes int) {
+func (w *world) secure(nodes int, extra []broker.Service) {
 	w.t.Helper()
-	s := natstest.Secure(w.t, services.Declared()...)
+	s := natstest.Secure(w.t, append(services.Declared(), extra...)...)
 	w.login = func(user string) broker.Login {
 		l := s.Login(user)
 		l.CA = s.CA
@@ -160,7 +168,7 @@ func (w *world) secure(nodes int) {
 }
 
 // apply makes the topology as the user that may.
-func (w *world) apply(replicas int) {
+func (w *world) apply(replicas int, extra []broker.Service) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
@@ -177,7 +185,7 @@ func (w *world) apply(replicas int) {
 	topology.Replicas, topology.AckWait = replicas, 3*time.Second
 	topology.MaxBytes = 1 << 30
 	w.eventually(time.Minute, "the topology is made", func() error {
-		_, err := broker.Apply(ctx, js, topology, false, services.Declared()...)
+		_, err := broker.Apply(ctx, js, topology, false, append(services.Declared(), extra...)...)
 		return err
 	})
 }
