@@ -147,6 +147,9 @@ type Document struct {
 	Upgrade *Upgrade `json:"upgrade,omitempty"`
 	// Gone is the newest deletion: nothing at or below it is searchable.
 	Gone Revision `json:"gone,omitempty"`
+	// Lost is the newest revision that the index turned out not to hold (any more):
+	// what was told of it, or of older ones, no longer says what is searchable.
+	Lost Revision `json:"lost,omitempty"`
 	// Live is what search returns now. It can be older than Revision.
 	Live *Live `json:"live,omitempty"`
 }

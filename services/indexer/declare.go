@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"sluice/pkg/broker"
+	"sluice/pkg/clock"
 	"sluice/pkg/events"
 )
 
@@ -19,10 +20,33 @@ var Service = broker.Service{
 	}, {
 		Name: Recorder, In: broker.Route{Stream: events.StreamEvents}, Observer: true,
 	}},
-	Uses: []broker.Access{{Bucket: events.BucketDocuments, Keys: "*", Read: true, Write: true}},
-	Asks: []string{
+	Uses: []broker.Access{
+		{Bucket: events.BucketDocuments, Keys: "*", Read: true, Write: true, Scan: true},
+		{Bucket: events.BucketPipeline, Keys: clock.Key, Read: true, Write: true},
+		{Store: events.StoreBlobs, Remove: true}, // bodies of dead letters that have ended
+	},
+	Surveys: true, // whether anything of a document is under way
+	Asks: append(reads(),
+		// Dead letters end when their documents succeed.
+		"$JS.API.CONSUMER.CREATE."+events.StreamDeadLetter+".>", "$JS.API.CONSUMER.INFO."+events.StreamDeadLetter+".*",
+		"$JS.API.CONSUMER.MSG.NEXT."+events.StreamDeadLetter+".*", "$JS.API.CONSUMER.DELETE."+events.StreamDeadLetter+".*",
+		"$JS.API.STREAM.MSG.DELETE."+events.StreamDeadLetter,
 		events.SubjectEmbed, // for the query's vector
 		// Final states, for submitters that ask for them.
-		broker.InboxPrefix(broker.UserInjector) + ".>", broker.InboxPrefix(broker.UserOperator) + ".>",
-	},
+		broker.InboxPrefix(broker.UserInjector)+".>", broker.InboxPrefix(broker.UserOperator)+".>",
+	),
+}
+
+// underWay are the streams through which a document passes.
+var underWay = []string{
+	events.StreamDocuments, events.StreamHeld, events.StreamParsed, events.StreamChunks, events.StreamUpgrades, events.StreamVectors,
+}
+
+// reads returns the subjects by which messages that are under way are read.
+func reads() []string {
+	var all []string
+	for _, s := range underWay {
+		all = append(all, "$JS.API.STREAM.MSG.GET."+s)
+	}
+	return all
 }

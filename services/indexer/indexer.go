@@ -38,6 +38,7 @@ type Config struct {
 	Timeout     time.Duration `name:"index-timeout" env:"SLUICE_INDEX_TIMEOUT" default:"1m" help:"Postgres: longest time of a statement."`
 	Batch       int           `name:"indexer-batch" env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction."`
 	Wait        time.Duration `name:"indexer-wait" env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill."`
+	Reconcile   time.Duration `name:"reconcile" env:"SLUICE_RECONCILE" default:"5m" help:"How often the states of documents are compared with the index, and documents are looked for that nothing is under way for; 0 = never."`
 }
 
 // Shown returns the place of the index as anyone may see it.
@@ -81,13 +82,27 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) ([]stage.Stage, fun
 	if err != nil {
 		return nil, nil, err
 	}
-	recorder, err := RecorderStage(ctx, env)
+	letters, err := newLetters(ctx, env)
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
+	recorder, err := recorderStage(ctx, env, letters.settled)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	reconciler, err := newReconciler(ctx, env, cfg, store)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	background, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { letters.run(background) })
+	running.Go(func() { reconciler.run(background) })
 	stop := watch(env, store)
 	return []stage.Stage{Stage(env, cfg, store), recorder}, func() error {
+		cancel()
 		stop()
+		running.Wait()
 		return store.Close()
 	}, nil
 }

@@ -24,6 +24,9 @@ type recorder struct {
 
 	mu    sync.Mutex
 	known map[string]entry // what was written last, to save reading it back
+
+	// settled hears of what has been written. Optional.
+	settled func(*events.Document)
 }
 
 // entry is a document's state with its revision in the bucket.
@@ -37,11 +40,15 @@ const maxKnown = 4096
 
 // RecorderStage returns the stage that keeps the state of every document.
 func RecorderStage(ctx context.Context, env *stage.Env) (stage.Stage, error) {
+	return recorderStage(ctx, env, nil)
+}
+
+func recorderStage(ctx context.Context, env *stage.Env, settled func(*events.Document)) (stage.Stage, error) {
 	kv, err := env.JS.KeyValue(ctx, events.BucketDocuments)
 	if err != nil {
 		return stage.Stage{}, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
 	}
-	r := &recorder{kv: kv, conn: env.Conn, known: map[string]entry{}}
+	r := &recorder{kv: kv, conn: env.Conn, known: map[string]entry{}, settled: settled}
 	return stage.Stage{
 		Declaration: Service.Stage(Recorder),
 		// One call at a time: the order of events is kept where it costs nothing,
@@ -91,6 +98,9 @@ func (r *recorder) record(ctx context.Context, batch []*stage.Message) {
 				Fold(g.entry, e)
 			}
 			if g.err = r.store(ctx, g.entry, g.revision); g.err == nil {
+				if r.settled != nil {
+					r.settled(g.entry)
+				}
 				if g.entry.State.Final() && (!before || g.entry.Revision.Submission() > was) {
 					r.reply(g.entry, g.events)
 				}
@@ -228,7 +238,7 @@ func Fold(d *events.Document, e *events.Event) {
 		return
 	case theirs > mine:
 		*d = events.Document{
-			V: events.Version, Document: e.Document, Revision: events.RevisionOf(theirs), Live: d.Live, Gone: d.Gone, Sequence: e.Sequence,
+			V: events.Version, Document: e.Document, Revision: events.RevisionOf(theirs), Live: d.Live, Gone: d.Gone, Lost: d.Lost, Sequence: e.Sequence,
 			// What a duplicate or a failure does not tell stays true of what is live.
 			Type: d.Type, Title: d.Title,
 		}
@@ -259,11 +269,12 @@ func Fold(d *events.Document, e *events.Event) {
 			up = &events.Upgrade{Held: d.Held, Failure: d.Failure}
 		}
 		*d = events.Document{
-			V: events.Version, Document: e.Document, Revision: e.Revision, Sequence: d.Sequence, Live: d.Live, Gone: d.Gone, Upgrade: up,
+			V: events.Version, Document: e.Document, Revision: e.Revision, Sequence: d.Sequence, Live: d.Live, Gone: d.Gone, Lost: d.Lost, Upgrade: up,
 			Type: d.Type, Title: d.Title, Submitted: d.Submitted, Updated: d.Updated, Bytes: d.Bytes,
 		}
 	}
-	if known && rank(state) >= rank(d.State) {
+	lost := e.What == events.Failed && e.Failure != nil && e.Failure.Reason == ReasonIndexLost
+	if known && (rank(state) >= rank(d.State) || lost && d.State != events.StateDeleted) {
 		d.State, d.Stage = state, e.Stage
 	}
 	if e.Time.After(d.Updated) {
@@ -358,6 +369,9 @@ func foldUpgrade(d *events.Document, e *events.Event) {
 func foldLive(d *events.Document, e *events.Event) {
 	switch e.What {
 	case events.Completed, events.Downgraded, events.Duplicated:
+		if e.Stage == Reconciler && d.Lost >= e.Revision {
+			d.Lost = e.Revision - 1 // it is there again
+		}
 		if d.Live == nil || e.Revision > d.Live.Revision || (e.Revision == d.Live.Revision && e.What == events.Completed) {
 			d.Live = &events.Live{Revision: e.Revision, ContentHash: e.ContentHash, Fingerprint: e.Fingerprint, Chunks: e.Of, Degraded: e.What == events.Downgraded}
 		}
@@ -366,14 +380,21 @@ func foldLive(d *events.Document, e *events.Event) {
 	case events.Failed:
 		// What was believed to be searchable is not, so the next submission of
 		// the same content must not be taken for a duplicate.
-		if e.Failure != nil && e.Failure.Reason == ReasonIndexChanged {
-			d.Gone = max(d.Gone, e.Revision)
+		if e.Failure != nil && (e.Failure.Reason == ReasonIndexChanged || e.Failure.Reason == ReasonIndexLost) {
+			d.Lost = max(d.Lost, e.Revision)
 		}
 	}
-	if d.Live != nil && d.Live.Revision <= d.Gone {
+	if d.Live != nil && d.Live.Revision <= max(d.Gone, d.Lost) {
 		d.Live = nil
 	}
 }
+
+// ReasonIndexLost fails a document that was searchable, and that the index does
+// not hold any more: it was restored from an older backup, or replaced.
+const ReasonIndexLost = "index-lost"
+
+// ReasonLost fails a submission of which nothing is under way any more.
+const ReasonLost = "lost"
 
 // ReasonIndexChanged fails a submission that was taken for a duplicate of
 // content which the index turned out not to have.

@@ -160,7 +160,11 @@ func TestANewerEntryIsLeftToANewerRecorder(t *testing.T) {
 	natstest.Eventually(t, 10*time.Second, "the next document is recorded", func() bool { _, err := kv.Get(t.Context(), other); return err == nil })
 	natstest.Eventually(t, 10*time.Second, "the event is set aside", func() bool {
 		c, err := env.JS.Consumer(t.Context(), events.StreamEvents, s.Name)
-		return err == nil && c.CachedInfo().NumAckPending == 1
+		if err == nil && c.CachedInfo().NumAckPending == 1 {
+			return true
+		}
+		held, err := env.JS.Stream(t.Context(), events.StreamHeld)
+		return err == nil && held.CachedInfo().State.Msgs == 1
 	})
 	if e, err := kv.Get(t.Context(), id); err != nil || string(e.Value()) != newer {
 		t.Errorf("the entry is %s, %v", e.Value(), err)

@@ -79,3 +79,21 @@ func TestAReplayKeepsItsRevision(t *testing.T) {
 		return d.Revision > newer.Revision && d.State == events.StateFailed && strings.Contains(d.Failure.Reason, "empty")
 	})
 }
+
+// TestLettersEndWithASuccess has documents fail, and then be submitted well, or
+// removed. Nobody has to purge what they left.
+func TestLettersEndWithASuccess(t *testing.T) {
+	start(t, nil)
+	in(t, map[string]string{"mended.txt": "", "removed.txt": "", "broken.txt": ""})
+	sluice(t, "ingest", ".").want(t, 1)
+	if all := lines[letter](t, sluice(t, "dead", "ls", "--json").want(t, 0)); len(all) != 3 {
+		t.Fatalf("%d dead letters", len(all))
+	}
+	write(t, "mended.txt", "Now it has words.")
+	sluice(t, "ingest", "mended.txt").want(t, 0)
+	sluice(t, "rm", "removed.txt").want(t, 0)
+	eventually(t, "only what is broken is left", func() bool {
+		all := lines[letter](t, sluice(t, "dead", "ls", "--json").want(t, 0))
+		return len(all) == 1 && all[0].Name == "broken.txt"
+	})
+}

@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		{"order and batches do not matter", testOrder},
 		{"a cancelled call changes nothing", testCancelled},
 		{"readers and writers at once", testConcurrency},
+		{"documents are listed", testDocuments},
 		{"close", testClose},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
@@ -1224,5 +1225,44 @@ func Away(t *testing.T, s index.Store, lock func(t *testing.T) (unlock func())) 
 	outcomes, err := s.Apply(t.Context(), d.ops())
 	if err != nil || outcomes[1].Kind != index.Completed {
 		t.Errorf("after it: %+v, %v", outcomes, err)
+	}
+}
+
+func testDocuments(t *testing.T, s index.Store) {
+	if r, err := s.Newest(t.Context()); r != 0 || err != nil {
+		t.Errorf("an empty index has the revision %d, %v", r, err)
+	}
+	want := map[string]bool{}
+	for i := range 1100 { // more than a page
+		d := doc{name: fmt.Sprint(i), revision: events.Revision(2 + i), texts: []string{"a text"}, content: "c"}
+		if i%2 == 1 {
+			d.tenant = "acme"
+		}
+		if _, err := s.Apply(t.Context(), d.ops()); err != nil {
+			t.Fatal(err)
+		}
+		want[d.owner()+"/"+d.id()] = true
+	}
+	gone := doc{name: "gone"}
+	if _, err := s.Apply(t.Context(), []index.Op{{Tombstone: &events.Tombstone{V: 1, Document: gone.id(), Tenant: gone.owner(), Revision: 5001}}}); err != nil {
+		t.Fatal(err)
+	}
+	want[gone.owner()+"/"+gone.id()] = true
+	err := s.Documents(t.Context(), func(tenant, document string) error {
+		if !want[tenant+"/"+document] {
+			t.Errorf("%s of %s is not there, or listed twice", document, tenant)
+		}
+		delete(want, tenant+"/"+document)
+		return nil
+	})
+	if err != nil || len(want) != 0 {
+		t.Errorf("%d documents are not listed: %v", len(want), err)
+	}
+	if r, err := s.Newest(t.Context()); r != 5001 || err != nil {
+		t.Errorf("the newest revision is %d, %v", r, err)
+	}
+	stop := errors.New("enough")
+	if err := s.Documents(t.Context(), func(string, string) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("listing goes on after an error: %v", err)
 	}
 }

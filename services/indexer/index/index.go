@@ -53,6 +53,13 @@ type Store interface {
 	// Document tells what the index holds of a document.
 	Document(ctx context.Context, tenant, document string) (Document, error)
 
+	// Documents calls yield with every document of which the index knows anything,
+	// deletions included, in no order. An error of yield ends it and is returned.
+	Documents(ctx context.Context, yield func(tenant, document string) error) error
+
+	// Newest returns the highest revision of anything that is or was in the index.
+	Newest(ctx context.Context) (events.Revision, error)
+
 	// Dump calls yield with every visible chunk, ordered by tenant, document
 	// and ordinal, so that two indexes can be compared. An error of yield
 	// ends it and is returned.

@@ -48,6 +48,52 @@ func (s *Store) Document(ctx context.Context, tenant, id string) (index.Document
 	return out, err
 }
 
+// listPage is how many documents are listed by one transaction.
+const listPage = 1000
+
+// Documents implements index.Store.
+func (s *Store) Documents(ctx context.Context, yield func(tenant, document string) error) error {
+	last := int64(0)
+	for {
+		var page []documentKey
+		err := s.view(ctx, func(tx pgx.Tx) error {
+			page = page[:0] // the transaction may be begun again
+			rows, err := tx.Query(ctx, "SELECT id, tenant, key FROM document WHERE id > $1 ORDER BY id LIMIT $2", last, listPage)
+			if err != nil {
+				return err
+			}
+			next := last
+			err = each(rows, func() error {
+				var k documentKey
+				err := rows.Scan(&next, &k.tenant, &k.id)
+				page = append(page, k)
+				return err
+			})
+			if err == nil {
+				last = next
+			}
+			return err
+		})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, k := range page {
+			if err := yield(k.tenant, k.id); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Newest implements index.Store.
+func (s *Store) Newest(ctx context.Context) (events.Revision, error) {
+	var r int64
+	err := s.view(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, "SELECT greatest(coalesce((SELECT max(floor) FROM document), 0), coalesce((SELECT max(revision) FROM edition), 0))").Scan(&r)
+	})
+	return events.Revision(r), err
+}
+
 // Dump implements index.Store.
 func (s *Store) Dump(ctx context.Context, yield func(index.Entry) error) error {
 	return s.view(ctx, func(tx pgx.Tx) error {

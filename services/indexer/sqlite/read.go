@@ -182,6 +182,42 @@ func (s *Store) Document(ctx context.Context, tenant, id string) (index.Document
 	return out, err
 }
 
+// listPage is how many documents are listed by one transaction.
+const listPage = 1000
+
+// Documents implements index.Store.
+func (s *Store) Documents(ctx context.Context, yield func(tenant, document string) error) error {
+	last := int64(0)
+	for {
+		var page []documentKey
+		err := s.view(ctx, func(tx *sql.Tx) error {
+			return each(ctx, tx, "SELECT id, tenant, key FROM document WHERE id > ? ORDER BY id LIMIT ?", []any{last, listPage}, func(rows *sql.Rows) error {
+				var k documentKey
+				err := rows.Scan(&last, &k.tenant, &k.id)
+				page = append(page, k)
+				return err
+			})
+		})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, k := range page {
+			if err := yield(k.tenant, k.id); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Newest implements index.Store.
+func (s *Store) Newest(ctx context.Context) (events.Revision, error) {
+	var r int64
+	err := s.view(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, "SELECT max(coalesce((SELECT max(floor) FROM document), 0), coalesce((SELECT max(revision) FROM edition), 0))").Scan(&r)
+	})
+	return events.Revision(r), err
+}
+
 // Dump implements index.Store.
 func (s *Store) Dump(ctx context.Context, yield func(index.Entry) error) error {
 	return s.view(ctx, func(tx *sql.Tx) error {
