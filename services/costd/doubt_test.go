@@ -110,7 +110,7 @@ func TestLedgersThatHaveForgotten(t *testing.T) {
 	const limit = 1_000_000
 	ensure := func(w *world) {
 		_, js := w.connect()
-		if err := broker.Ensure(w.t.Context(), js, broker.DefaultTopology()); err != nil {
+		if err := broker.Ensure(w.t.Context(), js, broker.DefaultTopology(), costd.Service); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -239,7 +239,7 @@ func TestTheRightLedgersAreBack(t *testing.T) {
 	right := natstest.TakeBackup(t, nc, budgetStream)
 	w.remove(budgetStream)
 	_, js := w.connect()
-	if err := broker.Ensure(t.Context(), js, broker.DefaultTopology()); err != nil {
+	if err := broker.Ensure(t.Context(), js, broker.DefaultTopology(), costd.Service); err != nil {
 		t.Fatal(err)
 	}
 	w.costd("b", day(1_000_000))
@@ -309,7 +309,7 @@ func TestReadiness(t *testing.T) {
 		t.Log("closed without its bucket")
 	}
 	_, js := w.connect()
-	if err := broker.Ensure(t.Context(), js, broker.DefaultTopology()); err != nil {
+	if err := broker.Ensure(t.Context(), js, broker.DefaultTopology(), costd.Service); err != nil {
 		t.Fatal(err)
 	}
 	says(1, "accept-ledger")
