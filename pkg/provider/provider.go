@@ -123,9 +123,10 @@ type Jobs interface {
 	// Create starts a job. It is one attempt: where its outcome is unknown, Find
 	// has to be asked before it is called again.
 	Create(ctx context.Context, src Source) (job string, err error)
-	// Await returns the result of a job once it has ended. It may be called
-	// again, by any process.
-	Await(ctx context.Context, job string, src Source) (Parse, error)
+	// Result asks once what a job has made. ended is false while it runs. A job
+	// that ended badly is an Execution or Validation fault. Any process may ask,
+	// and ask again.
+	Result(ctx context.Context, job string, src Source) (out Parse, ended bool, err error)
 	// Cost returns what a job did cost, false while the service does not know.
 	Cost(ctx context.Context, job string) (nano int64, known bool, err error)
 }

@@ -36,8 +36,8 @@ func (m *mute) Create(context.Context, provider.Source) (string, error) {
 	return "", fault.New(fault.Unavailable, "connection-lost", "no answer")
 }
 
-func (m *mute) Await(context.Context, string, provider.Source) (provider.Parse, error) {
-	return provider.Parse{Markdown: "text", Nano: 300, Billed: true}, nil
+func (m *mute) Result(context.Context, string, provider.Source) (provider.Parse, bool, error) {
+	return provider.Parse{Markdown: "text", Nano: 300, Billed: true}, true, nil
 }
 
 func (m *mute) Cost(context.Context, string) (int64, bool, error) { return 300, true, nil }
@@ -57,7 +57,7 @@ func TestAJobIsToldOnce(t *testing.T) {
 			service := &mute{}
 			src := provider.Source{Name: "a.pdf", Data: []byte("a"), Owner: provider.Owner{Document: "d"}}
 			first := w.gate(nil)
-			if _, err := budget.Parser(first, "parser", service, records).Parse(t.Context(), src); fault.Of(err) != fault.Unavailable {
+			if _, err := budget.Parser(first, "parser", service, records, budget.JobLimits{}).Parse(t.Context(), src); fault.Of(err) != fault.Unavailable {
 				t.Fatalf("a create without an answer: %v", err)
 			}
 			end := func() {
@@ -70,7 +70,7 @@ func TestAJobIsToldOnce(t *testing.T) {
 			if after {
 				end()
 			}
-			if out, err := budget.Parser(w.gate(nil), "parser", service, records).Parse(t.Context(), src); err != nil || out.Markdown != "text" {
+			if out, err := budget.Parser(w.gate(nil), "parser", service, records, budget.JobLimits{}).Parse(t.Context(), src); err != nil || out.Markdown != "text" {
 				t.Fatalf("%+v %v", out, err)
 			}
 			if !after {

@@ -37,7 +37,8 @@ type LlamaParse struct {
 	Credits  float64       `name:"llamaparse-credits" env:"SLUICE_LLAMAPARSE_CREDITS" default:"0" help:"Credits a page; 0 is the price list's for the tier."`
 	Price    string        `name:"llamaparse-price" env:"SLUICE_LLAMAPARSE_PRICE" default:"1.25" placeholder:"DOLLARS" help:"Price of a thousand credits."`
 	Text     bool          `name:"llamaparse-text" env:"SLUICE_LLAMAPARSE_TEXT" help:"Send it text formats, too. Without it Markdown, HTML, CSV, mail and the like are read here, for nothing."`
-	Job      time.Duration `name:"llamaparse-job-timeout" env:"SLUICE_LLAMAPARSE_JOB_TIMEOUT" default:"2h" help:"Longest wait for a job."`
+	Jobs     int           `name:"llamaparse-jobs" env:"SLUICE_LLAMAPARSE_JOBS" default:"16" help:"Jobs that each process has under way at once; further documents wait for one to end."`
+	Job      time.Duration `name:"llamaparse-job-timeout" env:"SLUICE_LLAMAPARSE_JOB_TIMEOUT" default:"2h" help:"Longest wait for a job, from its start; then the document fails."`
 	Poll     time.Duration `name:"llamaparse-poll" env:"SLUICE_LLAMAPARSE_POLL" default:"1s" help:"Wait before the first poll of a job; it grows by as much, up to five times."`
 	Hook     string        `name:"llamaparse-webhook-url" env:"SLUICE_LLAMAPARSE_WEBHOOK_URL" help:"Public HTTPS URL that leads to --llamaparse-webhook-listen; without it jobs are polled."`
 	Listen   string        `name:"llamaparse-webhook-listen" env:"SLUICE_LLAMAPARSE_WEBHOOK_LISTEN" default:"127.0.0.1:8099" help:"HOST:PORT for webhooks."`
@@ -71,9 +72,14 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 	if cfg.Fallback == "local" {
 		mode = router.Hybrid
 	}
+	var guard atomic.Pointer[budget.JobParser]
 	client, err := cfg.Llama.client(func(info provider.RateInfo) {
 		if c := control.Load(); c != nil {
 			c.Limiter().Observe(info)
+		}
+	}, func(job string) {
+		if g := guard.Load(); g != nil {
+			g.Changed(job)
 		}
 	}, mode == router.Hybrid)
 	if err != nil {
@@ -111,13 +117,17 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 		closers.Add(end)
 	}
 	// One guard for both: a job that one of the stages has started, the other finds.
-	guarded := budget.Parser(gate, Name, router.Jobs(c, client), records)
+	// It leaves workers for what needs no service: deletions, text, duplicates.
+	guarded := budget.Parser(gate, Name, router.Jobs(c, client), records, budget.JobLimits{
+		Jobs: cfg.Llama.Jobs, Calls: max(1, cfg.Workers-max(1, cfg.Workers/4)), Poll: cfg.Llama.Poll, Timeout: cfg.Llama.Job,
+	})
+	guard.Store(guarded)
 	kept := func(p provider.Parser) provider.Parser {
 		paid := &cached{Parser: p, store: store, log: env.Log, record: func(u *events.Usage) { budget.Record(env.JS, env.Log, u) }}
 		return &sorted{paid: paid, here: here, text: cfg.Llama.Text}
 	}
 	first := kept(router.Parser(c, guarded, here))
-	again := kept(&paced{router.Parser(c, guarded, nil), c, rate.NewLimiter(rate.Limit(cfg.Upgrade), max(1, int(cfg.Upgrade)))})
+	again := kept(&paced{router.Parser(c, guarded, nil), guarded, c, rate.NewLimiter(rate.Limit(cfg.Upgrade), max(1, int(cfg.Upgrade)))})
 	stages, err = Stages(ctx, env, cfg, first, again)
 	return stages, closers.Close, err
 }
@@ -125,13 +135,15 @@ func StagesOf(ctx context.Context, env *stage.Env, cfg Config, reader local.Conf
 // paced bounds how often a service is asked, so that fresh documents come first.
 type paced struct {
 	provider.Parser
+	guard   *budget.JobParser
 	control *router.Control
 	limit   *rate.Limiter
 }
 
-// Parse waits for its turn, unless the service would not be asked.
+// Parse waits for its turn, unless the service would not be asked, or has the
+// document in work.
 func (p *paced) Parse(ctx context.Context, src provider.Source) (provider.Parse, error) {
-	if p.control.Serves() {
+	if p.control.Serves() && !p.guard.Running(src) {
 		if err := p.limit.Wait(ctx); err != nil {
 			return provider.Parse{}, err
 		}
@@ -140,10 +152,14 @@ func (p *paced) Parse(ctx context.Context, src provider.Source) (provider.Parse,
 }
 
 // client makes the client; without a key only if something can take over.
-func (c LlamaParse) client(observe func(provider.RateInfo), keyless bool) (*llamaparse.Client, error) {
+func (c LlamaParse) client(observe func(provider.RateInfo), changed func(job string), keyless bool) (*llamaparse.Client, error) {
 	if c.Key == "" && (c.BaseURL == llamaparse.RegionNA || c.BaseURL == llamaparse.RegionEU) && !keyless {
 		return nil, fault.New(fault.Halt, "configuration", "there is no key for %s", c.BaseURL).
 			WithHint("set LLAMA_CLOUD_API_KEY, or --parser-fallback local to begin without")
+	}
+	if c.Jobs < 1 || c.Job <= 0 || c.Job > 48*time.Hour || c.Poll <= 0 {
+		return nil, fault.New(fault.Halt, "configuration", "%d jobs, polled from %v on for at most %v, cannot work", c.Jobs, c.Poll, c.Job).
+			WithHint("--llamaparse-jobs and --llamaparse-poll are positive; the service forgets jobs after 48 hours, --llamaparse-job-timeout is no longer")
 	}
 	nano, ok := budget.Price(c.Price, 1000)
 	if !ok {
@@ -152,7 +168,7 @@ func (c LlamaParse) client(observe func(provider.RateInfo), keyless bool) (*llam
 	return llamaparse.New(llamaparse.Config{
 		BaseURL: c.BaseURL, Key: c.Key, Tier: c.Tier, Version: c.Version, MaxPages: c.MaxPages, Effort: c.Effort, Forms: c.Forms,
 		Languages: c.Language, FailedPages: c.Failed, PerPage: c.Credits, NanoPerCredit: nano,
-		Job: c.Job, Poll: c.Poll, Observe: observe, WebhookURL: c.Hook, WebhookSecret: c.Secret,
+		Observe: observe, WebhookURL: c.Hook, WebhookSecret: c.Secret, Changed: changed,
 	})
 }
 

@@ -131,7 +131,7 @@ func TestAJobDearerThanTheLimit(t *testing.T) {
 	go func() { done <- sluice(t, "ingest", "v") }()
 	eventually(t, "it is held with what it needs", func() bool {
 		r := sluice(t, "ls", "--json")
-		return r.code == 0 && strings.Contains(r.out, "costs up to $0.0375, the limit of global is $0.02 a day")
+		return r.code == 0 && strings.Contains(r.out, "costs up to $0.0375") && strings.Contains(r.out, "the limit of global is $0.02") && strings.Contains(r.out, "resumes when raised")
 	})
 	if m := server.Meter(); m.Creates != 0 {
 		t.Errorf("%d creates beyond the limit", m.Creates)
@@ -171,5 +171,136 @@ func TestFailedPagesAndJobs(t *testing.T) {
 		if u.Operation != "parse" || u.Outcome == events.OutcomeUnknown {
 			t.Errorf("usage %+v", u)
 		}
+	}
+}
+
+// Jobs hold no worker: what needs none of them passes, and what waits says for what.
+func TestJobsHoldNoWorker(t *testing.T) {
+	const documents = 40
+	server, node := parsing(t, fake.Config{Work: time.Hour}, "5.00", func(c *allinone.Config) {
+		c.Stages.Parser.Llama.Text, c.Stages.Parser.Llama.Jobs, c.Stages.Parser.Llama.Poll = false, 8, 100*time.Millisecond
+	})
+	in(t, map[string]string{"secret.txt": "The ferry carries a secret.\n", "again.txt": "The same ferry as ever.\n"})
+	sluice(t, "ingest", "secret.txt", "again.txt").want(t, 0)
+	files := map[string]string{}
+	for i := range documents {
+		files[fmt.Sprintf("s/%02d.pdf", i)] = scan(i + 1)
+	}
+	in(t, files)
+	sluice(t, "ingest", "s", "--no-wait").want(t, 0)
+	eventually(t, "all wait, and say for what", func() bool {
+		running, slots := 0, 0
+		for _, d := range entries(t) {
+			switch {
+			case strings.Contains(d.Held, "llamaparse is parsing it (job pjb-"):
+				running++
+			case strings.Contains(d.Held, "it waits for its turn at llamaparse: a process has at most 8 jobs"):
+				slots++
+			}
+		}
+		return running == 8 && slots == documents-8
+	})
+	if m := server.Meter(); m.Creates != 8 {
+		t.Errorf("%d jobs run, at most 8 may", m.Creates)
+	}
+	sluice(t, "rm", "secret.txt").want(t, 0)
+	if r := sluice(t, "search", "secret", "-k", "9").want(t, 0); strings.Contains(r.out, "carries a secret") {
+		t.Errorf("what was deleted is found:\n%s", r.out)
+	}
+	in(t, map[string]string{"note.txt": "A plain note on the ferry.\n", "again.txt": "The same ferry as ever.\n"})
+	sluice(t, "ingest", "note.txt", "again.txt").want(t, 0).has(t, "1 complete", "1 duplicate")
+	if m := server.Meter(); m.Creates != 8 {
+		t.Errorf("%d jobs run, at most 8 may", m.Creates)
+	}
+	for done := 8; done <= documents; done += 8 {
+		server.Advance(time.Hour)
+		eventually(t, fmt.Sprintf("%d are done, and the next jobs run", done), func() bool {
+			complete, running := 0, 0
+			for _, d := range entries(t) {
+				switch {
+				case d.State == events.StateComplete:
+					complete++
+				case strings.Contains(d.Held, "llamaparse is parsing it (job pjb-"):
+					running++
+				}
+			}
+			return complete == done+1 && running == min(8, documents-done) // and the note
+		})
+	}
+	if m := server.Meter(); m.Creates != documents {
+		t.Errorf("%d creates for %d documents", m.Creates, documents)
+	}
+	if n := deadLetters(t, node); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	eventually(t, "the ledger equals the meter", func() bool {
+		day := shownBudget(t, node).Windows[1]
+		return day.Spent.Nano == server.Meter().Nano && day.Reserved.IsZero()
+	})
+}
+
+// A job that never ends is its document's failure, and no other's. A replay takes
+// its result if it has ended by then.
+func TestAnEndlessJob(t *testing.T) {
+	server, node := parsing(t, fake.Config{}, "5.00", func(c *allinone.Config) { c.Stages.Parser.Llama.Job = 500 * time.Millisecond })
+	server.Script(fake.Rule{On: "create", Contains: "volume 1.", Work: fake.Duration(time.Hour)})
+	in(t, volumes(3))
+	sluice(t, "ingest", "v").want(t, 1).has(t, "has not ended its job within 500ms (job pjb-")
+	sluice(t, "status", "v/01.txt").has(t, "job-timeout")
+	if d, m := entries(t)["v/01.txt"], server.Meter(); d.State != events.StateFailed || m.Creates != 3 || inState(t, events.StateComplete) != 2 {
+		t.Errorf("%s, the meter %+v", d.State, m)
+	}
+	server.Advance(2 * time.Hour)
+	sluice(t, "dead", "replay", "--all").want(t, 0)
+	eventually(t, "a replay takes the result", func() bool { return inState(t, events.StateComplete) == 3 })
+	if m := server.Meter(); m.Creates != 3 {
+		t.Errorf("%d creates for 3 documents", m.Creates)
+	}
+	eventually(t, "the bound is booked for what nobody waited for", func() bool {
+		day := shownBudget(t, node).Windows[1]
+		return day.Spent.Nano == 2*3*page+10*page && day.Reserved.IsZero()
+	})
+}
+
+// The notes of jobs have a bucket of their own: vectors that fill theirs stop no
+// parse. Where the notes themselves have no room, nothing is bought, and the reason
+// is the true one.
+func TestFullBuckets(t *testing.T) {
+	server, node := parsing(t, fake.Config{}, "5.00", nil)
+	squeeze := func(bucket string) (restore func()) {
+		t.Helper()
+		s, err := node.Env.JS.Stream(t.Context(), "KV_"+bucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := s.CachedInfo().Config
+		was := cfg.MaxBytes
+		cfg.MaxBytes = int64(s.CachedInfo().State.Bytes) + 100
+		if _, err := node.Env.JS.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			cfg.MaxBytes = was
+			if _, err := node.Env.JS.UpdateStream(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	in(t, volumes(2))
+	restore := squeeze(events.BucketCache)
+	sluice(t, "ingest", "v/00.txt").want(t, 0)
+	restore()
+	restore = squeeze(events.BucketJobs)
+	sluice(t, "ingest", "v/01.txt", "--no-wait").want(t, 0)
+	eventually(t, "it says what it waits for", func() bool {
+		return strings.Contains(entries(t)["v/01.txt"].Held, "the bucket jobs is full")
+	})
+	if m := server.Meter(); m.Creates != 1 {
+		t.Errorf("%d jobs, one of them without a note", m.Creates)
+	}
+	restore()
+	eventually(t, "it goes on", func() bool { return inState(t, events.StateComplete) == 2 })
+	if n := deadLetters(t, node); n != 0 || server.Meter().Creates != 2 {
+		t.Errorf("%d dead letters, %d jobs", n, server.Meter().Creates)
 	}
 }

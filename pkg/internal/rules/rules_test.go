@@ -154,7 +154,7 @@ func TestEveryServiceIsComplete(t *testing.T) {
 func TestPaidClientsAreMadeBehindTheGuard(t *testing.T) {
 	for _, paid := range []struct{ client, made, allowed, guard string }{
 		{"services/embedder/openai", "openai.New(", "services/embedder/provider.go", "budget.Embedder(gate, Name, p)"},
-		{"services/parser/llamaparse", "llamaparse.New(", "services/parser/provider.go", "budget.Parser(gate, Name, client, records)"},
+		{"services/parser/llamaparse", "llamaparse.New(", "services/parser/provider.go", "budget.Parser(gate, Name, router.Jobs(c, client), records,"},
 	} {
 		seen := 0
 		for _, f := range sources(t) {

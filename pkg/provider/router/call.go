@@ -89,12 +89,12 @@ func (j *jobs) Create(ctx context.Context, src provider.Source) (job string, err
 	return job, err
 }
 
-func (j *jobs) Await(ctx context.Context, job string, src provider.Source) (out provider.Parse, err error) {
+func (j *jobs) Result(ctx context.Context, job string, src provider.Source) (out provider.Parse, ended bool, err error) {
 	err = j.control.Ask(ctx, func(ctx context.Context) error {
-		out, err = j.Jobs.Await(ctx, job, src)
+		out, ended, err = j.Jobs.Result(ctx, job, src)
 		return err
 	})
-	return out, err
+	return out, ended, err
 }
 
 // attempt keeps what the client said while one attempt was made.

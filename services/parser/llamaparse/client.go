@@ -22,7 +22,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"sluice/pkg/events"
@@ -63,21 +62,18 @@ type Config struct {
 	PerPage       float64       // credits a page, 0 = the list's
 	NanoPerCredit int64         // 0 = the list's
 	Timeout       time.Duration // of one request; 0 = 5 min for uploads, a fifth for the others
-	Job           time.Duration // of one job; 0 = 2 h
-	Poll          time.Duration // the first wait between polls, and how much it grows; 0 = 1 s
 	HTTP          *http.Client
 	Observe       func(provider.RateInfo)
-	// Webhook is told to the server if it is set; see Handler.
+	// Webhook is told to the server if it is set; see Handler. Changed is called
+	// with the job that a webhook tells of.
 	WebhookURL, WebhookSecret string
+	Changed                   func(job string)
 }
 
 // Client parses by jobs. It is safe for concurrent use.
 type Client struct {
 	cfg  Config
 	http *http.Client
-
-	mu    sync.Mutex
-	awake map[string]chan struct{} // jobs that are waited for
 }
 
 var _ provider.Jobs = (*Client)(nil)
@@ -106,17 +102,10 @@ func New(cfg Config) (*Client, error) {
 	case cfg.WebhookURL != "" && len(cfg.WebhookSecret) < 16:
 		return nil, wrong("set --llamaparse-webhook-secret to 16 characters or more", "webhooks without a secret could come from anyone")
 	}
-	set := func(to *time.Duration, d time.Duration) {
-		if *to == 0 {
-			*to = d
-		}
-	}
-	set(&cfg.Timeout, 5*time.Minute)
-	set(&cfg.Job, 2*time.Hour)
-	set(&cfg.Poll, time.Second)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 5*time.Minute)
 	cfg.NanoPerCredit = cmp.Or(cfg.NanoPerCredit, NanoPerCredit)
 	cfg.BaseURL = strings.TrimSuffix(cfg.BaseURL, "/")
-	c := &Client{cfg: cfg, http: cfg.HTTP, awake: map[string]chan struct{}{}}
+	c := &Client{cfg: cfg, http: cfg.HTTP}
 	if c.http == nil {
 		c.http = &http.Client{
 			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute, DisableCompression: false},
@@ -346,68 +335,34 @@ func (c *Client) Create(ctx context.Context, src provider.Source) (string, error
 	return j.ID, nil
 }
 
-// Await waits for a job to end and returns its result.
+// Result asks once whether a job has ended, and fetches what it has made. ended is
+// false while it runs.
 //
-// Reasons besides those of requests: "job-unknown", "job-timeout" (Unavailable),
-// "parse-failed", "cancelled" (Execution), "empty" (Validation).
-func (c *Client) Await(ctx context.Context, id string, src provider.Source) (provider.Parse, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Job,
-		fault.New(fault.Unavailable, "job-timeout", "the job %s at %s does not end within %v", events.CleanHeader(id, 64), Service, c.cfg.Job))
-	defer cancel()
-	poke := c.listen(id)
-	defer c.unlisten(id)
-	for wait, failures := c.cfg.Poll, 0; ; {
-		var v struct {
-			Job job `json:"job"` // nested here, flat in the answer of a create
-		}
-		var out provider.Parse
-		err := c.get(ctx, "/api/v2/parse/"+url.PathEscape(id), &v)
-		if err == nil && v.Job.Status == "COMPLETED" {
-			out, err = c.result(ctx, id, src)
-		}
-		f := fault.From(err)
-		switch {
-		case err == nil:
-			failures = 0
-		case ctx.Err() != nil:
-			return provider.Parse{}, context.Cause(ctx)
-		case f.Class == fault.RateLimited || f.Class == fault.Unavailable:
-			// The job goes on whether we look or not.
-			if failures++; failures == 10 || f.Reason == "job-unknown" {
-				return provider.Parse{}, err
-			}
-			wait = max(wait, min(f.RetryAfter, time.Minute))
-		default:
-			return out, err // with the pages of a document that was refused for them
-		}
-		reason := func() string {
-			if v.Job.Error == nil || *v.Job.Error == "" {
-				return "it does not say why"
-			}
-			return c.clean(*v.Job.Error)
-		}
-		switch {
-		case err != nil:
-		case v.Job.Status == "COMPLETED":
-			return out, nil
-		case v.Job.Status == "FAILED":
-			return provider.Parse{}, fault.New(fault.Execution, "parse-failed", "%s could not parse %s: %s (job %s)", Service, name(src), reason(), events.CleanHeader(id, 64)).
-				WithHint("look at the job in the service's console; another tier may do, or --parser local")
-		case v.Job.Status == "CANCELLED":
-			return provider.Parse{}, fault.New(fault.Execution, "cancelled", "the job of %s was cancelled at %s (job %s)", name(src), Service, events.CleanHeader(id, 64)).
-				WithHint("somebody cancelled it there; replay the dead letter to parse it again")
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return provider.Parse{}, context.Cause(ctx)
-		case <-poke:
-			timer.Stop()
-		case <-timer.C:
-		}
-		wait = min(wait+c.cfg.Poll, 5*c.cfg.Poll)
+// Reasons besides those of requests: "job-unknown" (Unavailable), "parse-failed",
+// "cancelled" (Execution), "empty" (Validation).
+func (c *Client) Result(ctx context.Context, id string, src provider.Source) (out provider.Parse, ended bool, err error) {
+	var v struct {
+		Job job `json:"job"` // nested here, flat in the answer of a create
 	}
+	if err := c.get(ctx, "/api/v2/parse/"+url.PathEscape(id), &v); err != nil {
+		return out, false, err
+	}
+	reason := "it does not say why"
+	if v.Job.Error != nil && *v.Job.Error != "" {
+		reason = c.clean(*v.Job.Error)
+	}
+	switch v.Job.Status {
+	case "COMPLETED":
+		out, err = c.result(ctx, id, src)
+		return out, err == nil, err // an error has the pages of a document that was refused for them
+	case "FAILED":
+		return out, true, fault.New(fault.Execution, "parse-failed", "%s could not parse %s: %s (job %s)", Service, name(src), reason, events.CleanHeader(id, 64)).
+			WithHint("look at the job in the service's console; another tier may do, or --parser local")
+	case "CANCELLED":
+		return out, true, fault.New(fault.Execution, "cancelled", "the job of %s was cancelled at %s (job %s)", name(src), Service, events.CleanHeader(id, 64)).
+			WithHint("somebody cancelled it there; replay the dead letter to parse it again")
+	}
+	return out, false, nil
 }
 
 // result fetches what a completed job has made.

@@ -34,7 +34,7 @@ func setUp(t *testing.T, cfg fake.Config, change func(*Config)) (*fake.Server, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := Config{BaseURL: url, Key: "llx-test", Tier: "agentic", Version: "2026-09-07", MaxPages: 50, FailedPages: 0.05, Poll: 5 * time.Millisecond, Timeout: 2 * time.Second}
+	c := Config{BaseURL: url, Key: "llx-test", Tier: "agentic", Version: "2026-09-07", MaxPages: 50, FailedPages: 0.05, Timeout: 2 * time.Second}
 	if change != nil {
 		change(&c)
 	}
@@ -53,6 +53,21 @@ func setUp(t *testing.T, cfg fake.Config, change func(*Config)) (*fake.Server, *
 	return s, client
 }
 
+// await asks until a job has ended.
+func await(t *testing.T, c *Client, id string, src provider.Source) (provider.Parse, error) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		out, ended, err := c.Result(t.Context(), id, src)
+		if ended || err != nil {
+			return out, err
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the job %s does not end", id)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 var three = provider.Source{Name: "a.txt", ContentType: "text/plain", Data: []byte("# One\n\nfirst\fsecond\fthird")}
 
 func TestAJob(t *testing.T) {
@@ -67,7 +82,7 @@ func TestAJob(t *testing.T) {
 	if job, err := c.Find(t.Context(), three, time.Now()); job != id || err != nil {
 		t.Errorf("found %q %v, want %q", job, err, id)
 	}
-	out, err := c.Await(t.Context(), id, three)
+	out, err := await(t, c, id, three)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +110,7 @@ func TestFailedJobsAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Await(t.Context(), failed, three); fault.From(err) == nil || fault.From(err).Reason != "parse-failed" {
+	if _, err := await(t, c, failed, three); fault.From(err) == nil || fault.From(err).Reason != "parse-failed" {
 		t.Fatalf("the job ended with %v", err)
 	}
 	for since, want := range map[time.Time]string{{}: failed, time.Now().Add(-time.Minute): failed, time.Now().Add(time.Hour): ""} {
@@ -186,31 +201,36 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-func TestTroubleWhileWaiting(t *testing.T) {
-	s, c := setUp(t, fake.Config{Work: 50 * time.Millisecond}, nil)
+// A look asks once, and says what it has met: whoever looks decides what follows.
+func TestALook(t *testing.T) {
+	s, c := setUp(t, fake.Config{Work: time.Hour}, nil)
 	id, err := c.Create(t.Context(), three)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Script(fake.Rule{On: "get", Status: 503, Times: 3}, fake.Rule{On: "get", Status: 429, Times: 2}, fake.Rule{On: "get", Fault: fake.Lose, Times: 2})
-	if out, err := c.Await(t.Context(), id, three); err != nil || out.Facts.Pages != 3 {
-		t.Errorf("%+v %v", out, err)
+	before := s.Meter().Attempts
+	if out, ended, err := c.Result(t.Context(), id, three); ended || err != nil || out.Markdown != "" || s.Meter().Attempts != before+1 {
+		t.Errorf("a job that runs: %+v %v %v, %d requests", out, ended, err, s.Meter().Attempts-before)
 	}
-	s.Advance(49 * time.Hour)
-	if _, err := c.Await(t.Context(), id, three); fault.From(err).Reason != "job-unknown" {
-		t.Errorf("a forgotten job: %v", err)
-	}
-	_, slow := setUp(t, fake.Config{Work: time.Hour}, func(c *Config) { c.Job = 50 * time.Millisecond })
-	if id, err = slow.Create(t.Context(), three); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := slow.Await(t.Context(), id, three); fault.From(err).Reason != "job-timeout" || fault.Of(err) != fault.Unavailable {
-		t.Errorf("a stuck job: %v", err)
+	// The transport repeats a GET whose connection was lost, once.
+	s.Script(fake.Rule{On: "get", Times: 1, Status: 503}, fake.Rule{On: "get", Times: 1, Status: 429}, fake.Rule{On: "get", Times: 2, Fault: fake.Lose})
+	for range 3 {
+		if _, ended, err := c.Result(t.Context(), id, three); ended || err == nil || fault.Of(err).Permanent() {
+			t.Errorf("a look that failed: %v %v", ended, err)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := slow.Await(ctx, id, three); fault.Of(err).Permanent() || err == nil {
+	if _, _, err := c.Result(ctx, id, three); err == nil || fault.Of(err).Permanent() {
 		t.Errorf("given up: %v", err)
+	}
+	s.Advance(time.Hour)
+	if out, ended, err := c.Result(t.Context(), id, three); err != nil || !ended || out.Facts.Pages != 3 {
+		t.Errorf("%+v %v %v", out, ended, err)
+	}
+	s.Advance(49 * time.Hour)
+	if _, ended, err := c.Result(t.Context(), id, three); ended || fault.From(err) == nil || fault.From(err).Reason != "job-unknown" {
+		t.Errorf("a forgotten job: %v %v", ended, err)
 	}
 }
 
@@ -224,7 +244,7 @@ func TestTheBoundIsSentAndKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := c.Await(t.Context(), id, three)
+	out, err := await(t, c, id, three)
 	if err != nil || s.Meter().Nano != b.Nano {
 		t.Errorf("billed %d of at most %d: %v", s.Meter().Nano, b.Nano, err)
 	}
@@ -266,31 +286,34 @@ func TestPages(t *testing.T) {
 
 func TestWebhooks(t *testing.T) {
 	secret := "0123456789abcdef"
+	told := make(chan string, 10)
 	var c *Client
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.Handler().ServeHTTP(w, r) }))
 	defer hook.Close()
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	s, client := setUp(t, fake.Config{Work: 200 * time.Millisecond, Webhooks: &http.Client{Transport: transport}}, func(c *Config) {
-		c.WebhookURL, c.WebhookSecret, c.Poll = hook.URL, secret, time.Hour
+		c.WebhookURL, c.WebhookSecret = hook.URL, secret
+		c.Changed = func(job string) { told <- job }
 	})
 	c = client
 	id, err := c.Create(t.Context(), three)
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { _, err := c.Await(t.Context(), id, three); done <- err }()
 	for ended := false; !ended; {
 		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
+		case job := <-told:
+			if job != id {
+				t.Errorf("told of %q, want %q", job, id)
 			}
 			ended = true
 		case <-time.After(20 * time.Millisecond):
 			s.Advance(100 * time.Millisecond) // the fake moves when it is looked at
 		}
+	}
+	if _, ended, err := c.Result(t.Context(), id, three); err != nil || !ended {
+		t.Errorf("after the webhook: %v %v", ended, err)
 	}
 	post := func(signature, body string) int {
 		req, err := http.NewRequest(http.MethodPost, hook.URL, strings.NewReader(body))
@@ -333,7 +356,7 @@ func FuzzAnswers(f *testing.F) {
 		_, _ = w.Write(body) // the client may be gone
 	}))
 	f.Cleanup(s.Close)
-	c, err := New(Config{BaseURL: s.URL, Tier: "agentic", Version: "latest", MaxPages: 5, Poll: time.Microsecond, Job: 20 * time.Millisecond})
+	c, err := New(Config{BaseURL: s.URL, Tier: "agentic", Version: "latest", MaxPages: 5})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -345,8 +368,8 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		body = data
 		for _, status = range []int{200, 422, 500} {
-			out, err := c.result(t.Context(), "a", three)
-			if err == nil && (out.Markdown == "" || out.Nano < 0) {
+			out, ended, err := c.Result(t.Context(), "a", three)
+			if err == nil && ended && (out.Markdown == "" || out.Nano < 0) {
 				t.Errorf("%+v", out)
 			}
 			if _, err := c.Create(t.Context(), three); err != nil && fault.From(err).Message == "" {

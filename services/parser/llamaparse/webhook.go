@@ -40,14 +40,9 @@ func (c *Client) Handler() http.Handler {
 			http.Error(w, "the body is not a webhook", http.StatusBadRequest)
 			return
 		}
-		c.mu.Lock()
-		if poke := c.awake[v.Data.Job]; poke != nil {
-			select {
-			case poke <- struct{}{}:
-			default:
-			}
+		if c.cfg.Changed != nil && v.Data.Job != "" {
+			c.cfg.Changed(v.Data.Job)
 		}
-		c.mu.Unlock()
 		w.WriteHeader(http.StatusNoContent)
 	})
 }
@@ -60,19 +55,4 @@ func (c *Client) signed(header string, body []byte) bool {
 	mac := hmac.New(sha256.New, []byte(c.cfg.WebhookSecret))
 	mac.Write(body)
 	return hmac.Equal(got, mac.Sum(nil))
-}
-
-func (c *Client) listen(id string) <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.awake[id] == nil {
-		c.awake[id] = make(chan struct{}, 1)
-	}
-	return c.awake[id]
-}
-
-func (c *Client) unlisten(id string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.awake, id)
 }
