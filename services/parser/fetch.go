@@ -2,9 +2,7 @@ package parser
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,51 +18,13 @@ import (
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
-	"sluice/pkg/stage"
 )
-
-// announce turns an object that was put into the inbox into a reference, so
-// that it joins the queue of all submissions and gets its revision there.
-func announce(_ context.Context, m *stage.Message) error {
-	var info jetstream.ObjectInfo
-	if err := json.Unmarshal(m.Data, &info); err != nil || info.Name == "" {
-		return fault.Invalid("malformed-object", "an entry of the object store %s cannot be read: %v", events.StoreInbox, err)
-	}
-	if info.Deleted {
-		return nil
-	}
-	h := info.Headers
-	meta, err := metadata(h)
-	if err != nil {
-		return err
-	}
-	for k, v := range info.Metadata {
-		if meta == nil {
-			meta = map[string]string{}
-		}
-		meta[k] = v
-	}
-	ref := events.Reference{
-		URI: "object://" + events.StoreInbox + "/" + url.PathEscape(info.Name), Version: info.NUID,
-		Name: info.Name, Tenant: h.Get(events.HeaderTenant), ContentType: h.Get(events.HeaderContentType),
-		Charset: h.Get(events.HeaderCharset), Meta: meta,
-	}
-	if n := events.Name(h); n != "" {
-		ref.Name = n
-	}
-	m.Name, m.Tenant = ref.Name, ref.Tenant
-	if id := h.Get(events.HeaderCorrelationID); id != "" {
-		m.CorrelationID = events.CleanHeader(id, 128)
-	}
-	m.Reply(h.Get(events.HeaderReplySubject))
-	m.Publish(events.SubjectURI, "reference/1", info.NUID, events.Encode(ref))
-	return nil
-}
 
 // fetcher gets what references point at.
 type fetcher struct {
 	client *http.Client
 	inbox  jetstream.ObjectStore
+	bin    *bin
 	limit  int64
 	hosts  []string // none = all that are public
 	exempt func(netip.AddrPort) bool
@@ -80,9 +40,9 @@ type fetched struct {
 // errReplaced says that a newer version of the object has its own reference.
 var errReplaced = errors.New("the object was replaced")
 
-func newFetcher(cfg Config, inbox jetstream.ObjectStore) *fetcher {
+func newFetcher(cfg Config, inbox jetstream.ObjectStore, bin *bin) *fetcher {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
-	f := &fetcher{limit: cfg.FetchLimit, inbox: inbox, hosts: cfg.FetchHosts}
+	f := &fetcher{limit: cfg.FetchLimit, inbox: inbox, bin: bin, hosts: cfg.FetchHosts}
 	if !cfg.FetchPrivate {
 		// Checked on the address that is dialled, after DNS and after every
 		// redirect: a name may resolve to anything.
@@ -165,13 +125,15 @@ var reserved = func() (all []netip.Prefix) {
 	return all
 }()
 
-func (f *fetcher) fetch(ctx context.Context, ref *events.Reference) (*fetched, error) {
+// fetch gets what a reference points at. document is the name by which its
+// submitter knows it.
+func (f *fetcher) fetch(ctx context.Context, ref *events.Reference, document string) (*fetched, error) {
 	u, err := url.Parse(ref.URI)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Validation, "bad-uri", "the reference %q is not a URI", events.CleanHeader(ref.URI, 200))
 	}
 	if u.Scheme == "object" {
-		return f.object(ctx, u, ref.Version)
+		return f.object(ctx, u, ref.Version, document)
 	}
 	if err := f.allowed(u); err != nil {
 		return nil, err
@@ -179,8 +141,19 @@ func (f *fetcher) fetch(ctx context.Context, ref *events.Reference) (*fetched, e
 	return f.get(ctx, u)
 }
 
-func (f *fetcher) tooLarge(uri string) error {
-	return fault.Invalid("too-large", "%s is larger than %d bytes", uri, f.limit).WithHint("raise --fetch-limit")
+// FetchLimit is the default of --fetch-limit: the largest document in bytes that is
+// read from the inbox or an address.
+const FetchLimit = 100 << 20
+
+// TooLarge is the fault of a document of more bytes than limit. Submitters use it,
+// too: to refuse a file before it is uploaded.
+func TooLarge(document string, size, limit int64) error {
+	what := events.CleanHeader(document, 200)
+	if size > limit {
+		return fault.Invalid("too-large", "%s has %d bytes, more than the %d that are read", what, size, limit).
+			WithHint("split it, or raise --fetch-limit of the parser")
+	}
+	return fault.Invalid("too-large", "%s is larger than the %d bytes that are read", what, limit).WithHint("split it, or raise --fetch-limit of the parser")
 }
 
 func (f *fetcher) get(ctx context.Context, u *url.URL) (*fetched, error) {
@@ -211,60 +184,14 @@ func (f *fetcher) get(ctx context.Context, u *url.URL) (*fetched, error) {
 		return nil, e
 	}
 	if resp.ContentLength > f.limit {
-		return nil, f.tooLarge(u.Redacted())
+		return nil, TooLarge(u.Redacted(), resp.ContentLength, f.limit)
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, f.limit+1))
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "fetch-failed", "read %s", u.Redacted())
 	}
 	if int64(len(data)) > f.limit {
-		return nil, f.tooLarge(u.Redacted())
+		return nil, TooLarge(u.Redacted(), 0, f.limit)
 	}
 	return &fetched{name: path.Base(u.Path), contentType: resp.Header.Get("Content-Type"), data: data}, nil
-}
-
-// object reads from the inbox, the only store that references may name: the
-// others hold what belongs to other documents.
-func (f *fetcher) object(ctx context.Context, u *url.URL, version string) (*fetched, error) {
-	name := strings.TrimPrefix(u.Path, "/")
-	if u.Host != events.StoreInbox || name == "" {
-		return nil, fault.Invalid("bad-uri", "%q is not an object of the inbox", u.String()).
-			WithHint("use object://%s/<name>", events.StoreInbox)
-	}
-	r, err := f.inbox.Get(ctx, name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		if version != "" {
-			// Removed between the put and now. If by us, the document is done.
-			return nil, fault.Invalid("not-found", "the object %q was removed from the inbox before it was read", name)
-		}
-		return nil, fault.Invalid("not-found", "no object %q in the inbox", name).WithHint("nats object ls %s", events.StoreInbox)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the object %q: %w", name, err)
-	}
-	defer func() { _ = r.Close() }()
-	info, err := r.Info()
-	if err != nil {
-		return nil, fmt.Errorf("open the object %q: %w", name, err)
-	}
-	if version != "" && info.NUID != version {
-		return nil, errReplaced
-	}
-	if info.Size > uint64(f.limit) {
-		return nil, f.tooLarge("the object " + name)
-	}
-	data, err := io.ReadAll(r) // checks the digest
-	if err != nil {
-		return nil, fmt.Errorf("read the object %q: %w", name, err)
-	}
-	return &fetched{name: name, data: data, after: func(ctx context.Context) error {
-		now, err := f.inbox.GetInfo(ctx, name)
-		if errors.Is(err, jetstream.ErrObjectNotFound) || (err == nil && now.NUID != info.NUID) {
-			return nil // gone, or replaced meanwhile
-		}
-		if err != nil {
-			return fmt.Errorf("find the object %q again: %w", name, err)
-		}
-		return f.inbox.Delete(ctx, name)
-	}}, nil
 }

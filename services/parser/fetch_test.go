@@ -29,7 +29,7 @@ func TestHostileReferences(t *testing.T) {
 	defer redirector.Close()
 	cfg := DefaultConfig()
 	cfg.FetchTimeout = 2 * time.Second
-	f := newFetcher(cfg, nil)
+	f := newFetcher(cfg, nil, nil)
 	defer f.client.CloseIdleConnections()
 	u, err := url.Parse(redirector.URL)
 	if err != nil {
@@ -54,7 +54,7 @@ func TestHostileReferences(t *testing.T) {
 		t.Fatal("too few")
 	}
 	for _, uri := range hostile {
-		got, err := f.fetch(t.Context(), &events.Reference{URI: uri})
+		got, err := f.fetch(t.Context(), &events.Reference{URI: uri}, uri)
 		if err == nil {
 			t.Errorf("%s brought %q", uri, got.data)
 			continue
@@ -83,7 +83,7 @@ func TestPrivateAddresses(t *testing.T) {
 func TestAllowedHosts(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.FetchHosts = []string{"docs.example.org", ".example.net"}
-	f := newFetcher(cfg, nil)
+	f := newFetcher(cfg, nil, nil)
 	for uri, want := range map[string]bool{
 		"https://docs.example.org/a": true, "https://DOCS.example.org./a": true, "https://example.net/": true, "https://a.b.example.net/": true,
 		"https://example.org/": false, "https://evilexample.net/": false, "https://docs.example.org.evil.com/": false, "https://docs.example.org@evil.com/": false,

@@ -18,11 +18,11 @@ import (
 	"net/textproto"
 	"path"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/clock"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
@@ -51,10 +51,10 @@ type Config struct {
 // DefaultConfig returns the defaults of the tags.
 func DefaultConfig() Config {
 	return Config{
-		Provider: "local", Fallback: "hold", Upgrade: 2, FetchTimeout: time.Minute, FetchLimit: 100 << 20,
+		Provider: "local", Fallback: "hold", Upgrade: 2, FetchTimeout: time.Minute, FetchLimit: FetchLimit,
 		Llama: LlamaParse{
 			BaseURL: llamaparse.RegionNA, Tier: "cost_effective", Version: "2026-09-07", MaxPages: 200, Failed: 0.05, Price: "1.25",
-			Job: 2 * time.Hour, Poll: time.Second, Listen: "127.0.0.1:8099",
+			Jobs: 16, Job: 2 * time.Hour, Poll: time.Second, Listen: "127.0.0.1:8099",
 		},
 	}
 }
@@ -89,7 +89,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 	}
 	s := &parser{
 		cfg: cfg, provider: p, version: p.Describe().String(), documents: documents,
-		fetcher: newFetcher(cfg, inbox),
+		fetcher: newFetcher(cfg, inbox, newBin(ctx, inbox, env.Log)),
 	}
 	if s.pipeline, err = watchPipeline(ctx, env.JS); err != nil {
 		return nil, err
@@ -125,17 +125,25 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config, p, again provider.P
 // exact bytes of the name; m.Name is what is shown of it.
 func (s *parser) identify(m *stage.Message) {
 	m.Document = ""
-	if m.Tenant == "" {
-		m.Tenant = events.DefaultTenant
+	now := &progress{refused: spell(m.Header)}
+	m.Value = now
+	m.Tenant = cmp.Or(m.Header.Get(events.HeaderTenant), events.DefaultTenant)
+	if id := events.CleanHeader(m.Header.Get(events.HeaderCorrelationID), maxCorrelation); id != "" {
+		m.CorrelationID = id
 	}
+	m.Reply(m.Header.Get(events.HeaderReplySubject))
 	name := events.Name(m.Header)
 	switch {
+	case now.refused != nil:
+		// It may name two documents: the failure must not be told of either.
+		m.Tenant, name = events.DefaultTenant, events.SubmitName(m.Subject)
+		m.Document = unreadable(m)
 	case m.Subject == events.SubjectURI:
 		if ref, err := events.Decode[events.Reference](m.Data); err == nil {
 			if ref.Tenant != "" {
 				m.Tenant = ref.Tenant
 			}
-			name = cmp.Or(name, ref.Name, ref.URI)
+			name = cmp.Or(name, ref.Name, objectName(ref.URI), ref.URI)
 		}
 	case m.Subject == events.SubjectDelete:
 		if d, err := events.Decode[events.Deletion](m.Data); err == nil {
@@ -155,7 +163,7 @@ func (s *parser) identify(m *stage.Message) {
 		m.Document = events.DocumentID(m.Tenant, name)
 	case m.Subject == events.SubjectURI, m.Subject == events.SubjectDelete:
 		// Unreadable: its failure must not be told of the document that has these bytes as its content.
-		m.Document = events.ContentDocumentID(m.Tenant, events.ContentHash([]byte(m.Subject+"\n"+string(m.Data))))
+		m.Document = unreadable(m)
 	default:
 		m.Document = events.ContentDocumentID(m.Tenant, events.ContentHash(m.Data))
 	}
@@ -190,7 +198,21 @@ func (s *parser) revise(ctx context.Context, m *stage.Message) error {
 	return nil
 }
 
+// unreadable returns the ID of a submission that does not say what it is of.
+func unreadable(m *stage.Message) string {
+	return events.ContentDocumentID(m.Tenant, events.ContentHash([]byte(m.Subject+"\n"+string(m.Data))))
+}
+
+// progress is what the parser keeps of a message from one step to the next.
+type progress struct {
+	refused  *fault.Error // why its headers cannot be used
+	accepted bool         // it was told
+	got      *fetched     // what its reference points at, while a job is under way
+}
+
 const (
+	maxCorrelation = 128
+
 	maxMeta    = 64
 	maxMetaLen = 8 << 10
 )
@@ -199,6 +221,10 @@ func (s *parser) handle(ctx context.Context, m *stage.Message) error {
 	if err := s.revise(ctx, m); err != nil {
 		return err
 	}
+	now, _ := m.Value.(*progress)
+	if now.refused != nil {
+		return now.refused
+	}
 	if err := checkTenant(m.Tenant); err != nil {
 		return err
 	}
@@ -206,13 +232,13 @@ func (s *parser) handle(ctx context.Context, m *stage.Message) error {
 	case events.SubjectDelete:
 		return remove(m)
 	case events.SubjectURI:
-		return s.reference(ctx, m)
+		return s.reference(ctx, m, now)
 	}
 	meta, err := metadata(m.Header)
 	if err != nil {
 		return err
 	}
-	return s.parse(ctx, m, provider.Source{
+	return s.parse(ctx, m, now, provider.Source{
 		Name: m.Name, ContentType: m.Header.Get(events.HeaderContentType), Charset: m.Header.Get(events.HeaderCharset), Data: m.Data,
 	}, meta)
 }
@@ -227,27 +253,6 @@ func checkTenant(t string) error {
 			WithHint("use at most 64 letters, digits, '-', '_' and '.' in the Tenant header")
 	}
 	return nil
-}
-
-// metadata returns the Meta- headers without their prefix.
-func metadata(h map[string][]string) (map[string]string, error) {
-	var meta map[string]string
-	size := 0
-	for k, v := range h {
-		if len(k) <= len(events.HeaderMetaPrefix) || !strings.EqualFold(k[:len(events.HeaderMetaPrefix)], events.HeaderMetaPrefix) || len(v) == 0 {
-			continue
-		}
-		if meta == nil {
-			meta = map[string]string{}
-		}
-		meta[textproto.CanonicalMIMEHeaderKey(k[len(events.HeaderMetaPrefix):])] = events.CleanHeader(v[0], maxMetaLen)
-		size += len(k) + len(v[0])
-	}
-	if len(meta) > maxMeta || size > maxMetaLen {
-		return nil, fault.Invalid("bad-header", "%d Meta- headers of %d bytes are too many: at most %d and %d bytes", len(meta), size, maxMeta, maxMetaLen).
-			WithHint("send fewer or shorter Meta- headers")
-	}
-	return meta, nil
 }
 
 // submitted returns when a submission was stored first.
@@ -279,18 +284,20 @@ func tombstone(m *stage.Message, confirm string) {
 }
 
 // reference fetches what a reference points at and parses it.
-func (s *parser) reference(ctx context.Context, m *stage.Message) error {
+func (s *parser) reference(ctx context.Context, m *stage.Message, now *progress) error {
 	ref, err := events.Decode[events.Reference](m.Data)
 	if err != nil {
 		return err
 	}
-	got, err := s.fetcher.fetch(ctx, ref)
-	if errors.Is(err, errReplaced) {
-		m.Emit(events.Event{What: events.Superseded}, "")
-		return nil
-	}
-	if err != nil {
-		return err
+	got := now.got
+	if got == nil {
+		if got, err = s.fetcher.fetch(ctx, ref, m.Name); errors.Is(err, errReplaced) {
+			m.Emit(events.Event{What: events.Superseded}, "")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if got.after != nil {
 		m.After(got.after)
@@ -309,16 +316,26 @@ func (s *parser) reference(ctx context.Context, m *stage.Message) error {
 	if src.ContentType == "" {
 		src.ContentType = got.contentType
 	}
-	return s.parse(ctx, m, src, meta)
+	err = s.parse(ctx, m, now, src, meta)
+	// While a job is under way, the document is what was sent, whatever its address
+	// leads to by now. Jobs are few; others that wait are fetched again.
+	now.got = nil
+	if f := fault.From(err); f != nil && f.Waits().Kind() == fault.WaitJob {
+		now.got = got
+	}
+	return err
 }
 
 // parse is the stage's work, once the bytes are there.
-func (s *parser) parse(ctx context.Context, m *stage.Message, src provider.Source, meta map[string]string) error {
+func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src provider.Source, meta map[string]string) error {
 	src.Owner = provider.Owner{Tenant: m.Tenant, Document: m.Document, CorrelationID: m.CorrelationID}
 	sub := submission{src, events.ContentHash(src.Data), meta, submitted(m)}
-	m.EmitNow(events.Event{
-		What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: sub.hash, Submitted: &sub.submitted,
-	}, "once")
+	if !now.accepted {
+		now.accepted = true
+		m.EmitNow(events.Event{
+			What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: sub.hash, Submitted: &sub.submitted,
+		}, "once")
+	}
 	duplicate, err := s.duplicate(ctx, m.Document, sub.hash, s.pipeline.fingerprint(s.version))
 	if err != nil {
 		return err
@@ -405,7 +422,7 @@ func (s *parser) entry(ctx context.Context, document string) (*events.Document, 
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look the document up: %w", err)
+		return nil, broker.StoreFault(err, events.BucketDocuments, "look the document up")
 	}
 	d, err := events.DecodeDocument(e.Value())
 	if err != nil {

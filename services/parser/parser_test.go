@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +60,11 @@ type rig struct {
 }
 
 func setUp(t *testing.T, change func(*parser.Config)) *rig {
+	t.Helper()
+	return setUpWith(t, change, upper{})
+}
+
+func setUpWith(t *testing.T, change func(*parser.Config), p provider.Parser) *rig {
 	t.Helper()
 	url := natstest.Start(t, broker.DefaultTopology())
 	s := stage.DefaultSettings()
@@ -117,7 +123,7 @@ func setUp(t *testing.T, change func(*parser.Config)) *rig {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	stages, err := parser.Stages(ctx, r.env, cfg, upper{}, upper{})
+	stages, err := parser.Stages(ctx, r.env, cfg, p, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,4 +381,195 @@ func TestWhatIsLiveIsNotParsedAgain(t *testing.T) {
 func recent(r events.Revision) bool {
 	d := time.Since(r.Time())
 	return r.IsWhole() && d > -time.Minute && d < time.Minute
+}
+
+// The case of a header's name does not matter: NATS keeps it, and people write it
+// as they like.
+func TestHeadersInAnyCase(t *testing.T) {
+	r := setUp(t, nil)
+	m := nats.NewMsg("docs.submit.ignored")
+	m.Header = nats.Header{
+		"tenant": {"acme"}, "FILENAME": {"notes.txt"}, "correlation-id": {"demo-1"}, "content-type": {"text/x-odd"}, "reply-subject": {"answers.x"},
+		"META-team": {"blue"}, "Tenant": {""}, "charset": {"utf-8"}, "Charset": {"utf-8"},
+	}
+	m.Data = []byte("hello")
+	if _, err := r.env.JS.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 && len(r.told) >= 2 })
+	if p := r.parsed[0]; p.Name != "notes.txt" || p.Tenant != "acme" || p.Document != events.DocumentID("acme", "notes.txt") || p.Meta["Team"] != "blue" || p.Facts.Type != "text/x-odd" {
+		t.Errorf("%+v", p)
+	}
+	if e := r.told[0]; e.CorrelationID != "demo-1" || e.ReplyTo != "answers.x" || e.Tenant != "acme" {
+		t.Errorf("%+v", e)
+	}
+	store, err := r.env.JS.ObjectStore(t.Context(), events.StoreInbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Put(t.Context(), jetstream.ObjectMeta{Name: "o.txt", Headers: nats.Header{"tenant": {"acme"}, "meta-team": {"red"}}}, strings.NewReader("x")); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, "the object", func() bool { return len(r.parsed) == 2 })
+	if p := r.parsed[1]; p.Tenant != "acme" || p.Document != events.DocumentID("acme", "o.txt") || p.Meta["Team"] != "red" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// Two spellings of one header that do not agree: nobody can tell which is meant,
+// and the failure is not told of either document.
+func TestAmbiguousHeaders(t *testing.T) {
+	r := setUp(t, nil)
+	for i, h := range []nats.Header{
+		{"Tenant": {"acme"}, "tenant": {"other"}, "Filename": {"a.txt"}},
+		{"Filename": {"a.txt"}, "filename": {"b.txt"}, "Tenant": {"acme"}},
+		{"Meta-Team": {"red"}, "meta-team": {"blue"}},
+		{"Tenant": {"acme", "other"}},
+	} {
+		m := nats.NewMsg("docs.submit")
+		m.Header, m.Data = h, []byte("hello")
+		if _, err := r.env.JS.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		r.wait(t, "refused", func() bool { return len(r.dead) == i+1 })
+		d := r.dead[i]
+		if d.Header.Get(events.HeaderFailureReason) != "bad-header" || !strings.Contains(d.Header.Get(events.HeaderFailureMessage), "there twice") {
+			t.Errorf("%v", d.Header)
+		}
+		for _, taken := range []string{events.DocumentID("acme", "a.txt"), events.DocumentID("other", "a.txt"), events.DocumentID("acme", "b.txt")} {
+			if d.Header.Get(events.HeaderDocumentID) == taken {
+				t.Errorf("the failure of %v is told of a document", h)
+			}
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.parsed) != 0 {
+		t.Errorf("parsed: %+v", r.parsed[0])
+	}
+}
+
+// An object submits itself, and may be referred to as well, before or after.
+func TestAReferenceToTheInbox(t *testing.T) {
+	r := setUp(t, nil)
+	store, err := r.env.JS.ObjectStore(t.Context(), events.StoreInbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 7 {
+		name := fmt.Sprintf("scan %d.txt", i)
+		if _, err := store.Put(t.Context(), jetstream.ObjectMeta{Name: name}, strings.NewReader("text "+name)); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			r.wait(t, "the object itself", func() bool { return len(r.parsed) >= 3*i+1 })
+		}
+		r.publish(t, events.SubjectURI, events.Encode(events.Reference{URI: "object://inbox/" + name, Name: "mine/" + name, Tenant: "acme"}))
+		r.publish(t, events.SubjectURI, []byte(fmt.Sprintf(`{"uri":"object://inbox/scan%%20%d.txt"}`, i)))
+		r.wait(t, "all three", func() bool { return len(r.parsed) == 3*(i+1) })
+		got := map[string]int{}
+		for _, p := range r.parsed[3*i:] {
+			got[p.Document]++
+		}
+		// Without a name of its own it is the document that the object is.
+		if got[events.DocumentID("acme", "mine/"+name)] != 1 || got[events.DocumentID(events.DefaultTenant, name)] != 2 {
+			t.Errorf("%v", got)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.dead) != 0 {
+		t.Errorf("dead letters: %v", r.dead[0].Header)
+	}
+}
+
+// A large object is refused by its size, before its bytes are read, under the
+// document's name.
+func TestALargeObject(t *testing.T) {
+	r := setUp(t, func(c *parser.Config) { c.FetchLimit = 1000 })
+	store, err := r.env.JS.ObjectStore(t.Context(), events.StoreInbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Put(t.Context(), jetstream.ObjectMeta{Name: "run-1", Headers: nats.Header{"Filename": {"report.txt"}}}, strings.NewReader(strings.Repeat("x", 1001))); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, "refused", func() bool { return len(r.dead) == 1 })
+	if h := r.dead[0].Header; h.Get(events.HeaderFailureReason) != "too-large" || h.Get(events.HeaderDocumentID) != events.DocumentID(events.DefaultTenant, "report.txt") ||
+		!strings.Contains(h.Get(events.HeaderFailureMessage), "report.txt has 1001 bytes, more than the 1000") {
+		t.Errorf("%v", h)
+	}
+}
+
+// slow is a parser whose document waits twice for a job.
+type slow struct {
+	upper
+	calls atomic.Int64
+	wake  func(fault.Wait)
+}
+
+func (s *slow) Parse(ctx context.Context, src provider.Source) (provider.Parse, error) {
+	if n := s.calls.Add(1); n < 3 {
+		defer s.wake("job:1")
+		return provider.Parse{}, fault.New(fault.Unavailable, "job-running", "parsing it (job 1)").WaitFor("job:1").After(time.Millisecond)
+	}
+	return s.upper.Parse(ctx, src)
+}
+
+// What a reference points at is fetched once for a job, and accepted once.
+func TestAReferenceThatWaitsForItsJob(t *testing.T) {
+	var fetched atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "version %d", fetched.Add(1))
+	}))
+	defer srv.Close()
+	p := &slow{}
+	r := setUpWith(t, func(c *parser.Config) { c.FetchPrivate = true }, p)
+	p.wake = r.env.Wake
+	r.publish(t, events.SubjectURI, []byte(`{"uri":"`+srv.URL+`/a.txt"}`))
+	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 })
+	if fetched.Load() != 1 || r.parsed[0].Markdown != "VERSION 1\n" {
+		t.Errorf("fetched %d times: %q", fetched.Load(), r.parsed[0].Markdown)
+	}
+	accepted := 0
+	for _, e := range r.told {
+		if e.What == events.Accepted {
+			accepted++
+		}
+	}
+	if accepted != 1 {
+		t.Errorf("accepted %d times", accepted)
+	}
+}
+
+// A bucket that is away is no failure of the document.
+func TestABucketThatIsAway(t *testing.T) {
+	r := setUp(t, nil)
+	stream := "KV_" + events.BucketDocuments
+	info, err := r.env.JS.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := info.CachedInfo().Config
+	if err := r.env.JS.DeleteStream(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
+	r.publish(t, "docs.submit.a.txt", []byte("hello"))
+	r.wait(t, "it is held", func() bool {
+		for _, e := range r.told {
+			if e.What == events.Held && strings.Contains(e.Failure.Message, "the bucket documents does not answer") {
+				return true
+			}
+		}
+		return false
+	})
+	if _, err := r.env.JS.CreateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 })
+	for _, e := range r.told {
+		if e.What == events.Retried || e.What == events.Failed {
+			t.Errorf("%+v", e.Failure)
+		}
+	}
 }
