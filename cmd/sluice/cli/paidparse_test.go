@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"archive/zip"
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -302,5 +304,35 @@ func TestFullBuckets(t *testing.T) {
 	eventually(t, "it goes on", func() bool { return inState(t, events.StateComplete) == 2 })
 	if n := deadLetters(t, node); n != 0 || server.Meter().Creates != 2 {
 		t.Errorf("%d dead letters, %d jobs", n, server.Meter().Creates)
+	}
+}
+
+// Slides are counted, so three of them are in a day's budget that would not pay for
+// all the pages that a document may have.
+func TestSlidesAreCounted(t *testing.T) {
+	server, node := parsing(t, fake.Config{}, "0.30", func(c *allinone.Config) { c.Stages.Parser.Llama.MaxPages = 200 })
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, name := range []string{"[Content_Types].xml", "ppt/presentation.xml", "ppt/slides/slide1.xml", "ppt/slides/slide2.xml", "ppt/slides/slide3.xml"} {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = w.Write([]byte("<x/>"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in(t, map[string]string{"deck.pptx": b.String()})
+	sluice(t, "ingest", "deck.pptx").want(t, 0).has(t, "1 complete")
+	if m := server.Meter(); m.MaxPages != 3 {
+		t.Errorf("the service was allowed %d pages of 3 slides", m.MaxPages)
+	}
+	for _, u := range usage(t, node) {
+		if u.Service == "llamaparse" && u.Estimate != 3*page {
+			t.Errorf("reserved %d n$ for 3 slides: %+v", u.Estimate, u)
+		}
 	}
 }

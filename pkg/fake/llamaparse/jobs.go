@@ -337,6 +337,10 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, c call) {
 		id: fmt.Sprintf("pjb-%08x", s.serial), key: c.key, cfg: cfg, pages: pagesOf(f), status: "PENDING", created: now, work: s.cfg.Work,
 		failed: map[int]bool{}, rule: c.effect,
 	}
+	s.meter.MaxPages = 0
+	if m := cfg.PageRanges.MaxPages; m != nil {
+		s.meter.MaxPages = *m
+	}
 	if len(targets) > 0 { // they win over the bound
 		var wanted []string
 		for i, p := range j.pages {

@@ -66,9 +66,10 @@ type file struct {
 // Meter is what the server has charged.
 type Meter struct {
 	Charge
-	Attempts int                          `json:"attempts"` // requests of any kind
-	Creates  int                          `json:"creates"`  // requests to start a job
-	Lost     int                          `json:"lost"`     // jobs started without an answer
+	Attempts int                          `json:"attempts"`  // requests of any kind
+	Creates  int                          `json:"creates"`   // requests to start a job
+	Lost     int                          `json:"lost"`      // jobs started without an answer
+	MaxPages int                          `json:"max_pages"` // that the latest job was allowed; 0 = any number
 	Refused  map[int]int                  `json:"refused"`
 	By       map[string]map[string]Charge `json:"by"` // key -> UTC hour of the job's start -> charge
 }

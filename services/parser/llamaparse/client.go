@@ -155,15 +155,25 @@ func (c *Client) Bound(src provider.Source) (provider.Bound, error) {
 	if len(src.Data) > 300<<20 {
 		return provider.Bound{}, fault.Invalid("too-large", "%s has %d bytes, %s takes 300 MB", name(src), len(src.Data), Service).WithHint("split the document")
 	}
-	pages := c.cfg.MaxPages
-	if n := pdfPages(src.Data); n > 0 {
-		if n > pages {
-			return provider.Bound{}, fault.Invalid("too-large", "%s has %d pages, at most %d are parsed", name(src), n, pages).
-				WithHint("raise --llamaparse-max-pages, or split the document")
-		}
-		pages = n
+	pages, exact := countPages(src.Data)
+	switch {
+	case pages == 0:
+		pages = c.cfg.MaxPages
+	case pages > c.cfg.MaxPages && exact:
+		return provider.Bound{}, fault.Invalid("too-large", "%s has %d pages, at most %d are parsed", name(src), pages, c.cfg.MaxPages).
+			WithHint("raise --llamaparse-max-pages, or split the document")
 	}
+	pages = min(pages, c.cfg.MaxPages)
 	return provider.Bound{Nano: c.nano(pages), Pages: pages}, nil
+}
+
+// countPages returns how many pages a document has, or may have; 0 if nobody can
+// tell before it is parsed.
+func countPages(data []byte) (pages int, exact bool) {
+	if n := pdfPages(data); n > 0 {
+		return n, true
+	}
+	return officePages(data)
 }
 
 func name(src provider.Source) string {
@@ -431,8 +441,12 @@ func (c *Client) result(ctx context.Context, id string, src provider.Source) (ou
 	if err != nil {
 		return out, err
 	}
-	if pdfPages(src.Data) == 0 && len(got.Pages) >= c.cfg.MaxPages {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("only the first %d pages were parsed: raise --llamaparse-max-pages for more", bound.Pages))
+	if _, exact := countPages(src.Data); !exact && len(got.Pages) >= bound.Pages {
+		hint := "raise --llamaparse-max-pages for more"
+		if bound.Pages < c.cfg.MaxPages {
+			hint = "it looked as if it had no more; save it as PDF if pages are missing"
+		}
+		out.Warnings = append(out.Warnings, fmt.Sprintf("only the first %d pages were parsed: %s", bound.Pages, hint))
 	}
 	out.Markdown = b.String()
 	out.Facts = events.Facts{Type: src.ContentType, Title: title(out.Markdown), Pages: len(got.Pages)}
