@@ -221,6 +221,13 @@ func (s *sorted) Parse(ctx context.Context, src provider.Source) (provider.Parse
 	return out, err
 }
 
+// Sent tells whether a document would be sent to a service that parses, where one
+// is configured; text is --llamaparse-text.
+func Sent(src provider.Source, text bool) bool {
+	kind, media := sniff.Detect(src.Name, src.ContentType, src.Data)
+	return len(src.Data) > 0 && (text || hard(kind, media))
+}
+
 // hard tells what a service reads better than this process.
 func hard(kind sniff.Kind, media string) bool {
 	switch kind {

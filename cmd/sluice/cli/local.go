@@ -12,6 +12,7 @@ import (
 	"sluice/pkg/provider"
 	"sluice/services/chunker"
 	"sluice/services/chunker/split"
+	"sluice/services/parser"
 	"sluice/services/parser/local"
 )
 
@@ -205,13 +206,15 @@ type PlanCmd struct {
 	Parser  local.Config   `embed:"" group:"Parser:"`
 	Chunker chunker.Config `embed:"" group:"Chunker:"`
 	Charset string         `help:"Character set of text files, if it is guessed wrongly." placeholder:"NAME"`
+	Text    bool           `name:"llamaparse-text" env:"SLUICE_LLAMAPARSE_TEXT" help:"Plan for a parser that sends LlamaParse text formats, too."`
 }
 
 // Help is shown by --help.
 func (PlanCmd) Help() string {
 	return examples("Parses and cuts documents as the pipeline would, counts exact tokens, and says what each provider would charge for them. "+
 		"Nothing is sent anywhere, nothing has to run, nothing is spent. Embedding prices apply to what is embedded: "+
-		"each chunk with its heading path. LlamaParse charges by page; a document without pages counts as one.",
+		"each chunk with its heading path. LlamaParse charges by page; a document without pages counts as one, and text formats "+
+		"that the pipeline does not send cost nothing there.",
 		"sluice plan docs", "What embedding a directory would cost",
 		"sluice plan 'contracts/**/*.pdf' --max-tokens 256", "With smaller chunks",
 		"sluice plan docs --json | jq '.prices[] | select(.service==\"openai\")'", "For a program")
@@ -247,6 +250,7 @@ type planned struct {
 	Name        string          `json:"name"`
 	Bytes       int64           `json:"bytes"`
 	Pages       int             `json:"pages"`
+	Sent        bool            `json:"sent"` // to a service that parses, where one is configured
 	Chunks      int             `json:"chunks"`
 	Tokens      int             `json:"tokens"`       // of the chunks' texts
 	InputTokens int             `json:"input_tokens"` // with heading paths: what is embedded
@@ -326,10 +330,12 @@ func (cmd PlanCmd) one(ctx context.Context, stdin io.Reader, p provider.Parser, 
 		return fail(err)
 	}
 	d.Bytes = int64(len(data))
-	out, err := p.Parse(ctx, provider.Source{Name: src.Name, Charset: cmd.Charset, Data: data})
+	in := provider.Source{Name: src.Name, Charset: cmd.Charset, Data: data}
+	out, err := p.Parse(ctx, in)
 	if err != nil {
 		return fail(err)
 	}
+	d.Sent = parser.Sent(in, cmd.Text)
 	chunks, err := s.Split(ctx, out.Markdown, out.Pages)
 	if err != nil {
 		return fail(err)
@@ -360,7 +366,9 @@ func quote(docs []planned) []price {
 	for _, d := range docs {
 		if d.Failure == nil {
 			tokens += int64(d.InputTokens)
-			pages += int64(max(d.Pages, 1))
+			if d.Sent {
+				pages += int64(max(d.Pages, 1))
+			}
 		}
 	}
 	prices := make([]price, len(priceList))

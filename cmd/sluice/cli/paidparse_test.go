@@ -336,3 +336,23 @@ func TestSlidesAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// A plan charges a service for what it would be sent, and for nothing else.
+func TestPlanOfWhatIsSent(t *testing.T) {
+	in(t, map[string]string{"a.txt": "A plain note on the ferry.\n", "b.md": "# Ferry\n\nTimes.\n", "c.csv": "a,b\n1,2\n"})
+	pages := func(args ...string) map[string]int64 {
+		t.Helper()
+		plan := one[planning](t, sluice(t, append([]string{"plan", "--json", "."}, args...)...).want(t, 0))
+		units := map[string]int64{}
+		for _, p := range plan.Prices {
+			units[p.Service+" "+p.Model] = p.Units
+		}
+		return units
+	}
+	if u := pages(); u["llamaparse cost_effective"] != 0 || u["openai text-embedding-3-small"] == 0 {
+		t.Errorf("%v", u)
+	}
+	if u := pages("--llamaparse-text"); u["llamaparse cost_effective"] != 3 {
+		t.Errorf("%v", u)
+	}
+}
