@@ -6,7 +6,7 @@ DATA    ?= .sluice
 ENGINE ?= docker
 # deploy is apart: what it links (Kubernetes, KEDA, Prometheus) is no business of the others'
 # versions, and takes minutes with the race detector.
-MODULES := $(filter-out deploy,$(patsubst ./%/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/internal/*' -not -path './e2e/tools/*' -not -path './.*/*')))
+MODULES := $(filter-out deploy,$(patsubst ./%/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/internal/*' -not -path './e2e/tools/*' -not -path './examples/*' -not -path './.*/*')))
 STAGES  := parser chunker embedder indexer costd
 
 # The race detector links C. Without a C compiler the tests run all the same,
@@ -36,7 +36,7 @@ $(STAGES:%=bin/%): bin/%:
 test: lint alone race deploy e2e ## Lint, build every module alone, test with the race detector, test what deploys it, test end to end.
 
 lint: $(TOOLS)/staticcheck $(TOOLS)/gofumpt ## Check formatting, vet and staticcheck.
-	@out=$$($(TOOLS)/gofumpt -l $(MODULES) deploy); test -z "$$out" || { echo "run gofumpt -w on:"; echo "$$out"; exit 1; }
+	@out=$$($(TOOLS)/gofumpt -l $(MODULES) deploy examples); test -z "$$out" || { echo "run gofumpt -w on:"; echo "$$out"; exit 1; }
 	@big=$$(git ls-files | while read -r f; do test ! -f "$$f" || find "$$f" -size +4096k; done); test -z "$$big" || { echo "too large to be a source:"; echo "$$big"; exit 1; }
 	@set -e; for m in $(MODULES); do echo "lint $$m"; $(GO) vet ./$$m/...; (cd $$m && $(TOOLS)/staticcheck ./...); done
 
@@ -47,6 +47,7 @@ $(TOOLS)/staticcheck $(TOOLS)/gofumpt: tools/go.mod tools/go.sum
 
 alone: ## Build every module by itself, as the image builds do.
 	@set -e; for m in $(MODULES); do echo "alone $$m"; (cd $$m && GOWORK=off CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false ./...); done
+	cd examples/stage && GOWORK=off CGO_ENABLED=0 $(GO) vet ./... && GOWORK=off CGO_ENABLED=0 $(GO) test ./...
 
 race: ## Test every module but e2e, with the race detector.
 	@test -n "$(RACE)" || echo "no C compiler: testing without the race detector"

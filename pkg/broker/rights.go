@@ -117,7 +117,7 @@ func operator(services []Service) User {
 	}
 	u.access(Access{Bucket: events.BucketPipeline, Keys: "mode.*", Write: true})
 	u.access(Access{Bucket: events.BucketRetries, Keys: ">", Write: true})
-	u.may(subjectSet, events.SubjectSearch, events.SubjectEmbed, "$SRV.>", "sluice.health.>", "$JS.API.INFO")
+	u.may(subjectSet, events.SubjectSearch, events.SubjectEmbed, "$SRV.>", "sluice.health.>", "$JS.API.INFO", "$JS.API.STREAM.LIST")
 	u.hear(events.SubjectEventPrefix+">", events.SubjectDeadPrefix+">", events.SubjectUsagePrefix+">", subjectBudgetEvent)
 	return *u
 }

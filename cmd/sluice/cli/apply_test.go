@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,9 +10,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
+	"sluice/pkg/broker/embedded"
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	"sluice/pkg/natstest"
@@ -126,5 +129,43 @@ func TestTheOperatorMayWhatTheCommandsDo(t *testing.T) {
 		if r.code != 0 {
 			t.Errorf("sluice %s ends with %d:\n%s%s", command, r.code, r.out, r.err)
 		}
+	}
+}
+
+// A service of another tree is applied with ours: its stream, its consumer, its
+// user, and the stage behind it moves. A mistake in its declaration is told before
+// anything is made.
+func TestApplyWithAServiceOfOnesOwn(t *testing.T) {
+	server, err := embedded.Start(embedded.Config{Dir: t.TempDir(), Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	t.Setenv("NATS_URL", server.URL())
+	own := broker.Service{
+		Name: "redactor", About: "Blacks out.",
+		Stages:  []broker.Declaration{{Name: "redactor", In: broker.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}, Out: []broker.Route{{Stream: "REDACTED", Subject: "docs.redacted"}}}},
+		Streams: []broker.Stream{broker.Queue("REDACTED", "docs.redacted")},
+		Feeds:   map[string]string{"chunker": "REDACTED"},
+	}
+	text, err := json.Marshal(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in(t, map[string]string{"redactor.json": string(text), "wrong.json": strings.Replace(string(text), `"docs.parsed"`, `"docs.parsed","sbject":""`, 1)})
+	sluice(t, "apply").want(t, 0) // the pipeline has run before
+	if r := sluice(t, "apply", "--with", "wrong.json").want(t, 1); !strings.Contains(r.err, "wrong.json declares no service") {
+		t.Error(r.err)
+	}
+	sluice(t, "apply", "--with", "redactor.json").want(t, 0).has(t, "redactor on PARSED", "chunker on REDACTED", "instead of PARSED", "REDACTED")
+	r := sluice(t, "apply", "--with", "redactor.json", "--json").want(t, 0)
+	if strings.Contains(r.out, `"created"`) || strings.Contains(r.out, `"updated"`) {
+		t.Errorf("again: %s", r.out)
+	}
+	sluice(t, "apply", "--with", "redactor.json", "--nats-keys", "keys", "--print-nats-auth").want(t, 0).
+		has(t, "# redactor: Blacks out.", "$JS.API.CONSUMER.MSG.NEXT.PARSED.redactor", "$JS.API.CONSUMER.MSG.NEXT.REDACTED.chunker", "docs.held.redactor.*")
+	// Without it, apply says who is in the way of the chunker.
+	if r := sluice(t, "apply").want(t, 1); !strings.Contains(r.err, "redactor does") || !strings.Contains(r.err, "nats consumer rm PARSED redactor") {
+		t.Error(r.err)
 	}
 }

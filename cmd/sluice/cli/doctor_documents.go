@@ -141,7 +141,7 @@ func heldWords(s string) string { return strings.TrimPrefix(s, "held: ") }
 func (c *client) inFlight(ctx context.Context) (documents map[string]bool, known bool, err error) {
 	documents = map[string]bool{}
 	looked := 0
-	for _, name := range append(slices.Clone(handoffs), events.StreamHeld, events.StreamEvents) {
+	for _, name := range append(c.handoffs(ctx), events.StreamHeld, events.StreamEvents) {
 		s, err := c.js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue // checkStreams has said it

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/cmd/sluice/allinone"
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/events"
 	fake "sluice/pkg/fake/llamaparse"
 	"sluice/pkg/fake/openai"
@@ -459,7 +460,7 @@ func TestAnUpgradeThatComesTooLate(t *testing.T) {
 	newest := entries(t)
 	server.Advance(time.Hour)
 	eventually(t, "the upgrades have ended", func() bool {
-		for _, name := range handoffs {
+		for _, name := range services.Queues() {
 			if stream(t, node, name).State.Msgs > 0 {
 				return false
 			}

@@ -12,12 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"sluice/cmd/sluice/services"
 	"sluice/pkg/events"
 	"sluice/pkg/stage"
 )
-
-// handoffs are the work queues, in the order of the pipeline.
-var handoffs = []string{events.StreamDocuments, events.StreamParsed, events.StreamChunks, events.StreamVectors, events.StreamUpgrades}
 
 // StatusCmd shows where documents stand.
 type StatusCmd struct {
@@ -291,6 +289,21 @@ type queueStatus struct {
 	Pulling  int    `json:"pulling"`   // requests that wait for work
 }
 
+// handoffs returns the work queues, in the order of the pipeline, and then those of
+// services of other trees, as far as the user may ask for them.
+func (c *client) handoffs(ctx context.Context) []string {
+	names := services.Queues()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for info := range c.js.ListStreams(ctx).Info() {
+		name := info.Config.Name
+		if info.Config.Retention == jetstream.WorkQueuePolicy && name != events.StreamHeld && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // queues describes the hand-off streams and their consumers.
 func (c *client) queues(ctx context.Context, streams ...string) ([]queueStatus, error) {
 	var all []queueStatus
@@ -425,7 +438,7 @@ func pipelineStatus(ctx context.Context, o *output, c *client) error {
 	if err = c.each(ctx, func(d *events.Document) { v.Documents[d.State]++ }); err != nil {
 		return err
 	}
-	if v.Queues, err = c.queues(ctx, append(slices.Clone(handoffs), events.StreamEvents)...); err != nil {
+	if v.Queues, err = c.queues(ctx, append(c.handoffs(ctx), events.StreamEvents)...); err != nil {
 		return err
 	}
 	if v.Dead, err = c.deadLetters(ctx); err != nil {

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -456,4 +458,31 @@ func TestTheServerAnswersWhereverItIsTold(t *testing.T) {
 		_, err := kv.Get(t.Context(), "limits.tenant.x")
 		return err == nil
 	})
+}
+
+// What builds, ships and deploys a service has a list of its own where it cannot
+// import this one. Each is held against it.
+func TestListsOfServices(t *testing.T) {
+	names := services.Names()
+	slices.Sort(names)
+	text, err := os.ReadFile("../../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^STAGES\s*:= (.*)$`).FindStringSubmatch(string(text))
+	if m == nil {
+		t.Fatal("the Makefile has no STAGES")
+	}
+	have := strings.Fields(m[1])
+	slices.Sort(have)
+	if !slices.Equal(have, names) {
+		t.Errorf("the Makefile knows %v, the list has %v", have, names)
+	}
+	dirs, err := os.ReadDir("../../../services")
+	if err != nil || len(dirs) != len(names) {
+		t.Errorf("%d folders of services, and %d in the list (%v)", len(dirs), len(names), err)
+	}
+	if err := broker.Check(services.Declared()...); err != nil {
+		t.Error(err)
+	}
 }

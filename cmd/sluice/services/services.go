@@ -5,6 +5,9 @@ package services
 
 import (
 	"context"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/broker"
 	"sluice/pkg/stage"
@@ -83,6 +86,23 @@ func Names() []string {
 		all = append(all, s.Name)
 	}
 	return all
+}
+
+// Queues returns the work queues from which declared stages take, in the order of
+// the pipeline.
+func Queues() []string {
+	work := map[string]bool{}
+	for _, c := range broker.DefaultTopology().Streams(Declared()...) {
+		work[c.Name] = c.Retention == jetstream.WorkQueuePolicy
+	}
+	var names []string
+	needed, optional := Stages()
+	for _, d := range append(needed, optional...) {
+		if work[d.In.Stream] && !slices.Contains(names, d.In.Stream) {
+			names = append(names, d.In.Stream)
+		}
+	}
+	return names
 }
 
 // Stages returns the stages that every pipeline runs, in its order, and then
