@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/budget"
+	"sluice/pkg/events"
 )
 
 const (
@@ -207,6 +208,9 @@ func (g *Grantor) leads(revision uint64) error {
 	case err == nil && e.Revision() != revision:
 		return fmt.Errorf("another process leads: the entry of the leader has revision %s and not %s",
 			strconv.FormatUint(e.Revision(), 10), strconv.FormatUint(revision, 10))
+	case errors.Is(err, nats.ErrNoResponders):
+		// The stream behind the bucket was removed, or nobody serves it.
+		return fmt.Errorf("the bucket %s does not answer: %w", events.BucketBudget, err)
 	case err != nil && g.ctx.Err() == nil:
 		g.cfg.Log.Debug().Err(err).Msg("looking who leads")
 	}

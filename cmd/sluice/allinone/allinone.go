@@ -272,7 +272,9 @@ func (n *Node) guard(next http.Handler) http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusServiceUnavailable)
-		_ = json.NewEncoder(w).Encode(map[string]any{"ok": false, "down": down}) // the probe may be gone
+		text := json.NewEncoder(w)
+		text.SetEscapeHTML(false)
+		_ = text.Encode(map[string]any{"ok": false, "down": down}) // the probe may be gone
 	})
 }
 

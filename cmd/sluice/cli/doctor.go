@@ -171,10 +171,18 @@ const (
 	diskEmpty = 512 << 20
 )
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 func checkDisk(u *checkup, data string) {
+	if nats := filepath.Join(data, "nats"); exists(nats) {
+		data = nats // it may be a disk of its own, and it is the one that must not be full
+	}
 	dir := data
 	for {
-		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+		if exists(dir) || dir == filepath.Dir(dir) {
 			break
 		}
 		dir = filepath.Dir(dir)

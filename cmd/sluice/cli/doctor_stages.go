@@ -15,6 +15,7 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/stage"
+	"sluice/services/costd"
 )
 
 // discover asks all micro services of the pipeline for their state, and returns
@@ -147,7 +148,22 @@ func checkStages(ctx context.Context, u *checkup, c *client) map[string][]micro.
 		}
 		checkStage(u, name, found[name])
 	}
+	if len(found[costd.Name]) == 0 && paying(found) {
+		u.fail("stage "+costd.Name, "start it: without it no paid call is made, and what needs one waits", "not running: it does not answer within %v", answering)
+	}
 	return found
+}
+
+// paying tells whether a stage calls a paid service, or waits for money.
+func paying(found map[string][]micro.Stats) bool {
+	for _, replicas := range found {
+		for _, s := range replicas {
+			if h := stageHealth(s); h != nil && (h.Provider != "" || slices.ContainsFunc(h.Waiting, func(w stage.Waiting) bool { return w.Kind == fault.WaitBudget })) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // checkStage shows what the replicas of one stage say.

@@ -270,3 +270,24 @@ func TestIngestNamesTheMissing(t *testing.T) {
 		t.Errorf("it says %q", said)
 	}
 }
+
+// A costd that grants nothing is not ready, and says why.
+func TestDoctorNamesACostdThatCannotLead(t *testing.T) {
+	node := start(t, nil)
+	if err := node.Env.JS.DeleteKeyValue(t.Context(), events.BucketBudget); err != nil {
+		t.Fatal(err)
+	}
+	var wrong []check
+	eventually(t, "the stage says so", func() bool {
+		wrong, _ = checks(t)
+		for _, c := range wrong {
+			if c.Check == "stage costd" {
+				return true
+			}
+		}
+		return false
+	})
+	names(t, wrong, "streams", statusFail, "the bucket budget is missing", "set the limits")
+	names(t, wrong, "stage costd", statusFail, "not ready: ")
+	t.Log(wrong)
+}

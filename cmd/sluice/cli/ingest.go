@@ -126,7 +126,7 @@ func outcomeOf(r submit.Result) outcome {
 	out := outcome{
 		Name: d.Name, Document: d.Document, Tenant: d.Tenant, Revision: d.Revision, Sequence: d.Sequence, CorrelationID: d.CorrelationID,
 		State: stateOf(r), Type: d.Type, Bytes: d.Bytes, Pages: d.Pages, Chunks: d.Chunks, Reused: d.Reused, Tokens: d.Tokens,
-		Nano: d.Nano, Parser: d.Parser, Held: d.Held, Warnings: d.Warnings, Failure: d.Failure,
+		Nano: d.Nano, Parser: d.Parser, Held: heldWords(d.Held), Warnings: d.Warnings, Failure: d.Failure,
 	}
 	if r.Final {
 		out.Seconds = elapsed(r).Seconds()
