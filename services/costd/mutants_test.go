@@ -35,7 +35,7 @@ func TestTheTestsNotice(t *testing.T) {
 		survives      bool
 		count         string
 	}{
-		{"no fence", ".", "TestTwoGrantors", []edit{alone, beats, gone, {commit, `		m.Header.Set("Nats-Expected-Last-Subject-Sequence", fmt.Sprint(revision))` + "\n", "		_ = revision\n"}}, false, "30"},
+		{"no fence", ".", "TestTwoGrantors", []edit{alone, beats, gone, {commit, `		m.Header.Set("Nats-Expected-Last-Subject-Sequence", fmt.Sprint(revision))` + "\n", "		_ = fmt.Sprint(revision)\n"}}, false, "30"},
 		{"unknown outcomes are refunded", ".", "TestUnknownOutcomesCountAsSpent", []edit{{admit, "t.Settle(t.Estimate.Nano) }", "t.Settle(0) }"}}, false, "1"},
 		{
 			"a new number after a time-out", ".", "TestALostAnswerIsGivenAgain",
