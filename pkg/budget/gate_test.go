@@ -179,7 +179,7 @@ func TestWhatRefusedCallsWaitFor(t *testing.T) {
 		"tenant":  {refuses(budget.Refusal{Scope: "tenant.acme", Window: "day", What: "money", Limit: 5000, Resets: resets}), 0, "budget", "budget:tenant.acme"},
 		"dearer than the limit": {
 			refuses(budget.Refusal{Scope: budget.Global, Window: "day", What: "money", Limit: 50, Resets: resets, Never: true, Needs: 1000}),
-			0, budget.ReasonOverLimit, "claim:over-limit.global.1000",
+			0, budget.ReasonOverLimit, "budget:over-limit.global.1000",
 		},
 		"no answer":         {func(budget.Request) *budget.Answer { return nil }, 0, "budget-unknown", "budget:global"},
 		"a doubt":           {func(r budget.Request) *budget.Answer { return &budget.Answer{Lease: r.Lease, N: r.N, Error: "a doubt"} }, 0, "budget-unknown", "budget:global"},
@@ -239,10 +239,10 @@ func TestAStateThatOpensWakes(t *testing.T) {
 	state("tenant.acme", "open", false, &five)   // a new day
 	w.wakes("budget:tenant.acme")
 	state("tenant.acme", "open", false, &ten) // dearer calls may go
-	w.wakes("budget:tenant.acme", "claim:over-limit.tenant.acme")
+	w.wakes("budget:tenant.acme", "budget:over-limit.tenant.acme")
 	state("tenant.acme", "open", false, &five)
 	state("tenant.acme", "open", false, nil) // no limit any more
-	w.wakes("budget:tenant.acme", "claim:over-limit.tenant.acme")
+	w.wakes("budget:tenant.acme", "budget:over-limit.tenant.acme")
 	state("service.openai", "paused", true, nil)
 	natstest.Eventually(t, 10*time.Second, "frozen", func() bool { f := w.admit("acme", 1000); return f != nil && f.Wait == "budget:service.openai" })
 	state("service.openai", "open", false, nil)
