@@ -16,7 +16,7 @@ import (
 //	budget:<scope>                costd tells that the scope's headroom has grown, or shows that
 //	                              it is not paused or frozen any more or has a higher limit
 //	budget:global                 also when costd is heard again after it was not
-//	budget:over-limit.<scope>.<n>  a limit of the scope is raised
+//	budget:over-limit.<scope>#<n>  a limit of the scope is raised
 //	all of budget                 a costd takes the lead, the connection is back
 //
 // At rest nothing is sent and nothing written, whatever waits.
@@ -25,7 +25,7 @@ import (
 // other calls of the scope may be cheaper, and go on. It names what the call
 // needs, so that a dearer one does not stand in for a cheaper one.
 func overLimit(r *Refusal) fault.Wait {
-	return fault.On(fault.WaitOverLimit, string(r.Scope)+"."+itoa(r.Needs))
+	return fault.On(fault.WaitOverLimit, string(r.Scope)+"#"+itoa(r.Needs))
 }
 
 // onWake hears costd say that headroom has grown.

@@ -13,7 +13,7 @@ type Wait string
 //	budget:global           paid work                       the limit is raised, or the window turns
 //	budget:service.<name>   paid work of a service          likewise
 //	budget:tenant.<name>    paid work of a tenant           likewise
-//	budget:over-limit.<scope>.<n>  a call dearer than a limit  the limit is raised
+//	budget:over-limit.<scope>#<n>  a call dearer than a limit  the limit is raised
 //	service:<name>          work that needs the service     it answers again
 //	claim:<key>             one text or document            its owner has it done, or is gone
 //	job:<key>               one document                    the service's job ends
@@ -63,5 +63,5 @@ func (w Wait) Name() string {
 // is within "budget" and within "budget:tenant".
 func (w Wait) Within(other Wait) bool {
 	rest, ok := strings.CutPrefix(string(w), string(other))
-	return ok && (rest == "" || rest[0] == ':' || rest[0] == '.')
+	return ok && (rest == "" || rest[0] == ':' || rest[0] == '.' || rest[0] == '#')
 }

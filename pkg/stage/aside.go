@@ -202,6 +202,7 @@ func (a *aside) store(ctx context.Context, first move) {
 		a.hand.drop(v.m)
 		a.room.stored(group(v.key), v.f)
 	}
+	a.room.kick() // it may have more
 	if failed != nil && ctx.Err() == nil {
 		a.log.Warn().Err(failed).Msg("cannot set messages aside; they stay, and nothing is taken in while they are too many")
 		sleep(ctx, time.Second)

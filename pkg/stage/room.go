@@ -492,7 +492,8 @@ func group(key fault.Wait) fault.Wait {
 		return fault.Wait(kind)
 	default:
 		if key.Within(fault.WaitOverLimit) { // without what the call needs
-			key = key[:strings.LastIndexByte(string(key), '.')]
+			scope, _, _ := strings.Cut(string(key), "#")
+			key = fault.Wait(scope)
 		}
 		if len(key) > maxGroup { // it becomes part of a consumer's name
 			return fault.On(kind, events.Fingerprint(string(key)))

@@ -288,6 +288,46 @@ func TestATenantAtItsLimitStopsNobody(t *testing.T) {
 	}
 }
 
+// A batch brings far more than the room holds at once.
+func TestABatchOfATenantAtItsLimitStopsNobody(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+	l := shut("budget:tenant.poor")
+	var mu sync.Mutex
+	done := map[string]int{}
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 2, Batch: stage.Batch{Items: 2048, Wait: 10 * time.Millisecond},
+		HandleBatch: func(_ context.Context, batch []*stage.Message) {
+			for _, m := range batch {
+				if err := l.ask(fault.On(fault.WaitTenant, m.Tenant)); err != nil {
+					m.Fail(err)
+					continue
+				}
+				mu.Lock()
+				done[m.Tenant]++
+				mu.Unlock()
+			}
+		},
+	})
+	const n = 5000
+	for i := range n {
+		submit(t, env.JS, "poor", fmt.Sprint(i))
+	}
+	submitted(t, env.JS)
+	natstest.Eventually(t, time.Minute, "what waits is set aside", func() bool { return stored(t, env.JS, events.StreamParsed) <= 300 })
+	submit(t, env.JS, "rich", "1")
+	natstest.Eventually(t, time.Minute, "the other tenant's document is done", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return done["rich"] == 1 && done["poor"] == 0
+	})
+	l.open(env, "budget:tenant.poor")
+	empty(t, env.JS, events.StreamParsed)
+	empty(t, env.JS, events.StreamHeld)
+	if done["poor"] != n {
+		t.Errorf("%d done", done["poor"])
+	}
+}
+
 // What was set aside outlives every process: those that come later find it, with
 // its identity.
 func TestWhatIsSetAsideOutlivesEverything(t *testing.T) {
