@@ -42,6 +42,7 @@ func build(dir string) error {
 		{"../services/embedder", "./cmd/embedder", "embedder"},
 		{"../services/indexer", "./cmd/indexer", "indexer"},
 		{"../services/costd", "./cmd/costd", "costd"},
+		{"../cmd/sluice", ".", "sluice"},
 		{"../examples/stage", ".", "redactor"},
 		{".", "./natsserver", "natsserver"},
 		{"tools", "github.com/nats-io/natscli/nats", "nats"},

@@ -7,10 +7,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/budget"
 	"sluice/pkg/events"
 	fake "sluice/pkg/fake/openai"
@@ -322,4 +324,69 @@ func rss(t *testing.T, pid int) int {
 	}
 	t.Fatal("no VmRSS")
 	return 0
+}
+
+// Documents that wait for money wait through any number of kills: a hold is no
+// crash. All stages run in one process, as 'sluice up' has them.
+func TestAPauseIsNoCrash(t *testing.T) {
+	t.Parallel()
+	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := natstest.Serve(t, provider)
+	dir := t.TempDir()
+	port := freePort(t)
+	w := &world{t: t, dir: dir, url: fmt.Sprintf("nats://127.0.0.1:%d", port), login: func(string) broker.Login { return broker.Login{} }, stage: map[string][]*process{}}
+	up := spawn(t, dir, "sluice", "sluice", "up", "--data", filepath.Join(dir, "data"), "--nats", fmt.Sprintf("127.0.0.1:%d", port), "--http", "127.0.0.1:0",
+		"--embedder", "openai", "--embedding-base-url", url+"/v1", "--embedding-key", "sk-e2e", "--budget-day", "0", "--ack-wait", "2s", "--log-format", "json")
+	w.connect()
+	var subs []submission
+	w.eventually(time.Minute, "the pipeline is there", func() error { _, err := w.js.Stream(t.Context(), events.StreamDocuments); return err })
+	for i := range 3 {
+		subs = append(subs, w.submit(fmt.Sprintf("doc-%d.md", i), fmt.Appendf(nil, "# Document %d\n\nIt waits for money.", i)))
+	}
+	held := func() error {
+		for _, s := range subs {
+			if d, err := w.document(s.Document); err != nil || d == nil || d.Held == "" {
+				return fmt.Errorf("%+v, %v", d, err)
+			}
+		}
+		return nil
+	}
+	w.eventually(time.Minute, "all are held", held)
+	for range 5 {
+		up.crash(t)
+		// Taken in again: the chunks are in the hands of the new process.
+		w.eventually(time.Minute, "the embedder has them again", func() error {
+			c, err := w.js.Consumer(t.Context(), events.StreamChunks, "embedder")
+			if err != nil {
+				return err
+			}
+			info, err := c.Info(t.Context())
+			if err != nil {
+				return err
+			}
+			if info.NumRedelivered < len(subs) {
+				return fmt.Errorf("%d redelivered", info.NumRedelivered)
+			}
+			return nil
+		})
+	}
+	if dead := w.deadLetters(); len(dead) > 0 {
+		t.Fatalf("%d dead letters, the first: %v", len(dead), dead[0].Header)
+	}
+	if m := provider.Meter(); m.Attempts > 0 {
+		t.Errorf("the meter: %+v", m)
+	}
+	w.limit(budget.Global, 5e9)
+	for _, d := range w.settle(time.Minute, subs...) {
+		if d.State != events.StateComplete {
+			t.Errorf("%+v", d)
+		}
+	}
+	if dead := w.deadLetters(); len(dead) > 0 {
+		t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
+	}
+	up.stop(t)
 }
