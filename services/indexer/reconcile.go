@@ -108,6 +108,7 @@ const (
 	tellComplete action = "the index holds it, its entry does not say so"
 	tellDeleted  action = "the index knows of its deletion, its entry does not"
 	removeIt     action = "the index holds it, although it was deleted"
+	confirmIt    action = "the index holds its content at an older revision"
 	tellLost     action = "its entry says that it is searchable, the index does not hold it"
 	isSilent     action = "it is not final"
 )
@@ -142,6 +143,8 @@ func differs(d *events.Document, x index.Document) action {
 		return tellComplete
 	case visible != 0 && visible == live && d.Revision.Submission() == visible.Submission() && !d.State.Final():
 		return tellComplete
+	case live > visible && visible != 0 && x.Visible.About.ContentHash == d.Live.ContentHash && x.Visible.About.Fingerprint == d.Live.Fingerprint:
+		return confirmIt
 	case live > visible:
 		return tellLost
 	case searchable && live == 0 && visible == 0 && d.Revision > d.Gone:
@@ -278,6 +281,11 @@ func (r *reconciler) correct(ctx context.Context, k document, what action, d *ev
 	case removeIt:
 		_, err := r.store.Apply(ctx, []index.Op{{Tombstone: &events.Tombstone{
 			V: events.Version, Document: k.id, Tenant: k.tenant, Revision: d.Gone, Name: d.Name,
+		}}})
+		return err
+	case confirmIt: // a duplicate was confirmed since
+		_, err := r.store.Apply(ctx, []index.Op{{Tombstone: &events.Tombstone{
+			V: events.Version, Document: k.id, Tenant: k.tenant, Revision: d.Live.Revision, Confirm: d.Live.ContentHash,
 		}}})
 		return err
 	case tellLost:
