@@ -157,7 +157,8 @@ func (s Stream) config(t Topology) jetstream.StreamConfig {
 		c.AllowMsgTTL, c.SubjectDeleteMarkerTTL = true, time.Minute
 	}
 	if s.Clocked {
-		// Revisions are sequences of this stream.
+		// A stream that is made again repeats no sequences: people and commands know
+		// their submissions by them.
 		c.FirstSeq, c.Duplicates = uint64(time.Now().UnixMilli()), 2*time.Minute
 	}
 	if c.MaxBytes == 0 {

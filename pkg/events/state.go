@@ -87,6 +87,10 @@ func (e *Event) check() error {
 	return nil
 }
 
+// ReasonOrder says of a superseded submission that what stands in its way may be
+// the older one: the server's clock was wrong when one of them was stored.
+const ReasonOrder = "order-unknown"
+
 // State is where the newest revision of a document stands.
 type State string
 

@@ -173,7 +173,7 @@ func verdict(results []submit.Result, wait bool, waitErr error, timeout time.Dur
 	failed, open, submitted := 0, 0, 0
 	for _, r := range results {
 		switch {
-		case r.State == events.StateFailed:
+		case r.State == events.StateFailed, r.Superseded && r.Failure != nil:
 			failed++
 		case !r.Final:
 			open++

@@ -108,7 +108,7 @@ func (f *follower) hear(msg *nats.Msg) {
 		t.touched = time.Now()
 		if e.What == events.Superseded {
 			t.Superseded = true
-			if e.Failure != nil {
+			if e.Failure != nil && e.Failure.Reason == events.ReasonOrder {
 				t.Failure = e.Failure
 			}
 			f.end(t, e.Time)
@@ -272,7 +272,9 @@ func (f *follower) Wait(ctx context.Context) error {
 		open, changed := f.open, f.changed
 		f.mu.Unlock()
 		if open == 0 {
-			return f.recorded(ctx)
+			err := f.recorded(ctx)
+			f.question(ctx)
+			return err
 		}
 		select {
 		case <-changed:
@@ -338,6 +340,33 @@ func (f *follower) adopt(t *tracked, d *events.Document) {
 	case newer:
 		t.Superseded = true
 		f.end(t, time.Now())
+	}
+}
+
+// question looks at what has superseded submissions of this run. What was stored
+// before them cannot be newer, but for a clock that was wrong: nobody should take
+// that for a success.
+func (f *follower) question(ctx context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.results {
+		if !t.Superseded || t.Failure != nil || t.sequence == 0 {
+			continue
+		}
+		e, err := f.documents.Get(ctx, t.Document.Document)
+		if err != nil {
+			continue
+		}
+		d, err := events.DecodeDocument(e.Value())
+		if err != nil || d.Sequence == 0 || d.Sequence >= t.sequence || d.Revision.Submission() < t.at {
+			continue
+		}
+		t.Failure = &events.Failure{
+			Stage: "ingest", Class: fault.Execution.String(), Reason: events.ReasonOrder,
+			Message: fmt.Sprintf("it was stored after the submission that superseded it (%d after %d), but has an earlier time (%s, %s)", t.sequence, d.Sequence,
+				events.RevisionOf(t.at).Time().Format(time.RFC3339Nano), d.Revision.Time().Format(time.RFC3339Nano)),
+			Hint: "the NATS server's clock ran backwards: submit the document again",
+		}
 	}
 }
 
