@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -101,7 +102,9 @@ func TestExactlyTheRightsThatAreDeclared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := inbox.PutBytes(t.Context(), "large.md", large); err != nil {
+	// With a header, so that it is removed as soon as it has been read.
+	meta := jetstream.ObjectMeta{Name: "large.md", Headers: nats.Header{events.HeaderCorrelationID: {"large"}}}
+	if _, err := inbox.Put(t.Context(), meta, bytes.NewReader(large)); err != nil {
 		t.Fatal(err)
 	}
 	id := events.DocumentID(events.DefaultTenant, "large.md")
