@@ -37,6 +37,7 @@ import (
 	"sluice/pkg/provider/router"
 	"sluice/pkg/stage"
 	"sluice/services/costd"
+	"sluice/services/embedder"
 )
 
 var update = flag.Bool("update", false, "rewrite what is generated")
@@ -59,6 +60,9 @@ func described(t *testing.T) map[string][]string {
 		Check: func(context.Context) error { return nil }, Wake: func(fault.Wait) {},
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := embedder.NewShelf(nil, env.Log, env.Metrics.Registry, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -538,15 +542,15 @@ func TestDashboard(t *testing.T) {
 
 // The check of expressions notices what it is for.
 func TestExpressionsAreChecked(t *testing.T) {
-	known := map[string][]string{"sluice_stage_seconds": {"stage"}, "sluice_stage_held": {"stage"}}
+	known := map[string][]string{"sluice_stage_seconds": {"stage"}, "sluice_stage_waiting": {"stage"}}
 	for text, ok := range map[string]bool{
 		`histogram_quantile(0.9, sum by (le, stage) (rate(sluice_stage_seconds_bucket{stage="parser"}[5m])))`: true,
-		`sluice_stage_held{namespace="a"} > 0`: true,
-		`sluice_stage_hold > 0`:                false,
-		`sluice_stage_held{stge="parser"}`:     false,
-		`sum by (service) (sluice_stage_held)`: false,
-		`sum(sluice_stage_held`:                false,
-		`1 > 0`:                                false,
+		`sluice_stage_waiting{namespace="a"} > 0`:                                                             true,
+		`sluice_stage_hold > 0`:                   false,
+		`sluice_stage_waiting{stge="parser"}`:     false,
+		`sum by (service) (sluice_stage_waiting)`: false,
+		`sum(sluice_stage_waiting`:                false,
+		`1 > 0`:                                   false,
 	} {
 		if err := expression(known, text); (err == nil) != ok {
 			t.Errorf("%s: %v", text, err)
