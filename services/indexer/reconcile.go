@@ -60,13 +60,13 @@ func newReconciler(ctx context.Context, env *stage.Env, cfg Config, store index.
 
 // run reconciles until ctx ends. It takes a twentieth of the time at most.
 func (r *reconciler) run(ctx context.Context) {
-	if r.every <= 0 {
-		return
-	}
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := r.raise(ctx)
-		if err == nil {
+		if r.every <= 0 && err == nil {
+			return
+		}
+		if err == nil && r.every > 0 {
 			err = r.pass(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -74,7 +74,7 @@ func (r *reconciler) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(max(r.every, 20*time.Since(began))):
+		case <-time.After(max(r.every, 20*time.Since(began), time.Second/10)):
 		}
 	}
 }

@@ -161,7 +161,7 @@ func start(t *testing.T, change func(*allinone.Config)) *allinone.Node {
 		Data: t.TempDir(), Listen: "127.0.0.1:0", Stages: stages(),
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel),
 	}
-	cfg.Stages.Indexer.Batch, cfg.Stages.Indexer.Wait = 512, 5*time.Millisecond
+	cfg.Stages.Indexer.Batch, cfg.Stages.Indexer.Wait, cfg.Stages.Indexer.Reconcile = 512, 5*time.Millisecond, 5*time.Minute
 	cfg.Stages.Local.IsolateWorkers = 1
 	if change != nil {
 		change(&cfg)

@@ -365,7 +365,7 @@ const explainMost = 50
 // explain prints why a document failed or waits, and what was left out of it.
 // It reports whether there was anything to say.
 func explain(o *output, name string, d *events.Document) bool {
-	failed := d.Failure != nil && d.State == events.StateFailed
+	failed := d.Failure != nil && (d.State == events.StateFailed || d.Failure.Reason == events.ReasonOrder)
 	held := d.Held != "" && !d.State.Final()
 	if f := d.Failure; failed {
 		o.printf("\n%s: %s: %s\n", o.paint(bad, safe(name)), safe(f.Reason), oneLine(f.Message))
