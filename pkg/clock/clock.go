@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -115,7 +116,7 @@ func (c *Clock) Keep(ctx context.Context, sequence uint64, t time.Time) (uint64,
 	}
 	c.saving.Lock()
 	defer c.saving.Unlock()
-	for range 20 {
+	for n := range attempts {
 		if at, due = c.due(sequence, t); due == nil {
 			return at, nil
 		}
@@ -130,6 +131,9 @@ func (c *Clock) Keep(ctx context.Context, sequence uint64, t time.Time) (uint64,
 			c.revision = max(c.revision, written)
 			c.mu.Unlock()
 		case conflict(err):
+			if err := apart(ctx, n); err != nil {
+				return 0, away(err, "write")
+			}
 			m, revision, err := load(ctx, c.kv)
 			if err != nil {
 				return 0, err
@@ -155,7 +159,7 @@ func (c *Clock) due(sequence uint64, t time.Time) (uint64, *Mark) {
 // Raise has what is submitted after sequence be newer than the clock at: an index
 // that outlived its stream may hold what no mark knows of.
 func Raise(ctx context.Context, kv jetstream.KeyValue, sequence, at uint64) error {
-	for range 20 {
+	for n := range attempts {
 		m, revision, err := load(ctx, kv)
 		if err != nil || m.Until >= at && m.Clock >= at {
 			return err
@@ -165,8 +169,24 @@ func Raise(ctx context.Context, kv jetstream.KeyValue, sequence, at uint64) erro
 		if _, err = store(ctx, kv, m, revision); err == nil || !conflict(err) {
 			return away(err, "write")
 		}
+		if err := apart(ctx, n); err != nil {
+			return away(err, "write")
+		}
 	}
 	return away(errors.New("other processes write it all the time"), "write")
+}
+
+// attempts bounds how often a write that another process was faster with is tried.
+const attempts = 40
+
+// apart waits for a moment, so that processes that write at once do not go on to.
+func apart(ctx context.Context, n int) error {
+	select {
+	case <-time.After(rand.N(min(time.Millisecond<<n, 50*time.Millisecond))):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Load returns the mark as it is stored.

@@ -86,34 +86,42 @@ func TestReplicasReadTheSameClocks(t *testing.T) {
 	}
 }
 
-// TestManyWritersOfTheMark has replicas find steps at the same time.
+// TestManyWritersOfTheMark has replicas write the mark at the same time, and one of
+// them meet a clock that ran backwards now and then.
 func TestManyWritersOfTheMark(t *testing.T) {
 	js, kv := pipeline(t)
-	now := time.Now()
+	s, err := js.Stream(t.Context(), events.StreamDocuments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, first := time.Now(), s.CachedInfo().State.LastSeq+1
 	const replicas = 4
-	var wg sync.WaitGroup
-	for i := range replicas {
-		c := watch(t, js)
-		wg.Go(func() {
-			last := uint64(0)
-			for n := range uint64(20) {
-				// Each replica gets its share of the messages, and every fifth comes earlier.
-				at := now.Add(time.Duration(n) * time.Minute)
-				if n%5 == 4 {
-					at = now
+	var clocks [replicas]*clock.Clock
+	var last [replicas]uint64
+	for i := range clocks {
+		clocks[i] = watch(t, js)
+	}
+	for n := range uint64(20) {
+		var wg sync.WaitGroup
+		for i, c := range clocks {
+			at := now.Add(time.Duration(n) * time.Minute)
+			if n%5 == 4 {
+				if at = now; i != 0 {
+					continue
 				}
-				sequence := uint64(time.Now().Add(24*time.Hour).UnixMilli()) + n*replicas + uint64(i)
-				document := string(rune('a' + i))
+			}
+			wg.Go(func() {
+				sequence, document := first+n*replicas+uint64(i), string(rune('a'+i))
 				c.Read(document, sequence, at)
 				got, err := c.Keep(t.Context(), sequence, at)
-				if err != nil || got <= last {
-					t.Errorf("replica %d: message %d has the clock %d after %d: %v", i, n, got, last, err)
+				if err != nil || got <= last[i] {
+					t.Errorf("replica %d: message %d has the clock %d after %d: %v", i, n, got, last[i], err)
 				}
-				last = got
-			}
-		})
+				last[i] = got
+			})
+		}
+		wg.Wait()
 	}
-	wg.Wait()
 	if m, err := clock.Load(t.Context(), kv); err != nil || len(m.Steps) == 0 || m.Clock < uint64(now.UnixMicro()) {
 		t.Errorf("the mark is %+v, %v", m, err)
 	}
