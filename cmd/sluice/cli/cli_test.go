@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"sluice/cmd/sluice/allinone"
 	"sluice/services/chunker"
 	"sluice/services/embedder"
+	"sluice/services/indexer"
 	"sluice/services/parser"
 	"sluice/services/parser/local"
 
@@ -215,6 +217,48 @@ func golden(t *testing.T, name, text string) {
 	}
 	if text != string(want) {
 		t.Errorf("%s differs; run with -update if that is meant\n--- got\n%s\n--- want\n%s", path, text, want)
+	}
+}
+
+// TestUpTakesTheOptionsOfTheIndexer holds what 'sluice up' gives the indexer against
+// what its service reads. Before, the all-in-one left options out: it never
+// compared the states of documents with the index.
+func TestUpTakesTheOptionsOfTheIndexer(t *testing.T) {
+	all := reflect.TypeFor[indexer.Config]()
+	read := func() (service, up indexer.Config) {
+		k, err := kong.New(&service, kong.NoDefaultHelp())
+		if err == nil {
+			_, err = k.Parse(nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &root{}
+		if k, err = newParser(r, Streams{Out: io.Discard, Err: io.Discard}); err == nil {
+			_, err = k.Parse([]string{"up"})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		up = r.Up.config("", "", zerolog.Nop()).Stages.Indexer
+		service.Path, up.Path = "", "" // another default place in each
+		return service, up
+	}
+	if service, up := read(); service != up {
+		t.Errorf("defaults: %+v, of the service: %+v", up, service)
+	}
+	for i := range all.NumField() {
+		value := "17"
+		switch all.Field(i).Type {
+		case reflect.TypeFor[time.Duration]():
+			value = "17s"
+		case reflect.TypeFor[bool]():
+			value = "true"
+		}
+		t.Setenv(all.Field(i).Tag.Get("env"), value)
+	}
+	if service, up := read(); service != up {
+		t.Errorf("%+v, of the service: %+v", up, service)
 	}
 }
 

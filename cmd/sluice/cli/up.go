@@ -34,6 +34,7 @@ type NodeOptions struct {
 	IndexTimeout     time.Duration `env:"SLUICE_INDEX_TIMEOUT" default:"1m" help:"Longest time of a statement on a Postgres index." group:"Indexer:"`
 	IndexerBatch     int           `env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction." group:"Indexer:"`
 	IndexerWait      time.Duration `env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill." group:"Indexer:"`
+	IndexRelaxed     bool          `env:"SLUICE_INDEX_RELAXED" help:"Do not wait until a commit is on the disk: faster, and a power failure may undo the last ones." group:"Indexer:"`
 	Reconcile        time.Duration `env:"SLUICE_RECONCILE" default:"5m" help:"How often the states of documents are compared with the index, and lost documents are looked for; 0 = never." group:"Indexer:"`
 
 	allinone.Stages
@@ -45,7 +46,8 @@ func (n NodeOptions) config(listen, http string, log zerolog.Logger) allinone.Co
 		Replicas: n.Replicas, MaxBytes: n.MaxBytes, Stages: n.Stages, Log: log, Version: Version,
 	}
 	cfg.Stages.Indexer = indexer.Config{
-		Path: n.Index, Connections: n.IndexConnections, Timeout: n.IndexTimeout, Batch: n.IndexerBatch, Wait: n.IndexerWait, Reconcile: n.Reconcile,
+		Path: n.Index, Connections: n.IndexConnections, Timeout: n.IndexTimeout, Batch: n.IndexerBatch, Wait: n.IndexerWait,
+		Relaxed: n.IndexRelaxed, Reconcile: n.Reconcile,
 	}
 	return cfg
 }
