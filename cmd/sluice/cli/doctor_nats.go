@@ -50,7 +50,7 @@ func titled(s broker.Stream) string {
 func loss(s broker.Stream) string {
 	switch s.Name {
 	case events.BucketDocuments:
-		return "the states of all documents are lost, and 'sluice rm' does not know them, though their texts stay searchable: restart the stages, which make the bucket, and submit the documents again"
+		return "the states of all documents are lost, and 'sluice rm' does not know them, though their texts stay searchable: restart the stages, which make the bucket; the indexer writes into it what is searchable, and what was on its way has to be submitted again"
 	case events.BucketBudget:
 		return "the ledgers are lost: what was spent counts as nothing; restart costd and set the limits to what may still be spent"
 	}
@@ -179,7 +179,7 @@ func checkAge(u *checkup, infos map[string]*jetstream.StreamInfo) {
 	if documents.Created.Sub(submissions.Created) < time.Minute && (told == nil || told.State.Msgs == 0 || told.State.FirstTime.After(documents.Created)) {
 		return
 	}
-	u.warn("streams", "documents from before it may be searchable, and 'sluice rm' does not know them: submit them again, or restore the bucket from a backup",
+	u.warn("streams", "the indexer writes into it what is searchable, when it starts and every five minutes (--reconcile); submit again what was on its way or had failed",
 		"the bucket %s was made anew on %s: the states of older documents are lost", events.BucketDocuments, stamp(documents.Created))
 }
 
@@ -226,12 +226,14 @@ func checkConsumers(ctx context.Context, u *checkup, c *client, running map[stri
 	}
 }
 
+const reasonBucketLost = "bucket-lost"
+
 // lost is the error of a command that needs the bucket of documents, where the rest
 // of a pipeline is there.
 func (c *client) lost(ctx context.Context) error {
 	if _, err := c.js.Stream(ctx, events.StreamDocuments); err != nil {
 		return nil
 	}
-	return fault.New(fault.Execution, "bucket-lost", "the bucket %s is missing: the states of all documents are lost", events.BucketDocuments).
+	return fault.New(fault.Execution, reasonBucketLost, "the bucket %s is missing: the states of all documents are lost", events.BucketDocuments).
 		WithHint("'sluice doctor' says what to do")
 }

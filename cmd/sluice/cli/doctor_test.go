@@ -130,13 +130,14 @@ func TestDoctorNamesALostBucketOfDocuments(t *testing.T) {
 	if code == 0 {
 		t.Error("doctor is content")
 	}
-	names(t, wrong, "streams", statusFail, "the bucket documents is missing", "'sluice rm' does not know them")
+	names(t, wrong, "streams", statusFail, "the bucket documents is missing", "'sluice rm' does not know them", "has to be submitted again")
+	sluice(t, "search", "ferries").want(t, 0).has(t, "estuary") // the index is all that it takes
 	sluice(t, "rm", "a.md").want(t, 1).says(t, "the bucket documents is missing", "hint: 'sluice doctor'")
 	if err := broker.Ensure(t.Context(), js, broker.DefaultTopology(), services.Declared()...); err != nil {
 		t.Fatal(err)
 	}
 	wrong, _ = checks(t)
-	names(t, wrong, "streams", statusWarn, "the bucket documents was made anew", "submit them again")
+	names(t, wrong, "streams", statusWarn, "the bucket documents was made anew", "submit again what was on its way")
 }
 
 // Documents that wait for money are told, with what ends it, by every command.

@@ -39,6 +39,9 @@ func (cmd SearchCmd) Run(ctx context.Context, o *output) error {
 		return usagef("use -k 1 to -k 1000", "-k is %d", cmd.K)
 	}
 	c, err := cmd.open(ctx)
+	if f := fault.From(err); f != nil && f.Reason == reasonBucketLost {
+		c, err = cmd.connect(ctx) // the index is all that a search takes
+	}
 	if err != nil {
 		return err
 	}
