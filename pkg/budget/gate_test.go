@@ -179,7 +179,7 @@ func TestWhatRefusedCallsWaitFor(t *testing.T) {
 		"tenant":  {refuses(budget.Refusal{Scope: "tenant.acme", Window: "day", What: "money", Limit: 5000, Resets: resets}), 0, "budget", "budget:tenant.acme"},
 		"dearer than the limit": {
 			refuses(budget.Refusal{Scope: budget.Global, Window: "day", What: "money", Limit: 50, Resets: resets, Never: true, Needs: 1000}),
-			0, budget.ReasonOverLimit, "budget:over-limit.global.1000",
+			0, budget.ReasonOverLimit, "budget:over-limit.global#1000",
 		},
 		"no answer":         {func(budget.Request) *budget.Answer { return nil }, 0, "budget-unknown", "budget:global"},
 		"a doubt":           {func(r budget.Request) *budget.Answer { return &budget.Answer{Lease: r.Lease, N: r.N, Error: "a doubt"} }, 0, "budget-unknown", "budget:global"},

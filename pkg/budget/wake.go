@@ -110,10 +110,8 @@ func (g *Gate) onState(e jetstream.KeyValueEntry, before map[Scope]shown) {
 	} else {
 		before[scope] = now
 	}
-	if !known {
-		return
-	}
-	raised := false
+	// A scope that was not shown before may have refused all the same, by answers.
+	raised := !known && !now.stopped
 	for i, l := range was.limits {
 		raised = raised || l != nil && (now.limits[i] == nil || *now.limits[i] > *l)
 	}

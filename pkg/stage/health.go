@@ -132,7 +132,7 @@ func (h *Health) Stages() []StageHealth {
 				Key: fault.WaitConfig, Kind: fault.WaitConfig, Whole: true, Class: fault.Halt.String(), Reason: ReasonRights, Message: h.refused,
 			})
 		}
-		s.Ready = s.Running && s.Down == "" && !slices.ContainsFunc(s.Waiting, func(w Waiting) bool {
+		s.Ready = s.Running && s.Down == "" && h.conn.IsConnected() && !slices.ContainsFunc(s.Waiting, func(w Waiting) bool {
 			return w.Kind == fault.WaitConfig || w.Kind == fault.WaitStore || w.Reason == ReasonSilent
 		})
 		all = append(all, s)

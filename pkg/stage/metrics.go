@@ -77,13 +77,15 @@ func (m *Metrics) of(stage string) *stageMetrics {
 type waitingMetrics struct{ health *Health }
 
 var (
-	waitingDesc = prometheus.NewDesc("sluice_stage_waiting", "Messages that wait, by the kind of what they wait for; those in the stream HELD are counted by every replica.", []string{"stage", "kind"}, nil)
+	waitingDesc = prometheus.NewDesc("sluice_stage_waiting", "Messages in the hand of this process that wait, by the kind of what they wait for.", []string{"stage", "kind"}, nil)
+	asideDesc   = prometheus.NewDesc("sluice_stage_aside", "Messages set aside in the stream HELD, by the kind of what they wait for; every replica tells those of all.", []string{"stage", "kind"}, nil)
 	readyDesc   = prometheus.NewDesc("sluice_stage_ready", "1 if the stage runs, has what it needs, and waits for no store and no other configuration.", []string{"stage"}, nil)
 )
 
 // Describe is of prometheus.Collector.
 func (w waitingMetrics) Describe(c chan<- *prometheus.Desc) {
 	c <- waitingDesc
+	c <- asideDesc
 	c <- readyDesc
 }
 
@@ -91,9 +93,15 @@ func (w waitingMetrics) Describe(c chan<- *prometheus.Desc) {
 // 0 if the configuration is what is asked for.
 func (w waitingMetrics) Collect(c chan<- prometheus.Metric) {
 	for _, s := range w.health.Stages() {
-		kinds := map[string]int{"config": 0}
+		kinds, aside := map[string]int{"config": 0}, map[string]int{}
 		for _, x := range s.Waiting {
-			kinds[x.Kind] += max(1, x.Count+x.Aside)
+			kinds[x.Kind] += x.Count
+			if aside[x.Kind] += x.Aside; x.Count+x.Aside == 0 {
+				kinds[x.Kind]++ // what no message has met yet: a right that NATS does not give
+			}
+		}
+		for kind, n := range aside {
+			c <- prometheus.MustNewConstMetric(asideDesc, prometheus.GaugeValue, float64(n), s.Stage, kind)
 		}
 		for kind, n := range kinds {
 			c <- prometheus.MustNewConstMetric(waitingDesc, prometheus.GaugeValue, float64(n), s.Stage, kind)

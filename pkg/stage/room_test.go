@@ -154,7 +154,8 @@ func TestWaitingIsNoCrash(t *testing.T) {
 			submitted(t, js)
 			const kills = 5
 			for i := range kills {
-				crash(t, natstest.Env(t, url, s), st, func() bool { return l.met.Load() > int64(i) })
+				env := natstest.Env(t, url, s)
+				crash(t, env, st, func() bool { return l.met.Load() > int64(i) && len(env.Health.Stage("worker").Waiting) > 0 })
 			}
 			env := natstest.Env(t, url, s)
 			natstest.Run(t, env, st)

@@ -129,44 +129,52 @@ func recovered(err *error) {
 }
 
 // settle decides what becomes of messages whose function has returned, publishes
-// what they have to say, and ends them once all of it is stored.
+// what they have to say, and ends them once all of it is stored. A message that
+// was handed on is not looked at again: another worker may have it already.
 func (w *worker) settle(batch []*Message) {
+	made := batch[:0:0]
 	for _, m := range batch {
-		if m.made {
-			continue
-		}
-		f := fault.From(m.err)
-		if f != nil {
-			w.met.failures.WithLabelValues(w.stage.Name, f.Class.String()).Inc()
-		}
-		switch {
-		case f == nil:
-			m.made = true
-		case f.Class.Permanent():
-			w.condemn(m, f)
-		case w.working.Err() != nil:
-			w.release(m) // the stage stops; the failure may only be that
-		case f.Waits() == "" && w.past.failed(w.working, m) > w.env.Settings.MaxRetries:
-			w.condemn(m, f)
-		case f.Waits() == "":
-			w.retry(m, f)
-		default:
-			m.out = nil
-			w.wait(m, f)
-		}
-	}
-	for _, m := range batch {
-		if m.made {
+		if w.decide(m) {
+			made = append(made, m)
 			for _, msg := range m.out {
 				w.outbox.send(m, msg)
 			}
 		}
 	}
-	for _, m := range batch {
-		if m.made {
-			w.finish(m)
-		}
+	for _, m := range made {
+		w.finish(m)
 	}
+}
+
+// decide reports whether a message has something to say. Otherwise it was handed
+// on: to the server, or to the waiting room.
+func (w *worker) decide(m *Message) (made bool) {
+	if m.made {
+		return true
+	}
+	f := fault.From(m.err)
+	if f != nil {
+		w.met.failures.WithLabelValues(w.stage.Name, f.Class.String()).Inc()
+	}
+	switch {
+	case f == nil:
+		m.made = true
+		return true
+	case f.Class.Permanent():
+		w.condemn(m, f)
+		return true
+	case w.working.Err() != nil:
+		w.release(m) // the stage stops; the failure may only be that
+	case f.Waits() != "":
+		m.out = nil
+		w.wait(m, f)
+	case w.past.failed(w.working, m) > w.env.Settings.MaxRetries:
+		w.condemn(m, f)
+		return true
+	default:
+		w.retry(m, f)
+	}
+	return false
 }
 
 // finish ends a message when what it caused is stored.
