@@ -28,14 +28,14 @@ func TestALockedIndexIsNobodysFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	sluice(t, "ingest", "docs/lock.md", "docs/sub", "other.csv", "--no-wait").want(t, 0)
-	eventually(t, "the documents wait for the index", func() bool {
+	eventually(t, "a document waits for the index", func() bool {
 		waits := 0
 		for _, d := range lines[events.Document](t, sluice(t, "ls", "--json").want(t, 0)) {
 			if strings.Contains(d.Held, "index") {
 				waits++
 			}
 		}
-		return waits == 3
+		return waits > 0 // the stage takes no more in than it has
 	})
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
