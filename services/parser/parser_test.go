@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -143,6 +144,13 @@ func (r *rig) publish(t *testing.T, subject string, body []byte, headers ...stri
 		t.Fatal(err)
 	}
 	return ack.Sequence
+}
+
+// story returns the events so far.
+func (r *rig) story() []*events.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.told)
 }
 
 func (r *rig) wait(t *testing.T, what string, ok func() bool) {
@@ -532,7 +540,7 @@ func TestAReferenceThatWaitsForItsJob(t *testing.T) {
 		t.Errorf("fetched %d times: %q", fetched.Load(), r.parsed[0].Markdown)
 	}
 	accepted := 0
-	for _, e := range r.told {
+	for _, e := range r.story() {
 		if e.What == events.Accepted {
 			accepted++
 		}
@@ -567,7 +575,7 @@ func TestABucketThatIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 })
-	for _, e := range r.told {
+	for _, e := range r.story() {
 		if e.What == events.Retried || e.What == events.Failed {
 			t.Errorf("%+v", e.Failure)
 		}
