@@ -97,7 +97,30 @@ func (r *reconciler) raise(ctx context.Context) error {
 		r.log.Warn().Dur("ahead", ahead).Time("newest", newest.Time()).
 			Msg("the index holds revisions from the future: new submissions are ordered after them")
 	}
-	return clock.Raise(ctx, r.marks, s.CachedInfo().State.LastSeq, newest.Submission())
+	last, err := delivered(ctx, s)
+	if err != nil {
+		return err
+	}
+	return clock.Raise(ctx, r.marks, last, newest.Submission())
+}
+
+// delivered returns the last sequence of a stream that any stage may have read. What
+// comes after it is still to be read, and compared with all that came before.
+func delivered(ctx context.Context, s jetstream.Stream) (uint64, error) {
+	last, found := uint64(0), false
+	list := s.ListConsumers(ctx)
+	for c := range list.Info() {
+		if c.Config.Durable != "" {
+			last, found = max(last, c.Delivered.Stream), true
+		}
+	}
+	if err := list.Err(); err != nil {
+		return 0, fmt.Errorf("list the consumers of %s: %w", events.StreamDocuments, err)
+	}
+	if !found {
+		return s.CachedInfo().State.LastSeq, nil // nobody knows
+	}
+	return last, nil
 }
 
 // action is what is to be done about a document.
@@ -155,18 +178,20 @@ func differs(d *events.Document, x index.Document) action {
 	return doNothing
 }
 
-// look returns what is to be done about a document, by what is known of it now.
+// look returns what is to be done about a document, by what is known of it now. The
+// entry is read first: it is behind the index, so an entry of which the index knows
+// nothing is not one that has just been written.
 func (r *reconciler) look(ctx context.Context, tenant, id string) (action, *events.Document, jetstream.KeyValueEntry, index.Document, error) {
-	x, err := r.store.Document(ctx, tenant, id)
-	if err != nil {
-		return doNothing, nil, nil, x, err
-	}
 	e, err := r.kv.Get(ctx, id)
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return doNothing, nil, nil, index.Document{}, fmt.Errorf("read the state of document %s: %w", id, err)
+	}
+	x, failed := r.store.Document(ctx, tenant, id)
 	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return differs(nil, x), nil, nil, x, nil
+	case failed != nil:
+		return doNothing, nil, nil, x, failed
 	case err != nil:
-		return doNothing, nil, nil, x, fmt.Errorf("read the state of document %s: %w", id, err)
+		return differs(nil, x), nil, nil, x, nil
 	}
 	d, err := events.DecodeDocument(e.Value())
 	if err != nil {

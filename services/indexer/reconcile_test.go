@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/broker"
+	"sluice/pkg/clock"
 	"sluice/pkg/events"
 	"sluice/pkg/natstest"
 	"sluice/pkg/stage"
@@ -207,5 +208,69 @@ func TestLostDocuments(t *testing.T) {
 		if now := b.entry(t, name); now.State != d.State {
 			t.Errorf("%s was %s and is %s: %+v", name, d.State, now.State, now.Failure)
 		}
+	}
+}
+
+// TestTheBacklogIsReadInOrder has the index raise the clock while submissions wait
+// that nobody has read: the server's clock ran backwards among them. Before, the
+// mark said that they had been read, so the later one of a document was the older.
+func TestTheBacklogIsReadInOrder(t *testing.T) {
+	b := bed(t)
+	if _, err := b.env.JS.CreateConsumer(t.Context(), events.StreamDocuments, jetstream.ConsumerConfig{Durable: "parser", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	var backlog []uint64
+	for range 2 {
+		ack, err := b.env.JS.Publish(t.Context(), events.SubjectSubmit, []byte("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		backlog = append(backlog, ack.Sequence)
+	}
+	b.index(t, "searchable.txt", at(1))
+	b.run(t)
+	marks, err := b.env.JS.KeyValue(t.Context(), events.BucketPipeline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m clock.Mark
+	natstest.Eventually(t, 10*time.Second, "the clock is raised", func() bool {
+		m, err = clock.Load(t.Context(), marks)
+		return err == nil && m.Clock == at(1).Submission()
+	})
+	r := clock.NewReader(m)
+	first, _ := r.Read("a", backlog[0], at(100).Time())
+	if second, step := r.Read("a", backlog[1], at(50).Time()); step == nil || second <= first {
+		t.Errorf("the later submission has the clock %d, the one before it %d", second, first)
+	}
+}
+
+// meanwhile does something after the index was asked for a document.
+type meanwhile struct {
+	index.Store
+	do func()
+}
+
+func (m meanwhile) Document(ctx context.Context, tenant, id string) (index.Document, error) {
+	d, err := m.Store.Document(ctx, tenant, id)
+	m.do()
+	return d, err
+}
+
+// TestACompletionIsNoLoss completes a newer revision while the reconciler looks at
+// the document. Before, it saw an entry that the index it had asked did not hold.
+func TestACompletionIsNoLoss(t *testing.T) {
+	b := bed(t)
+	b.index(t, "busy.txt", at(1))
+	b.put(t, events.Document{Name: "busy.txt", Revision: at(1), State: events.StateComplete, Live: &events.Live{Revision: at(1)}})
+	r, err := newReconciler(t.Context(), b.env, Config{Reconcile: time.Hour}, meanwhile{b.store, func() {
+		b.index(t, "busy.txt", at(2))
+		b.put(t, events.Document{Name: "busy.txt", Revision: at(2), State: events.StateComplete, Live: &events.Live{Revision: at(2)}})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if what, _, _, _, err := r.look(t.Context(), "acme", events.DocumentID("acme", "busy.txt")); what == tellLost || err != nil {
+		t.Errorf("%q, %v", what, err)
 	}
 }
