@@ -395,51 +395,47 @@ func (r *reconciler) lost(ctx context.Context, quiet map[document]uint64) error 
 // whether all messages could be read.
 func (r *reconciler) find(ctx context.Context, missing map[document]*events.Document) (bool, error) {
 	list := r.js.ListStreams(ctx)
-	var streams []*jetstream.StreamInfo
-	total := uint64(0)
+	total, foreign := uint64(0), false
 	for info := range list.Info() {
 		if info.Config.Retention == jetstream.WorkQueuePolicy && info.State.Msgs > 0 {
-			streams = append(streams, info)
 			total += info.State.Msgs
+			foreign = foreign || !slices.Contains(underWay, info.Config.Name) // of a stage outside this tree
 		}
 	}
 	if err := list.Err(); err != nil {
 		return false, fmt.Errorf("list the streams: %w", err)
 	}
-	order := func(s *jetstream.StreamInfo) int { return slices.Index(underWay, s.Config.Name) }
-	for _, s := range streams {
-		if order(s) < 0 { // of a stage outside this tree
-			return false, nil
-		}
-	}
-	if total > scanMost {
+	if foreign || total > scanMost {
 		return false, nil
 	}
-	// In the direction in which messages go: what moves meanwhile is met further on.
-	slices.SortFunc(streams, func(a, b *jetstream.StreamInfo) int { return cmp.Compare(order(a), order(b)) })
 	byID := map[string]document{}
 	for k := range missing {
 		byID[k.id] = k
 	}
-	for _, info := range streams {
-		s, err := r.js.Stream(ctx, info.Config.Name)
-		if err != nil {
-			return false, fmt.Errorf("look at the stream %s: %w", info.Config.Name, err)
+	// In the direction in which messages go: what moves meanwhile is met further on,
+	// in a stream that may have been empty before. Any of them may be set aside.
+	for _, name := range append(slices.Clone(underWay), events.StreamHeld) {
+		s, err := r.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
 		}
-		for seq := info.State.FirstSeq; len(missing) > 0; {
+		if err != nil {
+			return false, fmt.Errorf("look at the stream %s: %w", name, err)
+		}
+		for seq := s.CachedInfo().State.FirstSeq; len(missing) > 0; {
 			m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(">"))
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				break
 			}
 			if err != nil {
-				return false, fmt.Errorf("read the stream %s: %w", info.Config.Name, err)
+				return false, fmt.Errorf("read the stream %s: %w", name, err)
 			}
 			seq = m.Sequence + 1
 			if k, ok := byID[m.Header.Get(events.HeaderDocumentID)]; ok {
 				delete(missing, k)
 				continue
 			}
-			if origin := submissionOf(info.Config.Name, m); origin != 0 {
+			if origin := submissionOf(name, m); origin != 0 {
 				for k, d := range missing {
 					if d.Sequence == origin || m.Header.Get(events.HeaderReplayRevision) == d.Revision.Base().String() {
 						delete(missing, k)

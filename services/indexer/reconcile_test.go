@@ -274,3 +274,63 @@ func TestACompletionIsNoLoss(t *testing.T) {
 		t.Errorf("%q, %v", what, err)
 	}
 }
+
+// moving hands a document on after the streams were listed.
+type moving struct {
+	jetstream.JetStream
+	move func()
+}
+
+func (m moving) ListStreams(ctx context.Context, opts ...jetstream.StreamListOpt) jetstream.StreamInfoLister {
+	l := listed{m.JetStream.ListStreams(ctx, opts...), make(chan *jetstream.StreamInfo, 64)}
+	for info := range l.StreamInfoLister.Info() {
+		l.infos <- info
+	}
+	close(l.infos)
+	m.move()
+	return l
+}
+
+type listed struct {
+	jetstream.StreamInfoLister
+	infos chan *jetstream.StreamInfo
+}
+
+func (l listed) Info() <-chan *jetstream.StreamInfo { return l.infos }
+
+// TestWhatMovesIsNotLost has a document that waited for long go on while the streams
+// are searched. Before, streams that had been empty were not searched.
+func TestWhatMovesIsNotLost(t *testing.T) {
+	b := bed(t)
+	send := func(subject, id string) uint64 {
+		msg := nats.NewMsg(subject)
+		msg.Header.Set(events.HeaderDocumentID, id)
+		ack, err := b.env.JS.PublishMsg(t.Context(), msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ack.Sequence
+	}
+	parsed, err := b.env.JS.Stream(t.Context(), events.StreamParsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{events.SubjectChunk, events.SubjectHeldPrefix + "chunker.key"} {
+		id := events.DocumentID("acme", to)
+		sequence := send(events.SubjectParsed, id)
+		r, err := newReconciler(t.Context(), b.env, Config{Reconcile: time.Hour}, b.store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.js = moving{b.env.JS, func() {
+			send(to, id)
+			if err := parsed.DeleteMsg(t.Context(), sequence); err != nil {
+				t.Fatal(err)
+			}
+		}}
+		missing := map[document]*events.Document{{"acme", id}: {Document: id, Tenant: "acme"}}
+		if known, err := r.find(t.Context(), missing); !known || err != nil || len(missing) != 0 {
+			t.Errorf("to %s: %v, %v, missing %v", to, known, err, missing)
+		}
+	}
+}
