@@ -30,12 +30,16 @@ type aside struct {
 	room   *room
 	read   func(jetstream.Msg, string) (*Message, error)
 
+	ackWait time.Duration // of the stage's consumer; what is in hand is kept alive by that
+
 	moves chan move // to be set aside
 	known chan struct{}
 
 	mu    sync.Mutex
 	wants map[fault.Wait]int // groups to bring messages back of, and how many
 	asked time.Time          // of the groups that HELD has
+	// nothing is brought back before
+	resting time.Time
 }
 
 // move is one message on its way to HELD.
@@ -122,7 +126,10 @@ func (a *aside) run(ctx context.Context) {
 			all, left, err := a.fetch(ctx, group, n)
 			if err != nil && ctx.Err() == nil {
 				a.log.Warn().Err(err).Str("waits_for", string(group)).Msg("bringing back what was set aside; trying again")
-				left = max(left, 1)
+				if left = max(left, 1); errors.Is(err, jetstream.ErrStreamNotFound) {
+					left = 0 // whoever deleted it has deleted that, too
+				}
+				a.rest()
 			}
 			a.room.returned(group, all, left)
 		}
@@ -149,9 +156,20 @@ func (a *aside) leave() (all []*Message) {
 	}
 }
 
+// rest has nothing come back for a moment: it failed, and would at once again.
+func (a *aside) rest() {
+	a.mu.Lock()
+	a.resting = time.Now().Add(time.Second)
+	a.mu.Unlock()
+	time.AfterFunc(time.Second, a.signal)
+}
+
 func (a *aside) wanted() map[fault.Wait]int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if time.Now().Before(a.resting) {
+		return nil
+	}
 	wants := a.wants
 	a.wants = map[fault.Wait]int{}
 	return wants
@@ -200,7 +218,7 @@ func (a *aside) store(ctx context.Context, first move) {
 		}
 		a.met.aside.Inc()
 		a.hand.drop(v.m)
-		a.room.stored(group(v.key), v.f)
+		a.room.stored(group(v.key), v.m, v.f)
 	}
 	a.room.kick() // it may have more
 	if failed != nil && ctx.Err() == nil {
@@ -267,27 +285,27 @@ func (a *aside) fetch(ctx context.Context, group fault.Wait, n int) (all []*Mess
 	token := heldToken(group)
 	c, err := a.env.JS.CreateOrUpdateConsumer(limited, events.StreamHeld, jetstream.ConsumerConfig{
 		Durable: a.stage.Name + "-" + token, FilterSubject: events.SubjectHeldPrefix + a.stage.Name + "." + token,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: a.env.Settings.AckWait, MaxDeliver: -1, MaxAckPending: -1,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: a.ackWait, MaxDeliver: -1, MaxAckPending: -1,
 		InactiveThreshold: asideForgot, Metadata: map[string]string{"sluice.waits-for": string(group)},
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("the consumer of what waits for %s: %w", group, err)
 	}
-	n = min(n, max(int(c.CachedInfo().NumPending)+c.CachedInfo().NumRedelivered, 1), movesAtOnce)
-	batch, err := c.Fetch(n, jetstream.FetchMaxWait(500*time.Millisecond))
+	// Most of them may have been delivered before: returned, or lost with a process.
+	info := c.CachedInfo()
+	there := int(info.NumPending) + info.NumAckPending - a.hand.held()[group]
+	batch, err := c.Fetch(min(n, max(there, 1), movesAtOnce), jetstream.FetchMaxWait(500*time.Millisecond))
 	if err != nil {
 		return nil, 0, err
 	}
 	for raw := range batch.Messages() {
-		meta, err := raw.Metadata()
-		if err != nil {
-			continue // not a delivery
-		}
-		left = int(meta.NumPending)
 		m, err := a.read(raw, events.StreamHeld)
 		if m != nil && err == nil {
 			all = append(all, m)
 		}
+	}
+	if len(all) > 0 { // none: others have them in hand, or they are delayed; list sees them again
+		left = max(0, there-len(all))
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) {
 		return all, left, err
@@ -315,13 +333,17 @@ func (a *aside) list(ctx context.Context) {
 	if err == nil {
 		info, err = s.Info(limited, jetstream.WithSubjectFilter(prefix+">"))
 	}
-	if err != nil {
+	groups := map[fault.Wait]int{}
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		a.room.known(groups) // nothing is set aside any more
+		return
+	case err != nil:
 		if ctx.Err() == nil {
 			a.log.Debug().Err(err).Msg("looking at what is set aside")
 		}
 		return
 	}
-	groups := map[fault.Wait]int{}
 	for subject, n := range info.State.Subjects {
 		groups[heldGroup(strings.TrimPrefix(subject, prefix))] = int(n)
 	}

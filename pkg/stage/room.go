@@ -51,11 +51,12 @@ const (
 )
 
 // fit bounds the room by what the consumer allows to be in flight over all
-// replicas: a few of them together must not use it up by waiting.
+// replicas: a few of them together must not use it up by waiting. If that is very
+// little, everything is set aside.
 func (r *room) fit(maxInFlight int) {
 	r.bound.Store(roomMessages)
 	if maxInFlight > 0 {
-		r.bound.Store(int64(max(1, min(roomMessages, maxInFlight/16))))
+		r.bound.Store(int64(min(roomMessages, maxInFlight/16)))
 	}
 }
 
@@ -75,6 +76,8 @@ type place struct {
 	weight  int // of all that have tried in this epoch
 	window  int // how many may try
 	passed  bool
+	// Of a group of keys: tries that failed, and after how many it is shut.
+	failures, round int
 }
 
 func (p *place) empty() bool { return len(p.waiting) == 0 && p.trying == 0 && p.aside == 0 }
@@ -120,7 +123,11 @@ func (r *room) enter(m *Message, f *fault.Error) {
 	defer r.unlock()
 	p := r.at(key)
 	again := m.place == p && m.epoch == p.epoch // it was let out to try
-	if m.place != p {
+	switch g := m.place; {
+	case g == p:
+	case g != nil && g.key == group(key):
+		r.failed(g, m, f) // it came back from HELD, where its key is one of many
+	default:
 		r.passed(m) // whatever it waited for before is there
 	}
 	m.place = nil
@@ -186,9 +193,28 @@ func (r *room) passed(m *Message) {
 		return // what it found is out of date
 	}
 	p.trying--
-	p.passed, p.rounds = true, 0
+	p.passed, p.shut, p.rounds = true, false, 0
 	p.window = max(p.window+1, r.unit) // a batch at least; then their number doubles
 	r.release(p)
+}
+
+// failed counts a try of one of the keys of a group. It says nothing of the other
+// keys: each message is tried once, then the group rests. Callers hold mu.
+func (r *room) failed(g *place, m *Message, f *fault.Error) {
+	if m.epoch != g.epoch {
+		return
+	}
+	g.trying--
+	g.window++
+	g.failures++
+	if g.failures < g.round {
+		r.release(g)
+		return
+	}
+	g.next = time.Now().Add(r.pause(f, g.rounds))
+	g.shut, g.passed, g.trying, g.weight, g.window, g.failures = true, false, 0, 0, r.first(g), 0
+	g.epoch++
+	g.rounds++
 }
 
 // release lets out as many as may try. Callers hold mu.
@@ -292,7 +318,7 @@ func (r *room) tend(ctx context.Context) {
 		now := time.Now()
 		for _, p := range r.places {
 			if p.shut && !now.Before(p.next) {
-				p.shut = false
+				p.shut, p.round = false, p.aside
 				r.release(p)
 			}
 			if p.shut && p.next.Before(next) {
@@ -348,21 +374,30 @@ func (r *room) thin() {
 }
 
 // stored hears that a message is in HELD now, under the group of its key.
-func (r *room) stored(group fault.Wait, f *fault.Error) {
+func (r *room) stored(group fault.Wait, m *Message, f *fault.Error) {
 	r.mu.Lock()
 	defer r.unlock()
 	p := r.at(group)
 	p.aside++
+	r.settle(p, m, f)
+}
+
+// settle goes on with a place that a message was put back into, here or in HELD.
+// One that is new is shut, as the message found it. Callers hold mu.
+func (r *room) settle(p *place, m *Message, f *fault.Error) {
 	if p.why == nil {
 		p.why = f
 	}
-	if !p.shut && p.trying == 0 && len(p.waiting) == 0 && p.epoch == 0 { // a place that is new
-		p.shut, p.next = true, time.Now().Add(r.pause(f, p.rounds))
-		p.epoch++
-		r.kick()
+	if p.epoch > 0 || p.trying > 0 {
+		r.release(p)
 		return
 	}
-	r.release(p)
+	p.epoch++
+	p.shut, p.next = true, time.Now().Add(r.pause(f, p.rounds))
+	if r.wakes.since(p.key, m.began) {
+		p.next = time.Time{} // it opened while the message was on its way
+	}
+	r.kick()
 }
 
 // kept takes a message back that could not be set aside.
@@ -370,15 +405,10 @@ func (r *room) kept(m *Message, key fault.Wait, f *fault.Error) {
 	r.mu.Lock()
 	defer r.unlock()
 	p := r.at(key)
-	if p.why == nil {
-		p.why = f
-	}
 	p.waiting = append(p.waiting, m)
 	r.narrow++
 	r.bytes += len(m.Data)
-	if !p.shut {
-		p.shut, p.next = true, time.Now().Add(r.pause(f, p.rounds))
-	}
+	r.settle(p, m, f)
 }
 
 // known takes over what HELD has for this stage: how many messages a group has.
@@ -387,7 +417,7 @@ func (r *room) known(groups map[fault.Wait]int) {
 	defer r.unlock()
 	for group, n := range groups {
 		if p := r.at(group); p.aside < n || n == 0 {
-			p.aside = n
+			p.aside, p.round = n, max(n, p.round)
 			if p.why == nil {
 				p.why = fault.New(fault.Unavailable, "set-aside", "set aside until %s opens", group)
 			}

@@ -203,6 +203,9 @@ func (s *Stage) validate() error {
 
 // whole tells whether all of the stage's work needs a key.
 func (s *Stage) whole(key fault.Wait) bool {
+	if key.Kind() == fault.WaitDownstream {
+		return true // what waits for it is done: set aside, it would be done again
+	}
 	if s.Whole == nil {
 		switch key.Kind() {
 		case fault.WaitClaim, fault.WaitJob, fault.WaitSlot, fault.WaitSchema:
