@@ -12,8 +12,8 @@ const (
 	// step is how much larger the second input is.
 	step = 4
 	// slack is how much more than step times the processor time it may take. Work
-	// that is quadratic takes step times more.
-	slack = 2
+	// that is quadratic takes step times more. Caches make it up to twice.
+	slack = 3
 	// least is what is too little to be compared. Caches and the garbage collector
 	// decide about it.
 	least = 20 * time.Millisecond

@@ -75,7 +75,7 @@ func hostile(n int) map[string]string {
 }
 
 func TestSplitIsLinear(t *testing.T) {
-	const bytes = 1 << 17
+	const bytes = 1 << 15
 	strategies := []string{Markdown, Recursive, Sentence, Fixed}
 	larger, smaller := hostile(bytes), hostile(bytes/4)
 	for name := range larger {
