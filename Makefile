@@ -51,13 +51,13 @@ alone: ## Build every module by itself, as the image builds do.
 
 race: ## Test every module but e2e, with the race detector.
 	@test -n "$(RACE)" || echo "no C compiler: testing without the race detector"
-	$(GO) test $(RACE) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
+	$(GO) test -timeout 40m $(RACE) $(patsubst %,./%/...,$(filter-out e2e,$(MODULES)))
 
 deploy: ## Test the manifests, alerts, dashboard and images; the first compilation takes minutes.
 	cd deploy && GOWORK=off $(GO) vet ./... && GOWORK=off $(GO) test ./...
 
 e2e: ## Test the real binaries: kills, bad input, the nats CLI.
-	$(GO) test -count=1 -timeout 15m ./e2e/...
+	$(GO) test -count=1 -timeout 40m ./e2e/...
 
 images: ## Build the images of all services (needs a container engine; ENGINE=podman).
 	@set -e; for s in parser chunker embedder indexer costd sluice; do $(ENGINE) build --build-arg SERVICE=$$s -t sluice-$$s .; done
