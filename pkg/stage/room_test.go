@@ -243,7 +243,9 @@ func TestATenantAtItsLimitStopsNobody(t *testing.T) {
 				}
 				n += w.Count
 			}
-			n += h.Waiting[0].Aside
+			if len(h.Waiting) > 0 {
+				n += h.Waiting[0].Aside
+			}
 		}
 		return n >= poor
 	})
