@@ -252,7 +252,7 @@ func (a *aside) message(m *Message, key fault.Wait) *nats.Msg {
 	for _, e := range m.emitted {
 		msg.Header.Add(headerHeldSaid, e)
 	}
-	msg.Header.Set(events.HeaderMsgID, a.stage.Name+":"+a.origin(m)+":"+strconv.Itoa(rounds))
+	msg.Header.Set(events.HeaderMsgID, a.stage.Name+":"+a.once(m)+":"+strconv.Itoa(rounds))
 	if m.blob == "" { // a claim-checked body stays where it is
 		msg.Data = m.Data
 	}

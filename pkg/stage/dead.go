@@ -54,7 +54,7 @@ func (w *worker) letter(m *Message, f *fault.Error) *nats.Msg {
 		events.HeaderOriginStream:    w.stage.In.Stream,
 		events.HeaderOriginSeq:       strconv.FormatUint(m.Seq, 10),
 		events.HeaderOriginSubject:   m.Subject,
-		events.HeaderMsgID:           w.stage.In.Stream + ":" + w.stage.Name + ":" + strconv.FormatUint(m.Seq, 10),
+		events.HeaderMsgID:           w.stage.Name + ":" + w.once(m),
 	} {
 		dead.Header.Set(k, v)
 	}

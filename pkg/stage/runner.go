@@ -48,6 +48,12 @@ func (s *shared) origin(m *Message) string {
 	return s.stage.In.Stream + "/" + strconv.FormatUint(m.Seq, 10)
 }
 
+// once is the part of a message ID that tells m from every other message, also from
+// one that had its sequence before the stream was made again.
+func (s *shared) once(m *Message) string {
+	return s.origin(m) + ":" + strconv.FormatInt(m.Time.UnixNano(), 36)
+}
+
 // jitter returns d less up to half of it, so that replicas do not move in step.
 func (s *shared) jitter(d time.Duration) time.Duration {
 	return d - time.Duration(rand.Int64N(int64(d)/2+1))

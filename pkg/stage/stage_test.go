@@ -546,3 +546,35 @@ func TestWhatIsSeen(t *testing.T) {
 		t.Error("the message done is not counted")
 	}
 }
+
+// TestAStreamThatIsMadeAgain has messages with equal sequences, of a stream that was
+// deleted and made again. Before, the second dead letter was taken for the first one,
+// and its message was ended all the same.
+func TestAStreamThatIsMadeAgain(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+	parsed, err := env.JS.Stream(t.Context(), events.StreamParsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "picky", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}}, Workers: 1,
+		Handle: func(context.Context, *stage.Message) error { return fault.Invalid("picky", "it takes nothing") },
+	})
+	for n := range uint64(2) {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(n), "text")
+		empty(t, env.JS, events.StreamParsed)
+		s, err := env.JS.Stream(t.Context(), events.StreamDeadLetter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.CachedInfo().State.Msgs; got != n+1 {
+			t.Fatalf("%d dead letters, want %d", got, n+1)
+		}
+		if err := env.JS.DeleteStream(t.Context(), events.StreamParsed); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := env.JS.CreateStream(t.Context(), parsed.CachedInfo().Config); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
