@@ -10,10 +10,12 @@ import (
 	"sluice/pkg/fault"
 )
 
-// source names a delivery: the stream that it came from, and its sequence there.
+// source names a delivery: the stream that it came from, its sequence there, and when
+// it was stored, because a stream that is made again counts from the beginning.
 type source struct {
 	stream string
 	seq    uint64
+	stored int64
 }
 
 // hand is all that this process has been given and has not ended: what is queued,

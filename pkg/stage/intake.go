@@ -22,6 +22,7 @@ type intake struct {
 	cons     atomic.Pointer[jetstream.Consumer]
 	ackWait  time.Duration // of the consumer
 	down     atomic.Pointer[string]
+	gone     atomic.Bool // the consumer, or its stream
 }
 
 func newIntake(s *shared, h *hand, q *queue, closed func() bool) *intake {
@@ -38,6 +39,7 @@ func (in *intake) bind(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the consumer on %s: %w", d.Stream, err)
 	}
+	in.gone.Store(false)
 	in.ackWait = c.CachedInfo().Config.AckWait
 	in.cons.Store(&c)
 	return nil
@@ -54,6 +56,16 @@ func (in *intake) pull() error {
 		if !in.waitRoom(0) {
 			continue
 		}
+		if in.gone.Load() {
+			if err := in.bind(in.stopping); err != nil {
+				in.say("there is no consumer of " + in.stage.In.Stream + ": " + err.Error())
+				in.log.Debug().Err(err).Msg("cannot make the consumer; trying again")
+				sleep(in.stopping, time.Second)
+				continue
+			}
+			in.say("")
+			in.log.Warn().Msg("the consumer was gone, and is made again")
+		}
 		it, err := (*in.cons.Load()).Messages(
 			jetstream.PullMaxMessages(in.prefetch()),
 			jetstream.PullExpiry(5*time.Second),
@@ -69,12 +81,7 @@ func (in *intake) pull() error {
 				return fmt.Errorf("the NATS connection is closed: %w", err)
 			}
 		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound):
-			in.log.Warn().Err(err).Msg("the consumer is gone; making it again")
-			if err := in.bind(in.stopping); err != nil {
-				in.say("there is no consumer of " + in.stage.In.Stream + ": " + err.Error())
-				in.log.Warn().Err(err).Msg("cannot make the consumer; trying again")
-				sleep(in.stopping, time.Second)
-			}
+			in.gone.Store(true)
 		default:
 			in.log.Debug().Err(err).Msg("pulling again")
 			sleep(in.stopping, 100*time.Millisecond)
@@ -173,7 +180,7 @@ func (in *intake) read(raw jetstream.Msg, stream string) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := source{stream, meta.Sequence.Stream}
+	from := source{stream, meta.Sequence.Stream, meta.Timestamp.UnixNano()}
 	if m := in.hand.find(from); m != nil {
 		m.redelivered(raw)
 		return nil, nil
@@ -236,8 +243,10 @@ func (in *intake) observe(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, nats.ErrStreamNotFound):
+			in.gone.Store(true) // no pull may have been open, which would have been told
 			in.say("there is no stream " + in.stage.In.Stream)
 		case errors.Is(err, jetstream.ErrConsumerNotFound):
+			in.gone.Store(true)
 			in.say("there is no consumer " + in.stage.Name + " of " + in.stage.In.Stream)
 		}
 		if !sleep(ctx, 5*time.Second) {

@@ -547,6 +547,46 @@ func TestWhatIsSeen(t *testing.T) {
 	}
 }
 
+// TestAStreamThatIsMadeAgainWhileAMessageWaits has a message of the new stream with the
+// sequence of one that waits. Before, it was taken for that one, come again.
+func TestAStreamThatIsMadeAgainWhileAMessageWaits(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), quick())
+	parsed, err := env.JS.Stream(t.Context(), events.StreamParsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handled := make(chan string, 16)
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "picky", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}}, Workers: 1,
+		Handle: func(_ context.Context, m *stage.Message) error {
+			handled <- string(m.Data)
+			if string(m.Data) == "old" {
+				return fault.New(fault.Unavailable, "waits", "it waits").After(time.Hour).WaitFor(fault.On(fault.WaitClaim, "old"))
+			}
+			return nil
+		},
+	})
+	for _, text := range []string{"old", "new"} {
+		publish(t, env.JS, events.SubjectParsed, text, text)
+		select {
+		case got := <-handled:
+			if got != text {
+				t.Fatalf("%q was handled, want %q", got, text)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%q is not handled", text)
+		}
+		if text == "old" {
+			if err := env.JS.DeleteStream(t.Context(), events.StreamParsed); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := env.JS.CreateStream(t.Context(), parsed.CachedInfo().Config); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestAStreamThatIsMadeAgain has messages with equal sequences, of a stream that was
 // deleted and made again. Before, the second dead letter was taken for the first one,
 // and its message was ended all the same.
