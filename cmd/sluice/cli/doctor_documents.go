@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func checkDocuments(ctx context.Context, u *checkup, c *client, running map[stri
 	}
 	var stuck []string
 	for _, d := range open {
-		if !moving[d.Document] {
+		if !moving[d.Document] && !moving[origin(d.Sequence)] {
 			stuck = append(stuck, label(d))
 		}
 	}
@@ -129,14 +130,19 @@ func checkHeld(u *checkup, held []*events.Document) {
 		parts = append(parts, fmt.Sprintf("%d since %s: %s", groups[w].count, stamp(groups[w].since), w))
 	}
 	u.warn("documents", "they go on by themselves when that ends; 'sluice status' shows what ends it, 'sluice ls --state open' which they are",
-		"%s wait. %s", plural(len(held), "document"), strings.Join(parts, "; "))
+		"%s %s. %s", plural(len(held), "document"), verb(len(held), "waits", "wait"), strings.Join(parts, "; "))
 }
 
 // heldWords is why a document waits. Older releases wrote a word before it that is
 // printed anyway.
 func heldWords(s string) string { return strings.TrimPrefix(s, "held: ") }
 
-// inFlight returns the documents of all messages that wait or are in hand.
+// origin names a submission by its sequence in DOCUMENTS: the parser reads more of a
+// message than documentOf does.
+func origin(sequence uint64) string { return "#" + strconv.FormatUint(sequence, 10) }
+
+// inFlight returns the documents of all messages that wait or are in hand, and the
+// origins of those that are submissions.
 // known is false if there are too many to look at.
 func (c *client) inFlight(ctx context.Context) (documents map[string]bool, known bool, err error) {
 	documents = map[string]bool{}
@@ -175,6 +181,12 @@ func (c *client) inFlight(ctx context.Context) (documents map[string]bool, known
 			left--
 			seq = msg.Sequence + 1
 			documents[documentOf(msg)] = true
+			switch seq := msg.Header.Get(events.HeaderOriginSeq); {
+			case name == events.StreamDocuments:
+				documents[origin(msg.Sequence)] = true
+			case msg.Header.Get(events.HeaderOriginStream) == events.StreamDocuments:
+				documents["#"+seq] = true
+			}
 		}
 	}
 	return documents, true, nil

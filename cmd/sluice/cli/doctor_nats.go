@@ -217,7 +217,7 @@ func checkConsumers(ctx context.Context, u *checkup, c *client, running map[stri
 				u.fail("consumers", fmt.Sprintf("'nats consumer resume %s %s'", d.In.Stream, d.Name), "the consumer %s of %s is paused for %v more: nothing is delivered to the %s",
 					d.Name, d.In.Stream, info.PauseRemaining.Round(time.Second), d.Name)
 			case info.NumPending > 0 && info.NumWaiting == 0 && info.NumAckPending == 0 && len(running[d.Name]) == 0:
-				u.fail("consumers", "start it, or all stages with 'sluice up'", "%s wait for %s, and nobody fetches them", plural(int(info.NumPending), "message"), d.Name)
+				u.fail("consumers", "start it, or all stages with 'sluice up'", "%s for %s, and nobody fetches them", plural(int(info.NumPending), "message")+" "+verb(int(info.NumPending), "waits", "wait"), d.Name)
 			}
 		}
 	}

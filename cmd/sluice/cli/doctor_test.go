@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/cmd/sluice/allinone"
@@ -291,4 +292,38 @@ func TestDoctorNamesACostdThatCannotLead(t *testing.T) {
 	names(t, wrong, "streams", statusFail, "the bucket budget is missing", "set the limits")
 	names(t, wrong, "stage costd", statusFail, "not ready: ")
 	t.Log(wrong)
+}
+
+// A submission that waits is not stuck, in whatever case its headers are written.
+func TestDoctorKnowsSubmissionsThatWait(t *testing.T) {
+	node := start(t, nil)
+	js := node.Env.JS
+	if _, err := js.PauseConsumer(t.Context(), events.StreamDocuments, "parser", time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	msg := nats.NewMsg(events.SubjectSubmit)
+	msg.Header["tenant"], msg.Header["filename"] = []string{"acme"}, []string{"a.md"}
+	msg.Data = []byte("Ferries cross the estuary.")
+	ack, err := js.PublishMsg(t.Context(), msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := js.KeyValue(t.Context(), events.BucketDocuments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Its parser took it up, told so, and was killed.
+	d := events.Document{
+		V: events.Version, Document: events.DocumentID("acme", "a.md"), Tenant: "acme", Name: "a.md", Revision: 2, Sequence: ack.Sequence,
+		State: events.StateAccepted, Updated: time.Now().Add(-time.Hour),
+	}
+	if _, err := documents.Put(t.Context(), d.Document, events.Encode(d)); err != nil {
+		t.Fatal(err)
+	}
+	wrong, _ := checks(t)
+	for _, c := range wrong {
+		if c.Check == "documents" {
+			t.Errorf("%+v", c)
+		}
+	}
 }
