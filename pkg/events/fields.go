@@ -146,6 +146,7 @@ func (d *Document) fields(c *codec) {
 	list(c, "warnings", &d.Warnings, c.string)
 	object(c, "upgrade", &d.Upgrade)
 	number(c, "gone", &d.Gone, omitempty)
+	number(c, "lost", &d.Lost, omitempty)
 	object(c, "live", &d.Live)
 }
 

@@ -293,16 +293,17 @@ const lookUpMost = 256
 // may lose events, for instance while reconnecting.
 func (f *follower) lookUp(ctx context.Context) {
 	var silent []*tracked
+	var ids []string // events are folded into the documents meanwhile
 	f.mu.Lock()
 	for _, t := range f.results {
 		if t.Submitted && !t.Final && time.Since(t.touched) > quiet && len(silent) < lookUpMost {
 			t.touched = time.Now() // others' turn at the next tick
-			silent = append(silent, t)
+			silent, ids = append(silent, t), append(ids, t.Document.Document)
 		}
 	}
 	f.mu.Unlock()
-	for _, t := range silent {
-		e, err := f.documents.Get(ctx, t.Document.Document)
+	for i, t := range silent {
+		e, err := f.documents.Get(ctx, ids[i])
 		if err != nil {
 			continue // not there yet, or the broker is away: at the next tick
 		}
