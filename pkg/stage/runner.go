@@ -24,7 +24,7 @@ import (
 //	worker   calls the stage's function and decides what becomes of each message
 //	past     failures and crash marks of troubled messages, in the bucket "retries"
 //	outbox   publishes what messages cause
-//	room     where messages wait, by the key of what has to change
+//	room     where messages wait, by the key of what has to change; story tells of it
 //	aside    what the room has no place for, in the stream HELD
 //	view     what the process says of the stage: health, metrics, endpoints
 //
