@@ -22,6 +22,18 @@ type record struct {
 	// returned: the crash mark. A message that comes again with one was in the
 	// function when its process died.
 	Starts int `json:"starts"`
+	// Of is how many were in that call.
+	Of int `json:"of,omitempty"`
+}
+
+// splitting is into how many calls those of a call are divided that killed the
+// process. One by one, a batch of a paid service would cost a request a message,
+// and whichever has its turn as somebody kills the process would take the blame.
+const splitting = 8
+
+// share returns how many suspects have their next call together.
+func share(suspects []*Message) int {
+	return max(1, min(len(suspects), suspects[0].record.Of/splitting))
 }
 
 // past keeps what is known of troubled messages: their failures, and that they
@@ -52,8 +64,9 @@ func (p *past) look(ctx context.Context, m *Message) (suspect bool, err error) {
 		}
 		m.record, m.Attempt = rec, rec.Failures
 	}
-	// The first death left no mark: a message with no past costs nothing.
-	if m.record.Starts > 0 && m.record.Starts+1 >= p.env.Settings.MaxCrashes {
+	// The first death left no mark: a message with no past costs nothing. One that was
+	// not alone may be innocent.
+	if m.record.Starts > 0 && m.record.Of <= 1 && m.record.Starts+1 >= p.env.Settings.MaxCrashes {
 		return false, fault.New(fault.Execution, "crash-loop",
 			"the process died %d times while it handled this message", m.record.Starts+1).
 			WithHint("look at the %s's last log lines and memory limit, then replay", p.stage.Name)
@@ -83,14 +96,20 @@ func (p *past) away(err error) error {
 		WaitFor(fault.On(fault.WaitStore, events.BucketRetries))
 }
 
-// begin marks a message whose past was looked up: it is about to be handled.
-func (p *past) begin(ctx context.Context, m *Message) error {
+// begin marks a message whose past was looked up: it is about to be handled, in a
+// call of so many.
+func (p *past) begin(ctx context.Context, m *Message, of int) error {
 	if m.record == nil {
 		return nil
 	}
-	m.record.Starts++
+	before := *m.record
+	if m.record.Of = of; of > 1 {
+		m.record.Starts = 1 // deaths count of one that was alone
+	} else {
+		m.record.Starts++
+	}
 	if err := p.write(ctx, m); err != nil {
-		m.record.Starts--
+		*m.record = before
 		return p.away(err)
 	}
 	m.marked = true
@@ -102,7 +121,7 @@ func (p *past) end(ctx context.Context, m *Message) {
 	if !m.marked {
 		return
 	}
-	m.marked, m.record.Starts = false, 0
+	m.marked, m.record.Starts, m.record.Of = false, 0, 0
 	// The process lives, so the mark has to go whatever happens to ctx.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

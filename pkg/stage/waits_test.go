@@ -189,6 +189,52 @@ func TestWhatIsDoneIsNotSetAside(t *testing.T) {
 	}
 }
 
+// Whoever kills a process that has a batch in its function again and again makes
+// no dead letters, and no call for each of the batch.
+func TestABatchThatIsKilledAgainAndAgain(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	s := quick()
+	s.AckWait, s.Grace = time.Second, 0
+	var calls, done, kills atomic.Int64
+	const all, deaths = 200, 3
+	st := stage.Stage{
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
+		Batch: stage.Batch{Items: all, Wait: time.Second},
+		HandleBatch: func(ctx context.Context, batch []*stage.Message) {
+			if calls.Add(1); kills.Load() < deaths {
+				<-ctx.Done() // it is killed in here
+				for _, m := range batch {
+					m.Fail(ctx.Err())
+				}
+				return
+			}
+			done.Add(int64(len(batch)))
+		},
+	}
+	js, err := jetstream.New(natstest.Connect(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		submit(t, js, "acme", fmt.Sprint(i))
+	}
+	submitted(t, js)
+	for range deaths {
+		before := calls.Load()
+		crash(t, natstest.Env(t, url, s), st, func() bool { return calls.Load() > before })
+		kills.Add(1)
+	}
+	before := calls.Load()
+	natstest.Run(t, natstest.Env(t, url, s), st)
+	empty(t, js, events.StreamParsed)
+	if n := stored(t, js, events.StreamDeadLetter); n != 0 || done.Load() < all {
+		t.Errorf("%d dead letters, %d of %d are done", n, done.Load(), all)
+	}
+	if n := calls.Load() - before; n > all/4 {
+		t.Errorf("%d calls for %d messages", n, all)
+	}
+}
+
 // rest lets time pass in which nothing should happen.
 func rest(d time.Duration) { <-time.After(d) }
 

@@ -38,7 +38,7 @@ func (w *worker) process(batch []*Message) {
 			continue
 		}
 		if err == nil {
-			err = w.past.begin(w.working, m)
+			err = w.past.begin(w.working, m, len(batch))
 		}
 		if m.err = err; err != nil {
 			w.settle([]*Message{m})
@@ -54,22 +54,30 @@ func (w *worker) process(batch []*Message) {
 	if all := append(made, ready...); len(all) > 0 {
 		w.settle(all)
 	}
-	for _, m := range suspects {
-		w.single(m)
+	for len(suspects) > 0 {
+		n := share(suspects)
+		w.alone(suspects[:n])
+		suspects = suspects[n:]
 	}
 }
 
-// single handles a message that is suspected to kill processes, with nothing else
-// in the functions of this process: if this one kills it, no other is blamed. The
-// mark is set when its turn comes, or it would be blamed for another.
-func (w *worker) single(m *Message) {
+// alone handles messages that are suspected to kill processes, with nothing else
+// in the functions of this process: if one kills it, no other is blamed. The mark
+// is set when their turn comes, or they would be blamed for another.
+func (w *worker) alone(suspects []*Message) {
 	w.env.alone.Lock()
-	m.began = time.Now()
-	if m.err = w.past.begin(w.working, m); m.err == nil {
-		w.call([]*Message{m})
+	ready := suspects[:0:0]
+	for _, m := range suspects {
+		m.began = time.Now()
+		if m.err = w.past.begin(w.working, m, len(suspects)); m.err == nil {
+			ready = append(ready, m)
+		}
+	}
+	if len(ready) > 0 {
+		w.call(ready)
 	}
 	w.env.alone.Unlock()
-	w.settle([]*Message{m})
+	w.settle(suspects)
 }
 
 // call runs the stage's function once over a batch, and takes the crash marks away.
