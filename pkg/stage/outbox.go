@@ -96,7 +96,7 @@ func (o *outbox) flush(m *Message) error {
 		left = append(left, p.msg)
 		switch {
 		case failed != nil:
-		case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrBadHeaderMsg):
+		case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrBadHeaderMsg), tooLarge(err):
 			failed = fault.Wrap(err, fault.Execution, "unpublishable", "NATS does not take the message for %s", p.msg.Subject)
 		case o.working.Err() != nil:
 			failed = fmt.Errorf("stopped before %s was stored: %w", p.msg.Subject, err)
@@ -106,6 +106,13 @@ func (o *outbox) flush(m *Message) error {
 	}
 	m.out, m.pending = left, nil
 	return failed
+}
+
+// tooLarge tells that the server will never take a message: its headers are larger
+// than 64 KiB, or it is larger than its stream allows.
+func tooLarge(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == 10097 || api.ErrorCode == 10054)
 }
 
 // ReasonSilent is the reason of what was published and is not acknowledged, though

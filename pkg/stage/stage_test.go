@@ -618,3 +618,24 @@ func TestAStreamThatIsMadeAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestHeadersThatNoServerTakes has a stage publish what NATS never takes. Before, the
+// message waited for the stream for ever, and the whole stage with it.
+func TestHeadersThatNoServerTakes(t *testing.T) {
+	topology := broker.DefaultTopology()
+	topology.Extra = []broker.Stream{broker.Queue("TRANSLATED", "docs.translated")}
+	env := natstest.Env(t, natstest.Start(t, topology), quick())
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "wordy", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}}, Workers: 1,
+		Handle: func(_ context.Context, m *stage.Message) error {
+			m.Name = strings.Repeat("\xfc", 30_000)
+			m.Publish("docs.translated", events.TypeParsed, "", m.Data)
+			return nil
+		},
+	})
+	publish(t, env.JS, events.SubjectParsed, "1", "text")
+	natstest.Eventually(t, 10*time.Second, "it is a dead letter", func() bool {
+		s, err := env.JS.Stream(t.Context(), events.StreamDeadLetter)
+		return err == nil && s.CachedInfo().State.Msgs == 1
+	})
+}
