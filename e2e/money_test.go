@@ -65,7 +65,11 @@ func TestMoney(t *testing.T) {
 		m := provider.Meter()
 		quiet := m.Attempts == last.Attempts && m.Attempts > 0
 		last = m
-		if settled, reserved := w.ledger(); !quiet || settled.Plus(reserved).Nano < limit*8/10 {
+		call := int64(0) // what one costs: what is left pays for no other
+		if m.Calls > 0 {
+			call = m.Nano / int64(m.Calls)
+		}
+		if settled, reserved := w.ledger(); !quiet || settled.Plus(reserved).Nano < limit-max(limit*2/10, 3*call/2) {
 			time.Sleep(500 * time.Millisecond) // the standstill is a time without calls
 			return fmt.Errorf("settled %+v, out %+v, meter %+v", settled, reserved, m.Charge)
 		}

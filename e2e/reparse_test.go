@@ -57,7 +57,7 @@ func TestAParserKilledWhileItMakesGood(t *testing.T) {
 		}
 		w.stage["parser"][i%2].crash(t)
 	}
-	w.eventually(2*time.Minute, "all are whole", func() error {
+	w.eventually(8*time.Minute, "all are whole", func() error {
 		for _, s := range subs {
 			d, err := w.document(s.Document)
 			if err != nil {

@@ -98,7 +98,7 @@ func Main[C any](service broker.Service, build Build[C]) int {
 	defer stop()
 	if err := serve(ctx, service, cli.Common, log, func(env *Env) ([]Stage, func() error, error) {
 		return build(ctx, env, &cli.Stage)
-	}); err != nil {
+	}); err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) { // told to stop while it starts
 		f := fault.From(err)
 		log.Error().Str("class", f.Class.String()).Str("hint", f.Hint).Msg(f.Message)
 		return 1
