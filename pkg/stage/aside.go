@@ -50,6 +50,11 @@ type move struct {
 	future jetstream.PubAckFuture
 }
 
+// stays tells that the message is in HELD already, where it belongs.
+func (v *move) stays() bool {
+	return v.m.source.stream == events.StreamHeld && group(v.key) == v.m.heldFor()
+}
+
 const (
 	movesAtOnce  = 256
 	asideListed  = 5 * time.Second // between looks at what HELD has
@@ -184,8 +189,8 @@ func (a *aside) store(ctx context.Context, first move) {
 	var failed error
 	for i := range all {
 		v := &all[i]
-		if v.m.source.stream == events.StreamHeld && group(v.key) == v.m.heldFor() {
-			continue // it is there already
+		if v.stays() {
+			continue
 		}
 		// What it has told already has to be stored: nobody tells it again.
 		err := a.outbox.flush(v.m)
@@ -208,7 +213,7 @@ func (a *aside) store(ctx context.Context, first move) {
 			if err := v.m.delivery().Ack(); err != nil {
 				v.m.Log().Debug().Err(err).Msg("acknowledging what was set aside; it will come again")
 			}
-		case v.m.source.stream == events.StreamHeld && group(v.key) == v.m.heldFor():
+		case v.stays():
 			if err := v.m.delivery().NakWithDelay(a.jitter(time.Second)); err != nil {
 				v.m.Log().Debug().Err(err).Msg("returning what is set aside; it will come again")
 			}
@@ -234,12 +239,7 @@ func (a *aside) message(m *Message, key fault.Wait) *nats.Msg {
 		rounds = n + 1
 	}
 	msg := nats.NewMsg(events.SubjectHeldPrefix + a.stage.Name + "." + heldToken(group(key)))
-	for k, v := range m.Header {
-		// JetStream's own headers would act on the copy.
-		if !strings.HasPrefix(k, "Nats-") && !strings.HasPrefix(k, "Held-") {
-			msg.Header[k] = v
-		}
-	}
+	m.copyHeader(msg.Header)
 	msg.Header.Set(events.HeaderOriginStream, a.stage.In.Stream)
 	msg.Header.Set(events.HeaderOriginSeq, strconv.FormatUint(m.Seq, 10))
 	msg.Header.Set(events.HeaderOriginSubject, m.Subject)

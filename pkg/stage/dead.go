@@ -30,12 +30,7 @@ func (w *worker) condemn(m *Message, f *fault.Error) {
 // letter returns the dead letter of a message.
 func (w *worker) letter(m *Message, f *fault.Error) *nats.Msg {
 	dead := nats.NewMsg(events.SubjectDeadPrefix + w.stage.Name)
-	for k, v := range m.Header {
-		// JetStream's own headers would act on the dead letter itself.
-		if !strings.HasPrefix(k, "Nats-") && !strings.HasPrefix(k, "Held-") {
-			dead.Header[k] = v
-		}
-	}
+	m.copyHeader(dead.Header)
 	if m.CorrelationID != "" {
 		dead.Header.Set(events.HeaderCorrelationID, m.CorrelationID)
 	}

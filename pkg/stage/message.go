@@ -201,6 +201,16 @@ func (m *Message) redelivered(raw jetstream.Msg) {
 	m.mu.Unlock()
 }
 
+// copyHeader copies the headers of m to those of a copy that is kept elsewhere:
+// without JetStream's own, which would act on the copy, and those of HELD.
+func (m *Message) copyHeader(to nats.Header) {
+	for k, v := range m.Header {
+		if !strings.HasPrefix(k, "Nats-") && !strings.HasPrefix(k, "Held-") {
+			to[k] = v
+		}
+	}
+}
+
 // touchedBefore tells whether the server was told nothing of m since then.
 func (m *Message) touchedBefore(then time.Time) bool {
 	m.mu.Lock()

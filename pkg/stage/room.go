@@ -140,9 +140,7 @@ func (r *room) enter(m *Message, f *fault.Error) {
 		p.waiting = append(p.waiting, m)
 	}
 	if again || !p.shut {
-		p.shut, p.passed, p.trying, p.weight, p.window = true, false, 0, 0, r.first(p)
-		p.epoch++
-		p.next = time.Now().Add(r.pause(f, p.rounds))
+		r.close(p, f)
 	}
 	if r.wakes.since(key, m.began) {
 		p.next = time.Time{} // it opened while the message looked
@@ -208,10 +206,17 @@ func (r *room) failed(g *place, m *Message, f *fault.Error) {
 		r.release(g)
 		return
 	}
-	g.next = time.Now().Add(r.pause(f, g.rounds))
-	g.shut, g.passed, g.trying, g.weight, g.window, g.failures = true, false, 0, 0, r.first(g), 0
-	g.epoch++
+	g.failures = 0
+	r.close(g, f)
 	g.rounds++
+}
+
+// close shuts a place because of what a try met. Tries of before count no more.
+// Callers hold mu.
+func (r *room) close(p *place, f *fault.Error) {
+	p.shut, p.passed, p.trying, p.weight, p.window = true, false, 0, 0, r.first(p)
+	p.epoch++
+	p.next = time.Now().Add(r.pause(f, p.rounds))
 }
 
 // release lets out as many as may try. Callers hold mu.
