@@ -296,24 +296,18 @@ func TestNamesCannotDriveTheTerminal(t *testing.T) {
 
 func TestTimeoutSaysHowToGoOn(t *testing.T) {
 	in(t, map[string]string{"a.txt": "Text."})
-	// A retry that is never due keeps the document from its end: the embedder
-	// is held up by a stream that takes nothing more.
-	node := start(t, func(c *allinone.Config) { c.MaxBytes = 4 << 20 })
-	s, err := node.Env.JS.Stream(t.Context(), events.StreamVectors)
-	if err != nil {
-		t.Fatal(err)
+	// A consumer that an operator has paused keeps the document from its end.
+	node := start(t, nil)
+	pause := func(until time.Time) {
+		t.Helper()
+		if _, err := node.Env.JS.PauseConsumer(t.Context(), events.StreamVectors, "indexer", until); err != nil {
+			t.Fatal(err)
+		}
 	}
-	cfg := s.CachedInfo().Config
-	cfg.MaxMsgSize = 10
-	if _, err := node.Env.JS.UpdateStream(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
+	pause(time.Now().Add(time.Hour))
 	r := sluice(t, "ingest", "a.txt", "--timeout", "500ms", "--correlation", "slow").want(t, 1)
 	r.says(t, "1 of 1 documents are not final after 500ms; hint: 'sluice status --correlation slow'")
-	cfg.MaxMsgSize = -1
-	if _, err := node.Env.JS.UpdateStream(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
+	pause(time.Time{})
 	eventually(t, "the document to go on", func() bool {
 		return strings.Contains(sluice(t, "status", "--correlation", "slow").out, "complete")
 	})
