@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 )
@@ -55,13 +56,14 @@ type Claims struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	kick    chan struct{}
+	// of owners
+	silences broker.Silences
 
 	mu      sync.Mutex
 	mine    map[string]uint64    // key -> revision; 0 = being made
 	asked   map[string]bool      // of mine: somebody waits for it
 	waiting map[string]claim     // what calls of this process wait for
 	void    map[string]uint64    // key -> revision that its owner does not hold
-	silent  map[string]silence   // owners that did not answer the latest question
 	dead    map[string]time.Time // owners -> when they were found dead
 }
 
@@ -69,12 +71,6 @@ type Claims struct {
 type claim struct {
 	Owner string `json:"owner"`
 	rev   uint64
-}
-
-// silence is since when an owner did not answer, on an unbroken connection.
-type silence struct {
-	since      time.Time
-	reconnects uint64
 }
 
 const (
@@ -108,9 +104,9 @@ func NewClaims(cfg ClaimsConfig) (*Claims, error) {
 		return nil, err
 	}
 	c := &Claims{
-		cfg: cfg, id: id.String(), kick: make(chan struct{}, 1),
+		cfg: cfg, id: id.String(), silences: broker.Silences{Conn: cfg.Conn, After: cfg.Silence}, kick: make(chan struct{}, 1),
 		mine: map[string]uint64{}, asked: map[string]bool{}, waiting: map[string]claim{},
-		void: map[string]uint64{}, silent: map[string]silence{}, dead: map[string]time.Time{},
+		void: map[string]uint64{}, dead: map[string]time.Time{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	for subject, f := range map[string]nats.MsgHandler{ownerPrefix + c.id: c.answer, ownerFreed: c.freed} {
@@ -336,11 +332,6 @@ func (c *Claims) tend() {
 			}
 			of[w.Owner][key] = w.rev
 		}
-		for id := range c.silent {
-			if of[id] == nil {
-				delete(c.silent, id)
-			}
-		}
 		for id, at := range c.dead {
 			if time.Since(at) > buried {
 				delete(c.dead, id)
@@ -378,19 +369,16 @@ func (c *Claims) ask(owner string, keys map[string]uint64) {
 func (c *Claims) question(owner string, part []string, keys map[string]uint64) bool {
 	ctx, cancel := context.WithTimeout(c.ctx, max(c.cfg.Beat, 500*time.Millisecond))
 	defer cancel()
-	before := c.cfg.Conn.Stats().Reconnects
-	m, err := c.cfg.Conn.RequestWithContext(ctx, ownerPrefix+owner, events.Encode(question{part}))
-	var r reply
-	if err == nil {
-		err = json.Unmarshal(m.Data, &r)
-	}
+	m, gone := c.silences.Ask(ctx, owner, ownerPrefix+owner, events.Encode(question{part}))
 	if c.ctx.Err() != nil {
 		return false
 	}
+	var r reply
+	heard := m != nil && json.Unmarshal(m.Data, &r) == nil
 	var woken []string
 	c.mu.Lock()
-	if err == nil {
-		delete(c.silent, owner)
+	switch {
+	case heard:
 		delete(c.dead, owner)
 		for _, key := range r.Free {
 			// What has been claimed anew since is another claim.
@@ -400,9 +388,9 @@ func (c *Claims) question(owner string, part []string, keys map[string]uint64) b
 				woken = append(woken, key)
 			}
 		}
-	} else if c.lost(owner, err, before) {
+	case gone:
+		c.cfg.Log.Warn().Str("owner", owner).Msg("the owner of claims does not answer; what it was buying is bought anew")
 		c.dead[owner] = time.Now()
-		delete(c.silent, owner)
 		for key, w := range c.waiting {
 			if w.Owner == owner {
 				delete(c.waiting, key)
@@ -414,28 +402,7 @@ func (c *Claims) question(owner string, part []string, keys map[string]uint64) b
 	for _, key := range woken {
 		c.wake(key)
 	}
-	return err == nil
-}
-
-// lost tells whether an owner that gave no answer has been silent for too long.
-// Only what happens on one unbroken connection of ours is held against it.
-// Callers hold mu.
-func (c *Claims) lost(owner string, err error, reconnects uint64) bool {
-	ours := !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout)
-	if ours || !c.cfg.Conn.IsConnected() || c.cfg.Conn.Stats().Reconnects != reconnects {
-		delete(c.silent, owner)
-		return false
-	}
-	s, known := c.silent[owner]
-	if !known || s.reconnects != reconnects {
-		c.silent[owner] = silence{time.Now(), reconnects}
-		return false
-	}
-	if time.Since(s.since) < c.cfg.Silence {
-		return false
-	}
-	c.cfg.Log.Warn().Str("owner", owner).Msg("the owner of claims does not answer; what it was buying is bought anew")
-	return true
+	return heard
 }
 
 // parallel calls f for every element, several at once.
