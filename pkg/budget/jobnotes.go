@@ -17,6 +17,7 @@ import (
 // record is the note of a job.
 type record struct {
 	Job    string    `json:"job,omitempty"`
+	Owner  string    `json:"owner,omitempty"` // who makes the create; "" = nobody can be asked
 	Since  time.Time `json:"since,omitzero"`  // when the create began
 	Until  time.Time `json:"until"`           // a create without a job is believed to be under way until then
 	Told   bool      `json:"told,omitempty"`  // its usage event is out

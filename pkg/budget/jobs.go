@@ -23,6 +23,9 @@ type JobLimits struct {
 	Calls   int           // of the service at once; 0 = 12
 	Poll    time.Duration // from the start of a job to the second look; it grows by as much, up to five times; 0 = 1 s
 	Timeout time.Duration // the longest job; 0 = 2 h
+	// Silence is how long the owner of a create may give no answer before it counts as
+	// dead; 0 = 5 s, which outlasts a reconnect
+	Silence time.Duration
 }
 
 // JobParser makes a Parser of a paid service that works by jobs. A job's whole
@@ -32,8 +35,9 @@ type JobLimits struct {
 // another replica, finds the running job instead of paying for a second one.
 //
 //	no note                 reserve, note, create, note the job
-//	a note without a job    somebody creates it now: wait. Or its outcome is
-//	                        unknown: look for it at the service, then as above
+//	a note without a job    its owner creates it now: wait. Or its outcome is
+//	                        unknown, or its owner is gone: look for the job at the
+//	                        service, then as above
 //	a note with a job       wait for that one; it has been paid for
 //
 // One call of Parse is one step: it asks the service once and does not wait for
@@ -52,6 +56,7 @@ type JobParser struct {
 	records jetstream.KeyValue
 	limits  JobLimits
 	info    provider.ParserInfo
+	owners  owners
 
 	mu      sync.Mutex
 	open    map[string]*open
@@ -66,7 +71,11 @@ var _ provider.Parser = (*JobParser)(nil)
 func Parser(g *Gate, stage string, jobs provider.Jobs, records jetstream.KeyValue, limits JobLimits) *JobParser {
 	limits.Jobs, limits.Calls = cmp.Or(limits.Jobs, 16), cmp.Or(limits.Calls, 12)
 	limits.Poll, limits.Timeout = cmp.Or(limits.Poll, time.Second), cmp.Or(limits.Timeout, 2*time.Hour)
-	return &JobParser{gate: g, stage: stage, jobs: jobs, records: records, limits: limits, info: jobs.Describe(), open: map[string]*open{}}
+	limits.Silence = cmp.Or(limits.Silence, 5*time.Second)
+	return &JobParser{
+		gate: g, stage: stage, jobs: jobs, records: records, limits: limits, info: jobs.Describe(), open: map[string]*open{},
+		owners: owners{silences: broker.Silences{Conn: g.cfg.Conn, After: limits.Silence}},
+	}
 }
 
 // Describe names the parser.
@@ -137,8 +146,8 @@ func (p *JobParser) Parse(ctx context.Context, src provider.Source) (provider.Pa
 	}
 }
 
-// searching is the age of a note without a job at which the job is looked for:
-// who creates it may be dead.
+// searching is the age of a note without a job at which the job is looked for. By
+// then the service lists what a create has started whose owner died.
 const searching = 30 * time.Second
 
 // find looks for the job of a create whose outcome nobody has noted.
@@ -157,6 +166,7 @@ func (p *JobParser) find(ctx context.Context, key string, e *open, r *record, sr
 		return nil
 	}
 	creating := time.Now().Before(r.Until)
+	abandoned := creating && p.abandoned(ctx, key, r)
 	if creating && time.Since(r.Since) < searching {
 		return p.elsewhere(key)
 	}
@@ -170,7 +180,7 @@ func (p *JobParser) find(ctx context.Context, key string, e *open, r *record, sr
 		} else if err != nil {
 			return broker.StoreFault(err, p.records.Bucket(), "note the job that was found")
 		}
-	case creating:
+	case creating && !abandoned:
 		return p.elsewhere(key)
 	case e.ticket != nil:
 		// The service knows no such job. If it would have by now, none was started.
@@ -199,11 +209,12 @@ func (p *JobParser) create(ctx context.Context, key string, e *open, r *record, 
 	if err := p.slot(ctx, e); err != nil {
 		return err
 	}
+	owner := p.owner(ctx)
 	t, err := p.gate.Admit(ctx, p.info.Service, cmp.Or(src.Owner.Tenant, events.DefaultTenant), Amount{bound.Nano, 1})
 	if err != nil {
 		return err
 	}
-	r.Since = time.Now()
+	r.Since, r.Owner = time.Now(), owner
 	r.Until, r.Bound, r.Pages, r.Told, r.Given = r.Since.Add(creating), bound.Nano, bound.Pages, false, false
 	if err := p.save(ctx, key, r); err != nil {
 		t.cancel()

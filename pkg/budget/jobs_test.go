@@ -156,7 +156,12 @@ func newJobWorld(t *testing.T) *jobWorld {
 // process returns the guard of a process of its own, and what ends it.
 func (w *jobWorld) process(s *jobService, limits budget.JobLimits) (*budget.JobParser, func()) {
 	w.t.Helper()
-	nc := natstest.Connect(w.t, w.url)
+	return w.processOn(natstest.Connect(w.t, w.url), s, limits)
+}
+
+// processOn is process with its connection.
+func (w *jobWorld) processOn(nc *nats.Conn, s *jobService, limits budget.JobLimits) (*budget.JobParser, func()) {
+	w.t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		w.t.Fatal(err)
@@ -181,7 +186,12 @@ func (w *jobWorld) process(s *jobService, limits budget.JobLimits) (*budget.JobP
 			return
 		}
 		ended = true
-		if err := g.Stop(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if nc.IsClosed() { // it was killed, and tells nobody
+			cancel()
+		}
+		if err := g.Close(ctx); err != nil && !nc.IsClosed() {
 			w.t.Error(err)
 		}
 	}
@@ -503,6 +513,96 @@ func TestOneCreatesTheJob(t *testing.T) {
 	}
 	if creates, _ := s.count(); creates != 1 {
 		t.Errorf("%d creates", creates)
+	}
+}
+
+// age has the only note look as if its create had begun long ago.
+func (w *jobWorld) age() {
+	w.t.Helper()
+	keys, err := w.records.Keys(w.t.Context())
+	if err != nil || len(keys) != 1 {
+		w.t.Fatalf("the notes: %v, %v", keys, err)
+	}
+	e, err := w.records.Get(w.t.Context(), keys[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var note map[string]any
+	if err := json.Unmarshal(e.Value(), &note); err != nil {
+		w.t.Fatal(err)
+	}
+	note["since"] = time.Now().Add(-time.Minute)
+	delete(note, "job")
+	if _, err := w.records.Update(w.t.Context(), keys[0], events.Encode(note), e.Revision()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// noted waits for a note.
+func (w *jobWorld) noted() {
+	w.t.Helper()
+	natstest.Eventually(w.t, 10*time.Second, "it is noted", func() bool {
+		keys, err := w.records.Keys(w.t.Context())
+		return err == nil && len(keys) == 1
+	})
+}
+
+// A process dies after it has noted a create and before the service heard of it.
+// Whoever meets the note does not wait for as long as the slowest create may take.
+func TestACreateWhoseOwnerDied(t *testing.T) {
+	w, unheard := newJobWorld(t), &jobService{hold: make(chan struct{})}
+	nc := natstest.Connect(t, w.url)
+	killed, _ := w.processOn(nc, unheard, budget.JobLimits{})
+	done := make(chan error, 1)
+	go func() { _, err := killed.Parse(t.Context(), document("a")); done <- err }()
+	w.noted()
+	s := &jobService{}
+	p, _ := w.process(s, budget.JobLimits{Poll: time.Hour, Silence: 50 * time.Millisecond})
+	_, err := p.Parse(t.Context(), document("a"))
+	waitsFor(t, err, fault.From(err).Waits(), "the same content is being sent to paid")
+	nc.Close()
+	// Young, it is left alone even so: the service may not list yet what it was sent.
+	for range 3 {
+		_, err = p.Parse(t.Context(), document("a"))
+		waitsFor(t, err, fault.From(err).Waits(), "the same content is being sent to paid")
+	}
+	w.age()
+	natstest.Eventually(t, 20*time.Second, "the job is created anew", func() bool {
+		_, err = p.Parse(t.Context(), document("a"))
+		return fault.From(err).Reason != "parsed-elsewhere"
+	})
+	waitsFor(t, err, "job:j1", "")
+	if creates, _ := s.count(); creates != 1 {
+		t.Errorf("%d creates", creates)
+	}
+	close(unheard.hold)
+	<-done
+}
+
+// An owner that lives is believed for as long as its create takes, and one that
+// does not create the job says so.
+func TestACreateWhoseOwnerLives(t *testing.T) {
+	w, s := newJobWorld(t), &jobService{hold: make(chan struct{})}
+	owner, _ := w.process(s, budget.JobLimits{Poll: time.Hour})
+	done := make(chan error, 1)
+	go func() { _, err := owner.Parse(t.Context(), document("a")); done <- err }()
+	w.noted()
+	w.age()
+	other := &jobService{}
+	p, _ := w.process(other, budget.JobLimits{Poll: time.Hour, Silence: time.Nanosecond})
+	for range 5 {
+		_, err := p.Parse(t.Context(), document("a"))
+		waitsFor(t, err, fault.From(err).Waits(), "the same content is being sent to paid")
+	}
+	close(s.hold)
+	if err := <-done; fault.From(err).Waits().Kind() != fault.WaitJob {
+		t.Fatal(err)
+	}
+	w.age() // the end of the create could not be noted
+	_, err := p.Parse(t.Context(), document("a"))
+	waitsFor(t, err, "job:j1", "")
+	if creates, _ := other.count(); creates != 1 {
+		t.Errorf("%d creates where the service knows no job", creates)
 	}
 }
 

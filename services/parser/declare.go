@@ -2,6 +2,7 @@ package parser
 
 import (
 	"sluice/pkg/broker"
+	"sluice/pkg/budget"
 	"sluice/pkg/clock"
 	"sluice/pkg/events"
 )
@@ -47,4 +48,7 @@ var Service = broker.Service{
 		{Store: events.StoreBlobs, Read: true, Write: true}, // what waits for a better parse
 		{Store: events.StoreParses, Read: true, Write: true},
 	},
+	// Whether the owner of a create lives.
+	Asks:  []string{budget.SubjectJobOwners},
+	Hears: []string{budget.SubjectJobOwners},
 }
