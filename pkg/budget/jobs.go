@@ -206,6 +206,11 @@ func (p *JobParser) create(ctx context.Context, key string, e *open, r *record, 
 	if err != nil {
 		return err
 	}
+	if src.Wanted != nil {
+		if err := src.Wanted(ctx); err != nil {
+			return err
+		}
+	}
 	if err := p.slot(ctx, e); err != nil {
 		return err
 	}
@@ -244,7 +249,7 @@ func (p *JobParser) create(ctx context.Context, key string, e *open, r *record, 
 		r.Until = time.Now()
 		p.keep(ctx, key, r)
 		e.ticket, e.failure, e.note, e.source = t, err, *r, src
-		e.source.Data = nil // nothing there needs it any more
+		e.source.Data, e.source.Wanted = nil, nil // nothing there needs them any more
 		return err
 	}
 	r.Job, e.ticket = job, t

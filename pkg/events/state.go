@@ -1,6 +1,11 @@
 package events
 
-import "time"
+import (
+	"fmt"
+	"time"
+
+	"sluice/pkg/fault"
+)
 
 // What names an event in the story of a document.
 type What string
@@ -186,6 +191,51 @@ func Ends(d *Document, r Revision) bool {
 		return !d.Live.Degraded
 	}
 	return d.Live.Revision > r
+}
+
+// Overtaken tells what has made further work on a revision useless: it was deleted
+// since, something newer is searchable, or something newer has been read and is on
+// its way. A newer submission that has not been read yet, or that has failed,
+// replaces nothing: see Pending. by is 0 if the revision is still wanted.
+func Overtaken(d *Document, r Revision) (by Revision) {
+	if d.Gone >= r {
+		by = d.Gone
+	}
+	if d.Live != nil && d.Live.Revision > r {
+		by = max(by, d.Live.Revision)
+	}
+	if newer(d, r) && d.State != StateAccepted && d.State != StateFailed {
+		by = max(by, d.Revision)
+	}
+	return by
+}
+
+// Pending tells whether a newer submission of the document has arrived and nobody
+// knows yet what will become of it.
+func Pending(d *Document, r Revision) bool { return newer(d, r) && d.State == StateAccepted }
+
+func newer(d *Document, r Revision) bool { return d.Revision.Submission() > r.Submission() }
+
+// ReasonNewer is why a revision is superseded: there is something newer.
+const ReasonNewer = "newer"
+
+// Late says of a revision that by has overtaken it, which is a deletion if gone.
+// One from the future is there because a clock was wrong, so it may be the older
+// intention.
+func Late(stage string, r, by Revision, gone bool) *Failure {
+	shown := func(r Revision) string { return r.Time().Format(time.RFC3339) }
+	what := "revision"
+	if gone {
+		what = "the deletion,"
+	}
+	f := &Failure{
+		Stage: stage, Class: fault.Execution.String(), Reason: ReasonNewer,
+		Message: fmt.Sprintf("revision %d of %s is older than %s %d of %s", r, shown(r), what, by, shown(by)),
+	}
+	if time.Until(by.Time()) > 5*time.Second {
+		f.Reason, f.Hint = ReasonOrder, "the NATS server's clock was wrong: submit the document again, and set the clock"
+	}
+	return f
 }
 
 // SearchRequest asks the indexer. Subject sluice.search.

@@ -17,6 +17,7 @@ type Wait string
 //	service:<name>          work that needs the service     it answers again
 //	claim:<key>             one text or document            its owner has it done, or is gone
 //	job:<key>               one document                    the service's job ends
+//	job:newer.<document>    an older submission             the newer one is parsed, or fails
 //	slot:<service>          work that starts a job          another job ends
 //	config                  work that meets a wrong setting restart, 'sluice mode', a new key
 //	store:<name>            work that reads or writes it    the store answers

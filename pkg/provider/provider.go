@@ -74,6 +74,9 @@ type Source struct {
 	Charset     string // overrides detection for text formats
 	Data        []byte
 	Owner       Owner
+	// Wanted is asked before money is spent on the document: it may have been deleted
+	// while it waited for that. Its error ends the parse. Nil = it is wanted.
+	Wanted func(ctx context.Context) error
 }
 
 // Parse is a document as Markdown.

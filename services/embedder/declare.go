@@ -19,7 +19,7 @@ var Service = broker.Service{
 			{Stream: events.StreamVectors, Subject: events.SubjectVector},
 			{Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade},
 		},
-		Tells:         []events.What{events.Embedded},
+		Tells:         []events.What{events.Embedded, events.Superseded},
 		Answers:       []string{events.SubjectEmbed},
 		Pays:          []broker.Payment{{Service: "openai", Operation: "embed"}, {Service: "openai", Operation: budget.OperationQuery}},
 		Fingerprinted: true,

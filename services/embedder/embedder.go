@@ -11,6 +11,7 @@
 //	claims.go    who buys which text
 //	shelf.go     the bucket of vectors, and what is said when it is full
 //	usable.go    answers that cannot be used stop the buying
+//	overtaken.go what is not wanted any more is not bought
 //	upgrade.go   embeds again what a fallback did
 package embedder
 
@@ -100,19 +101,27 @@ func Stage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder)
 	if err != nil {
 		return stage.Stage{}, err
 	}
-	return newStage(env, cfg, keep(p))
+	return newStage(ctx, env, cfg, keep(p))
 }
 
 // newStage returns the stage, which embeds with p.
-func newStage(env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, error) {
+func newStage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, error) {
 	info := p.Describe()
+	wanted := func(_ context.Context, batch []*stage.Message) []*stage.Message { return batch }
+	if info.NanoPerToken > 0 {
+		documents, err := openDocuments(ctx, env)
+		if err != nil {
+			return stage.Stage{}, err
+		}
+		wanted = documents.wanted
+	}
 	count, err := cfg.counter(info)
 	if err != nil {
 		return stage.Stage{}, err
 	}
 	return stage.Stage{
 		Declaration: Service.Stage(Name), Workers: cfg.Workers, Batch: cfg.batch(info, count),
-		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, batch, "") },
+		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, wanted(ctx, batch), "") },
 		Endpoints: []stage.Endpoint{{
 			Name: "embed", Subject: events.SubjectEmbed,
 			Handle: func(ctx context.Context, req []byte) (any, error) { return answer(ctx, p, count, req) },

@@ -105,7 +105,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 	if err != nil {
 		return nil, nil, err
 	}
-	main, err := newStage(env, cfg, keep(router.Embedder(c, p, local)))
+	main, err := newStage(ctx, env, cfg, keep(router.Embedder(c, p, local)))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,11 +2,7 @@ package embedder
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/time/rate"
 
 	"sluice/pkg/events"
@@ -21,9 +17,9 @@ const Upgrader = "upgrader"
 // service is back and the budget allows; then it goes at a bounded rate, that
 // fresh documents come first.
 func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedder) (stage.Stage, error) {
-	documents, err := env.JS.KeyValue(ctx, events.BucketDocuments)
+	documents, err := openDocuments(ctx, env)
 	if err != nil {
-		return stage.Stage{}, fmt.Errorf("open the bucket %s: %w", events.BucketDocuments, err)
+		return stage.Stage{}, err
 	}
 	count, err := cfg.counter(p.Describe())
 	if err != nil {
@@ -37,13 +33,8 @@ func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 		Declaration: Service.Stage(Upgrader), Workers: 1, Batch: batch,
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) {
 			wanted := batch[:0:0]
-			known := map[string]bool{} // many chunks are of one revision
-			for _, m := range batch {
-				revision := m.Document + m.Revision.String()
-				if _, asked := known[revision]; !asked {
-					known[revision] = degraded(ctx, documents, m)
-				}
-				if known[revision] {
+			for m, d := range documents.of(ctx, batch) {
+				if degraded(d, m.Revision) {
 					wanted = append(wanted, m)
 				}
 			}
@@ -60,23 +51,14 @@ func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 
 // degraded tells whether a chunk's revision may still profit from a better
 // vector. What has been replaced or deleted is not paid for again.
-func degraded(ctx context.Context, documents jetstream.KeyValue, m *stage.Message) bool {
-	e, err := documents.Get(ctx, m.Document)
-	if err != nil {
-		if !errors.Is(err, jetstream.ErrKeyNotFound) {
-			m.Log().Debug().Err(err).Msg("looking the document up; it is upgraded all the same")
-		}
-		return true
-	}
-	var d events.Document
-	if json.Unmarshal(e.Value(), &d) != nil {
-		return true
-	}
+func degraded(d *events.Document, r events.Revision) bool {
 	switch {
-	case d.Gone >= m.Revision:
+	case d == nil:
+		return true
+	case d.Gone >= r:
 		return false
-	case d.Live == nil || d.Live.Revision < m.Revision:
+	case d.Live == nil || d.Live.Revision < r:
 		return true // not visible yet
 	}
-	return d.Live.Revision == m.Revision && d.Live.Degraded
+	return d.Live.Revision == r && d.Live.Degraded
 }

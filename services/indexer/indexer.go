@@ -268,25 +268,16 @@ func report(m *stage.Message, o index.Outcome, last bool) {
 	}
 }
 
-// superseded names both revisions: what was handled, and what stands in its way. A
-// revision from the future is there because a clock was wrong, so it may be the
-// older intention.
+// superseded names both revisions: what was handled, and what stands in its way.
 func superseded(m *stage.Message, o index.Outcome) events.Event {
-	f := &events.Failure{
-		Stage: Name, Class: fault.Execution.String(), Reason: "newer",
-		Message: fmt.Sprintf("revision %d of %s is older than the deletion of the document", m.Revision, shown(m.Revision)),
-	}
 	if v := o.Revision; v != nil {
-		by := v.About.Revision
-		f.Message = fmt.Sprintf("revision %d of %s is older than revision %d of %s, which is searchable", m.Revision, shown(m.Revision), by, shown(by))
-		if time.Until(by.Time()) > 5*time.Second {
-			f.Reason, f.Hint = events.ReasonOrder, "the NATS server's clock was wrong: submit the document again, and set the clock"
-		}
+		return events.Event{What: events.Superseded, Failure: events.Late(Name, m.Revision, v.About.Revision, false)}
 	}
-	return events.Event{What: events.Superseded, Failure: f}
+	return events.Event{What: events.Superseded, Failure: &events.Failure{
+		Stage: Name, Class: fault.Execution.String(), Reason: events.ReasonNewer,
+		Message: fmt.Sprintf("revision %d of %s is older than the deletion of the document", m.Revision, m.Revision.Time().Format(time.RFC3339)),
+	}}
 }
-
-func shown(r events.Revision) string { return r.Time().Format(time.RFC3339) }
 
 // story tells what the index holds of a document.
 func story(what events.What, r *index.Revision) events.Event {

@@ -346,7 +346,19 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src
 		tombstone(m, sub.hash)
 		return nil
 	}
+	late := (*events.Failure)(nil)
+	src.Wanted = func(ctx context.Context) (err error) {
+		late, err = s.overtaken(ctx, m)
+		if late != nil {
+			return errOvertaken
+		}
+		return err
+	}
 	out, err := s.provider.Parse(ctx, src)
+	if errors.Is(err, errOvertaken) {
+		m.Emit(events.Event{What: events.Superseded, Failure: late}, "overtaken")
+		return nil
+	}
 	if f := fault.From(err); f != nil && f.Reason == router.ReasonUnread {
 		// Held where it is in nobody's way: here it would keep a worker from
 		// documents that the fallback can read.
@@ -367,6 +379,27 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src
 		s.later(m, sub)
 	}
 	return nil
+}
+
+// errOvertaken ends a parse that nobody would profit from any more.
+var errOvertaken = fault.New(fault.Execution, events.ReasonNewer, "the document was deleted or submitted again")
+
+// overtaken looks at what became of a document, before money is spent on a revision of
+// it. late says what has overtaken the revision. What may be overtaken waits until that
+// is known: a newer submission that cannot be parsed would leave nothing to search.
+func (s *parser) overtaken(ctx context.Context, m *stage.Message) (late *events.Failure, err error) {
+	d, err := s.entry(ctx, m.Document)
+	switch {
+	case d == nil || err != nil:
+		return nil, err
+	case events.Overtaken(d, m.Revision) != 0:
+		by := events.Overtaken(d, m.Revision)
+		return events.Late(Name, m.Revision, by, by == d.Gone), nil
+	case events.Pending(d, m.Revision):
+		return nil, fault.New(fault.Unavailable, "newer-waits", "it was submitted again, and is parsed only if that submission cannot be").
+			WaitFor(fault.On(fault.WaitJob, "newer."+m.Document)).After(2 * time.Second)
+	}
+	return nil, nil
 }
 
 // submission is what was submitted of a document, whenever it is parsed.

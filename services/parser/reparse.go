@@ -61,13 +61,11 @@ func (s *parser) reparser(p provider.Parser) stage.Stage {
 }
 
 // wanted tells whether a submission may still profit from a better parse: what
-// has been replaced or deleted meanwhile is not paid for. A newer submission
-// that has not been read yet, or was refused, replaces nothing.
+// has been replaced or deleted meanwhile is not paid for.
 func (s *parser) wanted(ctx context.Context, r *events.Reparse) (bool, error) {
 	d, err := s.entry(ctx, r.Document)
 	if d == nil || err != nil {
 		return err == nil, err
 	}
-	newer := d.Revision.Submission() > r.Revision.Submission() && d.State != events.StateAccepted && d.State != events.StateFailed
-	return d.Gone < r.Revision && (d.Live == nil || d.Live.Revision <= r.Revision) && !newer, nil
+	return events.Overtaken(d, r.Revision) == 0, nil
 }
