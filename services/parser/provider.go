@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -207,9 +206,9 @@ func (s *sorted) Describe() provider.ParserInfo {
 
 // Parse parses with one of them.
 func (s *sorted) Parse(ctx context.Context, src provider.Source) (provider.Parse, error) {
-	kind, media := sniff.Detect(src.Name, src.ContentType, src.Data)
+	f, media := sniff.Detect(src.Name, src.ContentType, src.Data)
 	p := s.paid
-	if len(src.Data) == 0 || !s.text && !hard(kind, media) {
+	if len(src.Data) == 0 || !s.text && !f.Paid {
 		p = s.here
 	} else {
 		src.ContentType = media
@@ -224,17 +223,6 @@ func (s *sorted) Parse(ctx context.Context, src provider.Source) (provider.Parse
 // Sent tells whether a document would be sent to a service that parses, where one
 // is configured; text is --llamaparse-text.
 func Sent(src provider.Source, text bool) bool {
-	kind, media := sniff.Detect(src.Name, src.ContentType, src.Data)
-	return len(src.Data) > 0 && (text || hard(kind, media))
-}
-
-// hard tells what a service reads better than this process.
-func hard(kind sniff.Kind, media string) bool {
-	switch kind {
-	case sniff.Plain, sniff.Markdown, sniff.HTML, sniff.CSV, sniff.JSON, sniff.Notebook, sniff.XML, sniff.Feed, sniff.ZIP, sniff.EML, sniff.MSG, sniff.Encrypted:
-		return false
-	case sniff.Unsupported:
-		return strings.HasPrefix(media, "image/")
-	}
-	return true
+	f, _ := sniff.Detect(src.Name, src.ContentType, src.Data)
+	return len(src.Data) > 0 && (text || f.Paid)
 }

@@ -20,6 +20,7 @@ import (
 	"sluice/pkg/fake/openai"
 	"sluice/pkg/natstest"
 	"sluice/services/parser/llamaparse"
+	"sluice/services/parser/local"
 )
 
 // quick has documents parsed again as fast as the service takes them.
@@ -135,13 +136,13 @@ func TestParsesDuringAnOutage(t *testing.T) {
 	waiting := "" // some are in hand, others in the stream
 	eventually(t, "what waits for the service says so", func() bool {
 		for name, d := range entries(t) {
-			if d.Parser == "local/1" && d.Live.Degraded && d.Upgrade != nil && strings.Contains(d.Upgrade.Held, "llamaparse is away") {
+			if d.Parser == "local/"+local.Version && d.Live.Degraded && d.Upgrade != nil && strings.Contains(d.Upgrade.Held, "llamaparse is away") {
 				waiting = name
 			}
 		}
 		return waiting != ""
 	})
-	sluice(t, "status", waiting).want(t, 0).has(t, "degraded", "parser       local/1", "upgrade      waits: llamaparse is away (llamaparse answered 503", "yes, this revision")
+	sluice(t, "status", waiting).want(t, 0).has(t, "degraded", "parser       local/"+local.Version, "upgrade      waits: llamaparse is away (llamaparse answered 503", "yes, this revision")
 	sluice(t, "status").want(t, 0).has(t, "reparser", "UPGRADES")
 	sluice(t, "doctor").has(t, "service of parser", "llamaparse: mode hybrid, breaker", "stage reparser")
 	store, err := node.Env.JS.ObjectStore(t.Context(), events.StoreParses)

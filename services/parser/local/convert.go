@@ -9,10 +9,8 @@ import (
 
 	"sluice/pkg/fault"
 	"sluice/services/parser/internal/format"
-	"sluice/services/parser/internal/office"
 	"sluice/services/parser/internal/pdf"
 	"sluice/services/parser/internal/sniff"
-	"sluice/services/parser/internal/text"
 )
 
 // converter turns documents into Markdown within its own process.
@@ -64,17 +62,17 @@ type allowance struct {
 	files    int
 }
 
-// charge accounts for a member. Its failure has text.ErrSpent as cause: the
+// charge accounts for a member. Its failure has format.ErrSpent as cause: the
 // whole document is over.
 func (a *allowance) charge(in format.Input) error {
 	a.files++
 	a.expanded += int64(len(in.Data))
 	if a.limits.Files > 0 && a.files > a.limits.Files {
-		return fault.Wrap(text.ErrSpent, fault.Validation, "too-large", "%s is one file more than the %d that a document may hold", label(in.Name), a.limits.Files).
+		return fault.Wrap(format.ErrSpent, fault.Validation, "too-large", "%s is one file more than the %d that a document may hold", label(in.Name), a.limits.Files).
 			WithHint("split the archive, or raise --parser-max-files")
 	}
 	if a.limits.Expanded > 0 && a.expanded > a.limits.Expanded {
-		return fault.Wrap(text.ErrSpent, fault.Validation, "too-large", "%s: everything unpacked so far has more than %d MiB", label(in.Name), a.limits.Expanded>>20).
+		return fault.Wrap(format.ErrSpent, fault.Validation, "too-large", "%s: everything unpacked so far has more than %d MiB", label(in.Name), a.limits.Expanded>>20).
 			WithHint("split the archive, or raise --parser-max-expanded")
 	}
 	return nil
@@ -95,7 +93,7 @@ func (c *converter) read(ctx context.Context, in format.Input, a *allowance, lev
 		return nil, fault.Invalid("empty", "%s has no bytes", name).WithHint("check what was submitted")
 	}
 	kind, media := sniff.Detect(in.Name, in.ContentType, in.Data)
-	if kind == sniff.ZIP || kind == sniff.EML || kind == sniff.MSG {
+	if kind.Container {
 		if level++; a.limits.Depth > 0 && level > a.limits.Depth {
 			return nil, fault.Invalid("too-large", "%s is a container within %d others", name, level-1).
 				WithHint("submit it by itself, or raise --parser-max-depth")
@@ -111,64 +109,14 @@ func (c *converter) read(ctx context.Context, in format.Input, a *allowance, lev
 		}
 		return c.read(ctx, member, a, level)
 	}
-	reader := c.readerOf(kind)
-	if reader == nil {
+	if kind.Read == nil {
 		return nil, sniff.Refuse(kind, media, name)
 	}
-	if out, err = reader(ctx, in); err != nil {
+	in.PDF = c.pdf
+	if out, err = kind.Read(ctx, in); err != nil {
 		return nil, classify(ctx, err, name)
 	}
 	return finish(out, in, media)
-}
-
-// readerOf returns the reader of a kind, or nil where there is none.
-func (c *converter) readerOf(kind sniff.Kind) format.Reader {
-	switch kind {
-	case sniff.Plain:
-		return text.Plain
-	case sniff.Markdown:
-		return text.Markdown
-	case sniff.HTML:
-		return text.HTML
-	case sniff.CSV:
-		return text.CSV
-	case sniff.JSON:
-		return text.JSON
-	case sniff.Notebook:
-		return text.Notebook
-	case sniff.XML:
-		return text.XML
-	case sniff.Feed:
-		return text.Feed
-	case sniff.EML:
-		return text.EML
-	case sniff.ZIP:
-		return text.ZIP
-	case sniff.PDF:
-		return c.pdf
-	case sniff.DOCX:
-		return office.DOCX
-	case sniff.PPTX:
-		return office.PPTX
-	case sniff.XLSX:
-		return office.XLSX
-	case sniff.ODT, sniff.ODS, sniff.ODP: // one reader for OpenDocument
-		return office.ODT
-	case sniff.EPUB:
-		return office.EPUB(htmlToMarkdown)
-	case sniff.RTF:
-		return office.RTF
-	case sniff.XLS:
-		return office.XLS
-	case sniff.MSG:
-		return office.MSG(htmlToMarkdown)
-	}
-	return nil
-}
-
-// htmlToMarkdown is how formats that hold HTML have it converted.
-func htmlToMarkdown(ctx context.Context, html []byte) (string, error) {
-	return text.HTMLToMarkdown(ctx, html, text.HTMLOptions{})
 }
 
 // classify makes sure that an error of a reader says what happens next.

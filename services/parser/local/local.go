@@ -24,14 +24,14 @@ import (
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
 	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/formats"
 	"sluice/services/parser/internal/isolate"
 	"sluice/services/parser/internal/pdf"
 	"sluice/services/parser/internal/sniff"
 )
 
-// Version is part of the fingerprint of everything parsed. It changes whenever
-// the same bytes would give other Markdown.
-const Version = "1"
+// Version is part of the fingerprint of everything parsed.
+const Version = formats.Version
 
 // Config configures a Parser. The tags are read by kong.
 type Config struct {
@@ -204,16 +204,11 @@ func (p *Parser) inProcess(ctx context.Context, in format.Input) (*format.Output
 	return nil, err
 }
 
-// isRisky reports whether a document is converted in a child.
-func isRisky(kind sniff.Kind, size int) bool {
+// isRisky reports whether a document is converted in a child. What is refused is
+// not read at all.
+func isRisky(f *format.Format, size int) bool {
 	const large = 4 << 20
-	switch kind {
-	case sniff.Unsupported, sniff.Encrypted: // refused without being read
-		return false
-	case sniff.Plain, sniff.Markdown, sniff.HTML, sniff.CSV, sniff.JSON, sniff.Notebook, sniff.XML, sniff.Feed:
-		return size > large
-	}
-	return true
+	return f.Read != nil && (!f.Text || size > large)
 }
 
 // label names a document in a message.

@@ -31,6 +31,8 @@ type Input struct {
 	// Convert reads a document contained in this one (a ZIP member, an e-mail
 	// attachment). It shares the limits of the whole.
 	Convert func(ctx context.Context, in Input) (*Output, error)
+	// PDF reads a PDF with the engine that the process has.
+	PDF Reader
 }
 
 // Output is a document as Markdown.
@@ -45,3 +47,32 @@ type Output struct {
 // reasons "empty", "scanned", "encrypted", "corrupt", "unsupported",
 // "too-large", "timeout", naming what, where and what to do.
 type Reader func(ctx context.Context, in Input) (*Output, error)
+
+// Format is a format of documents: a row of the table in package formats, from
+// which everything that depends on the format follows.
+type Format struct {
+	Name       string   // as people call it
+	Media      string   // its media type
+	Hints      []string // other media types that submitters give it
+	Extensions []string // with the dot, in lower case
+
+	// Read is its reader; nil where nobody here reads it, and Refusal says so.
+	Read    Reader
+	Refusal Refusal
+
+	// Text formats are told apart by their names, others by their content. They
+	// are read within the process up to a size; others in a child.
+	Text bool
+	// Container formats hold documents of their own.
+	Container bool
+	// Paid formats are sent to a paid service, if one is configured: those that it
+	// reads better than this process.
+	Paid bool
+}
+
+// Refusal says why a document is not read.
+type Refusal struct {
+	Reason string // "unsupported" or "encrypted"
+	What   string // "an image"
+	Hint   string
+}

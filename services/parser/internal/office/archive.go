@@ -12,32 +12,32 @@ import (
 	"strings"
 )
 
-// archive is the ZIP file that office documents and e-books are packed in.
-type archive struct {
-	*job
+// Archive is the ZIP file that office documents and e-books are packed in.
+type Archive struct {
+	*Job
 	files map[string]*zip.File // by lower-case name with forward slashes
 }
 
-func openArchive(j *job) (*archive, error) {
-	if err := j.alive(); err != nil {
+func OpenArchive(j *Job) (*Archive, error) {
+	if err := j.Alive(); err != nil {
 		return nil, err
 	}
-	if len(j.in.Data) == 0 {
-		return nil, j.corrupt(errors.New("no bytes"), "its beginning")
+	if len(j.In.Data) == 0 {
+		return nil, j.Corrupt(errors.New("no bytes"), "its beginning")
 	}
-	if bytes.HasPrefix(j.in.Data, cfbMagic) {
-		return nil, j.notZIP()
+	if bytes.HasPrefix(j.In.Data, cfbMagic) {
+		return nil, j.NotZIP()
 	}
-	z, err := zip.NewReader(bytes.NewReader(j.in.Data), int64(len(j.in.Data)))
+	z, err := zip.NewReader(bytes.NewReader(j.In.Data), int64(len(j.In.Data)))
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // no name is ever written to
-		return nil, j.corrupt(err, "the directory of the archive")
+		return nil, j.Corrupt(err, "the directory of the archive")
 	}
-	if limit := j.in.Limits.Files; limit > 0 && len(z.File) > limit {
+	if limit := j.In.Limits.Files; limit > 0 && len(z.File) > limit {
 		return nil, j.tooLarge("files", "packs more than %d files", limit)
 	}
-	a := &archive{job: j, files: make(map[string]*zip.File, len(z.File))}
+	a := &Archive{Job: j, files: make(map[string]*zip.File, len(z.File))}
 	for _, f := range z.File {
-		key := partKey(f.Name)
+		key := PartKey(f.Name)
 		if _, dup := a.files[key]; !dup {
 			a.files[key] = f
 		}
@@ -45,45 +45,45 @@ func openArchive(j *job) (*archive, error) {
 	return a, nil
 }
 
-func partKey(name string) string {
+func PartKey(name string) string {
 	return strings.ToLower(strings.TrimPrefix(strings.ReplaceAll(name, `\`, "/"), "/"))
 }
 
-func (a *archive) has(part string) bool { return a.files[partKey(part)] != nil }
+func (a *Archive) Has(part string) bool { return a.files[PartKey(part)] != nil }
 
 // open returns the bytes of a part, uncounted: newXML and read count them.
-func (a *archive) open(part string) (io.ReadCloser, error) {
-	f := a.files[partKey(part)]
+func (a *Archive) open(part string) (io.ReadCloser, error) {
+	f := a.files[PartKey(part)]
 	if f == nil {
-		return nil, a.corrupt(errors.New("missing from the archive"), part)
+		return nil, a.Corrupt(errors.New("missing from the archive"), part)
 	}
 	if f.Flags&1 != 0 {
-		return nil, a.encrypted("password of the archive")
+		return nil, a.Encrypted("password of the archive")
 	}
 	r, err := f.Open()
 	if errors.Is(err, zip.ErrAlgorithm) {
-		return nil, a.unsupported(fmt.Sprintf("packs %s by compression method %d", part, f.Method),
+		return nil, a.Unsupported(fmt.Sprintf("packs %s by compression method %d", part, f.Method),
 			"pack it with deflate, which every office suite does")
 	}
-	return r, a.corrupt(err, part)
+	return r, a.Corrupt(err, part)
 }
 
-// read returns a part whole. It is for parts that another reader needs whole.
-func (a *archive) read(part string) ([]byte, error) {
+// Read returns a part whole. It is for parts that another reader needs whole.
+func (a *Archive) Read(part string) ([]byte, error) {
 	r, err := a.open(part)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	b, err := io.ReadAll(&countedReader{r: r, job: a.job, token: -1 << 62})
+	b, err := io.ReadAll(&countedReader{r: r, job: a.Job, token: -1 << 62})
 	if err != nil {
-		return nil, a.corrupt(err, part)
+		return nil, a.Corrupt(err, part)
 	}
 	return b, nil
 }
 
-// parse hands the root element of a part to f.
-func (a *archive) parse(part string, f func(x *xmlReader, root xml.StartElement) error) error {
+// Parse hands the root element of a part to f.
+func (a *Archive) Parse(part string, f func(x *XML, root xml.StartElement) error) error {
 	r, err := a.open(part)
 	if err != nil {
 		return err
@@ -93,41 +93,41 @@ func (a *archive) parse(part string, f func(x *xmlReader, root xml.StartElement)
 	return x.root(func(se xml.StartElement) error { return f(x, se) })
 }
 
-// relation is an entry of an OOXML part's relationships.
-type relation struct {
-	kind     string // last element of the type: "image", "slide"
-	target   string // a part's name, or a URL if external
-	external bool
+// Relation is an entry of an OOXML part's relationships.
+type Relation struct {
+	Kind     string // last element of the type: "image", "slide"
+	Target   string // a part's name, or a URL if external
+	External bool
 }
 
-// relations returns the relationships of a part by ID; "" is the package.
+// Relations returns the relationships of a part by ID; "" is the package.
 // A part without any has none.
-func (a *archive) relations(part string) (map[string]relation, error) {
+func (a *Archive) Relations(part string) (map[string]Relation, error) {
 	dir, file := path.Split(part)
 	name := dir + "_rels/" + file + ".rels"
-	rels := map[string]relation{}
-	if !a.has(name) {
+	rels := map[string]Relation{}
+	if !a.Has(name) {
 		return rels, nil
 	}
-	err := a.parse(name, func(x *xmlReader, _ xml.StartElement) error {
-		return x.each(func(se xml.StartElement) error {
-			r := relation{
-				kind:     base(attr(se, "Type")),
-				target:   attr(se, "Target"),
-				external: attr(se, "TargetMode") == "External",
+	err := a.Parse(name, func(x *XML, _ xml.StartElement) error {
+		return x.Each(func(se xml.StartElement) error {
+			r := Relation{
+				Kind:     Base(Attr(se, "Type")),
+				Target:   Attr(se, "Target"),
+				External: Attr(se, "TargetMode") == "External",
 			}
-			if !r.external {
-				r.target = resolve(dir, r.target)
+			if !r.External {
+				r.Target = Resolve(dir, r.Target)
 			}
-			rels[attr(se, "Id")] = r
+			rels[Attr(se, "Id")] = r
 			return nil
 		})
 	})
-	return rels, a.optional(err, "the relationships of "+part)
+	return rels, a.Optional(err, "the relationships of "+part)
 }
 
-// resolve returns the part that a reference from a folder names.
-func resolve(dir, target string) string {
+// Resolve returns the part that a reference from a folder names.
+func Resolve(dir, target string) string {
 	target, _, _ = strings.Cut(target, "#")
 	if u, err := url.PathUnescape(target); err == nil {
 		target = u
@@ -138,58 +138,58 @@ func resolve(dir, target string) string {
 	return strings.TrimPrefix(path.Join("/", dir, target), "/")
 }
 
-// related returns the target of the first relation of that kind.
-func related(rels map[string]relation, kind string) string {
+// Related returns the target of the first relation of that kind.
+func Related(rels map[string]Relation, kind string) string {
 	best := ""
 	for _, r := range rels {
 		// Several are allowed for some kinds; take the same one every time.
-		if r.kind == kind && !r.external && (best == "" || r.target < best) {
-			best = r.target
+		if r.Kind == kind && !r.External && (best == "" || r.Target < best) {
+			best = r.Target
 		}
 	}
 	return best
 }
 
 // properties reads title, author, dates and language (OOXML core properties).
-func (a *archive) properties(part string) error {
-	if part == "" || !a.has(part) {
+func (a *Archive) properties(part string) error {
+	if part == "" || !a.Has(part) {
 		return nil
 	}
-	err := a.parse(part, func(x *xmlReader, _ xml.StartElement) error {
-		return x.each(func(se xml.StartElement) error {
-			s, err := x.text()
+	err := a.Parse(part, func(x *XML, _ xml.StartElement) error {
+		return x.Each(func(se xml.StartElement) error {
+			s, err := x.Text()
 			if err != nil {
 				return err
 			}
 			s = strings.TrimSpace(s)
 			switch se.Name.Local {
 			case "title":
-				a.facts.Title = s
+				a.Facts.Title = s
 			case "creator":
-				a.facts.Author = s
+				a.Facts.Author = s
 			case "created":
-				a.facts.Created = timestamp(s)
+				a.Facts.Created = Timestamp(s)
 			case "modified":
-				a.facts.Modified = timestamp(s)
+				a.Facts.Modified = Timestamp(s)
 			case "language":
-				a.facts.Language = s
+				a.Facts.Language = s
 			}
 			return nil
 		})
 	})
-	return a.optional(err, "the properties of the document")
+	return a.Optional(err, "the properties of the document")
 }
 
-// main returns the part that holds an OOXML document and reads its properties.
-func (a *archive) main(fallback string) (string, error) {
-	rels, err := a.relations("")
+// Main returns the part that holds an OOXML document and reads its properties.
+func (a *Archive) Main(fallback string) (string, error) {
+	rels, err := a.Relations("")
 	if err != nil {
 		return "", err
 	}
-	if err := a.properties(related(rels, "core-properties")); err != nil {
+	if err := a.properties(Related(rels, "core-properties")); err != nil {
 		return "", err
 	}
-	if part := related(rels, "officeDocument"); part != "" {
+	if part := Related(rels, "officeDocument"); part != "" {
 		return part, nil
 	}
 	return fallback, nil

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// codePage returns the encoding of a Windows code page, and Windows-1252 for
+// CodePage returns the encoding of a Windows code page, and Windows-1252 for
 // one that is unknown.
-func codePage(n int) encoding.Encoding {
+func CodePage(n int) encoding.Encoding {
 	switch n {
 	case 437:
 		return charmap.CodePage437
@@ -67,9 +67,9 @@ func codePage(n int) encoding.Encoding {
 	return charmap.Windows1252
 }
 
-// decode returns bytes of an encoding as UTF-8. What is not valid in it becomes
+// Decode returns bytes of an encoding as UTF-8. What is not valid in it becomes
 // U+FFFD.
-func decode(e encoding.Encoding, b []byte) string {
+func Decode(e encoding.Encoding, b []byte) string {
 	s, err := e.NewDecoder().Bytes(b)
 	if err != nil {
 		return strings.ToValidUTF8(string(b), "\uFFFD")
@@ -77,8 +77,8 @@ func decode(e encoding.Encoding, b []byte) string {
 	return string(s)
 }
 
-// utf16LE returns little-endian UTF-16 as UTF-8.
-func utf16LE(b []byte) string {
+// Utf16LE returns little-endian UTF-16 as UTF-8.
+func Utf16LE(b []byte) string {
 	u := make([]uint16, len(b)/2)
 	for i := range u {
 		u[i] = uint16(b[2*i]) | uint16(b[2*i+1])<<8
@@ -86,8 +86,8 @@ func utf16LE(b []byte) string {
 	return string(utf16.Decode(u))
 }
 
-// latin1 returns the low bytes of UTF-16, as BIFF8 compresses it.
-func latin1(b []byte) string {
+// Latin1 returns the low bytes of UTF-16, as BIFF8 compresses it.
+func Latin1(b []byte) string {
 	u := make([]rune, len(b))
 	for i, c := range b {
 		u[i] = rune(c)

@@ -11,104 +11,104 @@ import (
 type kind uint8
 
 const (
-	paragraph kind = iota
-	heading
-	item
-	quote
-	code
-	table
-	verbatim // Markdown that is finished: the output of another reader
-	mark     // Markdown of ours that the document does not say: the number of a slide
+	Paragraph kind = iota
+	Heading
+	Item
+	Quote
+	Code
+	Table
+	Verbatim // Markdown that is finished: the output of another reader
+	Mark     // Markdown of ours that the document does not say: the number of a slide
 )
 
-// block is a paragraph or a table on its way into the Markdown.
-type block struct {
-	kind   kind
-	level  int    // heading: 1 is highest; item: 0 is outermost
-	marker string // item: "-" or "1."
-	text   string // Markdown; code: as it is
-	rows   [][]string
+// Block is a paragraph or a table on its way into the Markdown.
+type Block struct {
+	Kind   kind
+	Level  int    // heading: 1 is highest; item: 0 is outermost
+	Marker string // item: "-" or "1."
+	Text   string // Markdown; code: as it is
+	Rows   [][]string
 }
 
-// document collects blocks as Markdown.
-type document struct {
+// Document collects blocks as Markdown.
+type Document struct {
 	b     strings.Builder
 	pages []events.PageMark
 	words bool // something was said, pictures without captions aside
 	last  kind
-	depth []indent // the list items that are open
+	Depth []indent // the list items that are open
 	lines []string // the lines of code that are open
 }
 
 type indent struct{ level, width int }
 
-// page marks the beginning of the next page.
-func (d *document) page() {
+// Page marks the beginning of the next page.
+func (d *Document) Page() {
 	d.flush()
-	d.last = paragraph
+	d.last = Paragraph
 	d.pages = append(d.pages, events.PageMark{Page: len(d.pages) + 1, Offset: d.b.Len()})
 }
 
-func (d *document) add(blocks ...block) {
+func (d *Document) Add(blocks ...Block) {
 	for _, b := range blocks {
 		d.addOne(b)
 	}
 }
 
-func (d *document) addOne(b block) {
-	if b.kind == table {
-		b.rows = trimRows(b.rows)
-		b.text = md.Table(b.rows)
-		d.words = d.words || len(b.rows) > 0
+func (d *Document) addOne(b Block) {
+	if b.Kind == Table {
+		b.Rows = trimRows(b.Rows)
+		b.Text = md.Table(b.Rows)
+		d.words = d.words || len(b.Rows) > 0
 	}
-	if strings.TrimSpace(b.text) == "" {
-		if b.kind == code && len(d.lines) > 0 {
+	if strings.TrimSpace(b.Text) == "" {
+		if b.Kind == Code && len(d.lines) > 0 {
 			d.lines = append(d.lines, "")
 		}
 		return
 	}
-	if b.kind == code { // paragraph after paragraph of one listing
+	if b.Kind == Code { // paragraph after paragraph of one listing
 		d.words = true
-		d.lines = append(d.lines, b.text)
+		d.lines = append(d.lines, b.Text)
 		return
 	}
 	d.flush()
-	d.words = d.words || (b.kind != table && b.kind != mark && hasWords(b.text))
-	if b.kind != item || d.last != item {
+	d.words = d.words || (b.Kind != Table && b.Kind != Mark && hasWords(b.Text))
+	if b.Kind != Item || d.last != Item {
 		d.gap()
-		d.depth = d.depth[:0]
+		d.Depth = d.Depth[:0]
 	}
-	d.last = b.kind
-	switch b.kind {
-	case heading:
-		d.b.WriteString(md.Heading(b.level, b.text))
-	case quote:
-		d.b.WriteString(md.Quote(b.text))
-	case item:
+	d.last = b.Kind
+	switch b.Kind {
+	case Heading:
+		d.b.WriteString(md.Heading(b.Level, b.Text))
+	case Quote:
+		d.b.WriteString(md.Quote(b.Text))
+	case Item:
 		d.b.WriteString(d.nest(b))
 	default:
-		d.b.WriteString(b.text)
+		d.b.WriteString(b.Text)
 	}
 	d.b.WriteByte('\n')
 }
 
 // nest returns a list item, indented to stand under the item it belongs to.
-func (d *document) nest(b block) string {
-	for len(d.depth) > 0 && d.depth[len(d.depth)-1].level >= b.level {
-		d.depth = d.depth[:len(d.depth)-1]
+func (d *Document) nest(b Block) string {
+	for len(d.Depth) > 0 && d.Depth[len(d.Depth)-1].level >= b.Level {
+		d.Depth = d.Depth[:len(d.Depth)-1]
 	}
 	width := 0
-	for _, in := range d.depth {
+	for _, in := range d.Depth {
 		width += in.width
 	}
-	d.depth = append(d.depth, indent{b.level, len(b.marker) + 1})
+	d.Depth = append(d.Depth, indent{b.Level, len(b.Marker) + 1})
 	pad := strings.Repeat(" ", width)
-	return pad + strings.ReplaceAll(md.Item(b.marker, b.text), "\n", "\n"+pad)
+	return pad + strings.ReplaceAll(md.Item(b.Marker, b.Text), "\n", "\n"+pad)
 }
 
 // gap separates two blocks by a blank line. A page that begins here begins
 // after it.
-func (d *document) gap() {
+func (d *Document) gap() {
 	end := d.b.Len()
 	if end == 0 {
 		return
@@ -120,7 +120,7 @@ func (d *document) gap() {
 }
 
 // flush writes the listing that is open.
-func (d *document) flush() {
+func (d *Document) flush() {
 	if len(d.lines) == 0 {
 		return
 	}
@@ -129,12 +129,12 @@ func (d *document) flush() {
 	d.gap()
 	d.b.WriteString(md.Fence("", strings.Trim(strings.Join(lines, "\n"), "\n")))
 	d.b.WriteByte('\n')
-	d.last = code
-	d.depth = d.depth[:0]
+	d.last = Code
+	d.Depth = d.Depth[:0]
 }
 
 // String returns the Markdown so far.
-func (d *document) String() string {
+func (d *Document) String() string {
 	d.flush()
 	return d.b.String()
 }
@@ -181,14 +181,14 @@ func trimRows(rows [][]string) [][]string {
 	return kept
 }
 
-// flat returns blocks as the text of one table cell or note: without headings,
+// Flat returns blocks as the text of one table cell or note: without headings,
 // the items and rows one after the other.
-func flat(blocks []block) string {
+func Flat(blocks []Block) string {
 	var parts []string
 	for _, b := range blocks {
-		switch b.kind {
-		case table:
-			for _, row := range trimRows(b.rows) {
+		switch b.Kind {
+		case Table:
+			for _, row := range trimRows(b.Rows) {
 				cells := row[:0:0]
 				for _, c := range row {
 					if c = strings.TrimSpace(c); c != "" {
@@ -197,12 +197,12 @@ func flat(blocks []block) string {
 				}
 				parts = append(parts, strings.Join(cells, ", "))
 			}
-		case item:
-			parts = append(parts, b.marker+" "+b.text)
-		case code:
-			parts = append(parts, md.Code(b.text))
+		case Item:
+			parts = append(parts, b.Marker+" "+b.Text)
+		case Code:
+			parts = append(parts, md.Code(b.Text))
 		default:
-			parts = append(parts, b.text)
+			parts = append(parts, b.Text)
 		}
 	}
 	return strings.TrimSpace(strings.Join(parts, "\n"))

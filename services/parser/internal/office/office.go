@@ -1,16 +1,12 @@
-// Package office reads the documents of office suites, e-books and Outlook
-// messages as Markdown.
+// Package office holds what the readers of office documents share: the job that
+// reads one document, the archive or compound file it is in, its XML as a stream
+// of tokens, and the Markdown document that is being written.
 //
-// Each reader is a [format.Reader] over bytes nobody vouches for. What unpacks
-// is counted as it unpacks, never as its headers announce it; XML is read as a
-// stream of tokens, nested to a bounded depth and never held as a tree; and the
-// context is asked every few hundred tokens. A part that a document can do
-// without (its comments, a chart) ends as a warning when it is damaged; the
-// part that holds the text ends as a failure.
-//
-// Headings, lists, tables, links, emphasis, notes, comments, equations and
-// captions of pictures come through; page headers and footers, hidden text and
-// deleted revisions do not.
+// The readers run over bytes nobody vouches for. What unpacks is counted as it
+// unpacks, never as its headers announce it; XML is nested to a bounded depth
+// and never held as a tree; and the context is asked every few hundred tokens. A
+// part that a document can do without (its comments, a chart) ends as a warning
+// when it is damaged; the part that holds the text ends as a failure.
 package office
 
 import (
@@ -27,52 +23,48 @@ import (
 	"sluice/services/parser/internal/format"
 )
 
-// HTML turns an HTML document into Markdown. EPUB chapters and the HTML bodies
-// of messages go through it.
-type HTML func(ctx context.Context, html []byte) (string, error)
-
-// job is the reading of one document. It carries the context because every
+// Job is the reading of one document. It carries the context because every
 // token of every part asks it; a job does not outlive the call it belongs to.
-type job struct {
-	ctx      context.Context
-	in       format.Input
+type Job struct {
+	Ctx      context.Context
+	In       format.Input
 	expanded int64 // bytes unpacked so far
 	written  int64 // bytes of text collected so far
-	facts    events.Facts
-	warnings []string
+	Facts    events.Facts
+	Warnings []string
 }
 
-func newJob(ctx context.Context, in format.Input) *job { return &job{ctx: ctx, in: in} }
+func NewJob(ctx context.Context, in format.Input) *Job { return &Job{Ctx: ctx, In: in} }
 
-func (j *job) name() string {
-	if j.in.Name != "" {
-		return j.in.Name
+func (j *Job) name() string {
+	if j.In.Name != "" {
+		return j.In.Name
 	}
 	return "the document"
 }
 
-// warn notes what could not be read. One document does not repeat itself, nor
+// Warn notes what could not be read. One document does not repeat itself, nor
 // fill its envelope with complaints.
-func (j *job) warn(msg string, args ...any) {
+func (j *Job) Warn(msg string, args ...any) {
 	const most = 32
 	w := fmt.Sprintf(msg, args...)
-	if len(j.warnings) >= most {
+	if len(j.Warnings) >= most {
 		return
 	}
-	for _, have := range j.warnings {
+	for _, have := range j.Warnings {
 		if have == w {
 			return
 		}
 	}
-	if len(j.warnings) == most-1 {
+	if len(j.Warnings) == most-1 {
 		w = "more could not be read than is listed here"
 	}
-	j.warnings = append(j.warnings, w)
+	j.Warnings = append(j.Warnings, w)
 }
 
-// alive returns the failure that ends the job when its context has ended.
-func (j *job) alive() error {
-	err := j.ctx.Err()
+// Alive returns the failure that ends the job when its context has ended.
+func (j *Job) Alive() error {
+	err := j.Ctx.Err()
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fault.Wrap(err, fault.Validation, "timeout", "%s takes too long to read", j.name()).
 			WithHint("split the document, or raise the time allowed for one document")
@@ -80,40 +72,40 @@ func (j *job) alive() error {
 	return err
 }
 
-// unpack counts n bytes that came out of an archive.
-func (j *job) unpack(n int) error {
+// Unpack counts n bytes that came out of an archive.
+func (j *Job) Unpack(n int) error {
 	j.expanded += int64(n)
-	if limit := j.in.Limits.Expanded; limit > 0 && j.expanded > limit {
+	if limit := j.In.Limits.Expanded; limit > 0 && j.expanded > limit {
 		return j.tooLarge("expanded", "unpacks to more than %d bytes", limit)
 	}
 	return nil
 }
 
-// spend counts n bytes of text that will end up in the Markdown.
-func (j *job) spend(n int) error {
+// Spend counts n bytes of text that will end up in the Markdown.
+func (j *Job) Spend(n int) error {
 	j.written += int64(n)
-	if limit := j.in.Limits.Output; limit > 0 && j.written > limit {
+	if limit := j.In.Limits.Output; limit > 0 && j.written > limit {
 		return j.tooLarge("output", "holds more than %d bytes of text", limit)
 	}
 	return nil
 }
 
-// countPages refuses the n-th page, slide or sheet when it is one too many.
-func (j *job) countPages(n int, what string) error {
-	if limit := j.in.Limits.Pages; limit > 0 && n > limit {
+// CountPages refuses the n-th page, slide or sheet when it is one too many.
+func (j *Job) CountPages(n int, what string) error {
+	if limit := j.In.Limits.Pages; limit > 0 && n > limit {
 		return j.tooLarge("pages", "has more than %d %s", limit, what)
 	}
 	return nil
 }
 
-func (j *job) tooLarge(limit, msg string, args ...any) error {
+func (j *Job) tooLarge(limit, msg string, args ...any) error {
 	return fault.Invalid("too-large", "%s %s (limit %q)", j.name(), fmt.Sprintf(msg, args...), limit).
 		WithHint("split the document, or raise the limit %q of the parser", limit)
 }
 
-// corrupt returns the failure for damage at a place, unless err already says
+// Corrupt returns the failure for damage at a place, unless err already says
 // something more exact: that a limit was met, or that time is up.
-func (j *job) corrupt(err error, where string) error {
+func (j *Job) Corrupt(err error, where string) error {
 	if err == nil {
 		return nil
 	}
@@ -128,29 +120,29 @@ func (j *job) corrupt(err error, where string) error {
 		WithHint("open the document in the program that made it and save it again")
 }
 
-func (j *job) encrypted(how string) error {
+func (j *Job) Encrypted(how string) error {
 	return fault.Invalid("encrypted", "%s is encrypted (%s)", j.name(), how).
 		WithHint("save the document without a password and submit it again")
 }
 
-func (j *job) unsupported(msg, hint string) error {
+func (j *Job) Unsupported(msg, hint string) error {
 	return fault.Invalid("unsupported", "%s %s", j.name(), msg).WithHint("%s", hint)
 }
 
-// optional turns damage in a part the text can do without into a warning.
+// Optional turns damage in a part the text can do without into a warning.
 // Limits and the end of the context still end the job.
-func (j *job) optional(err error, what string) error {
+func (j *Job) Optional(err error, what string) error {
 	var f *fault.Error
 	if errors.As(err, &f) && (f.Reason == "corrupt" || f.Reason == "unsupported") {
-		j.warn("%s could not be read: %s", what, err)
+		j.Warn("%s could not be read: %s", what, err)
 		return nil
 	}
 	return err
 }
 
-// finish returns the document d as the output of the job.
-func (j *job) finish(d *document) (*format.Output, error) {
-	if err := j.alive(); err != nil {
+// Finish returns the document d as the output of the job.
+func (j *Job) Finish(d *Document) (*format.Output, error) {
+	if err := j.Alive(); err != nil {
 		return nil, err
 	}
 	if !d.words {
@@ -158,27 +150,27 @@ func (j *job) finish(d *document) (*format.Output, error) {
 			WithHint("if its text is in pictures, run it through OCR first")
 	}
 	text := d.String()
-	if limit := j.in.Limits.Output; limit > 0 && int64(len(text)) > limit {
+	if limit := j.In.Limits.Output; limit > 0 && int64(len(text)) > limit {
 		return nil, j.tooLarge("output", "becomes more than %d bytes of Markdown", limit)
 	}
-	j.facts.Pages = len(d.pages)
-	return &format.Output{Markdown: text, Pages: d.pages, Facts: j.facts, Warnings: j.warnings}, nil
+	j.Facts.Pages = len(d.pages)
+	return &format.Output{Markdown: text, Pages: d.pages, Facts: j.Facts, Warnings: j.Warnings}, nil
 }
 
 // guard turns a panic of a foreign reader on hostile bytes into a failure of
 // the document. Our own readers have no need of it.
-func (j *job) guard(where string, f func() error) (err error) {
+func (j *Job) guard(where string, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = j.corrupt(fmt.Errorf("reader gave up: %v", r), where)
+			err = j.Corrupt(fmt.Errorf("reader gave up: %v", r), where)
 		}
 	}()
 	return f()
 }
 
-// timestamp returns a date of a document's metadata as RFC 3339, in UTC where
+// Timestamp returns a date of a document's metadata as RFC 3339, in UTC where
 // its zone is known, or "" if it is none.
-func timestamp(s string) string {
+func Timestamp(s string) string {
 	s = strings.TrimSpace(s)
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		if t.Year() < 1602 { // zero of FILETIME and of zeroed fields: unset
@@ -194,16 +186,16 @@ func timestamp(s string) string {
 	return ""
 }
 
-// base returns the last element of a part name or URL, for captions.
-func base(name string) string {
+// Base returns the last element of a part name or URL, for captions.
+func Base(name string) string {
 	if name == "" {
 		return ""
 	}
 	return path.Base(strings.ReplaceAll(name, `\`, "/"))
 }
 
-// isLimit reports whether err says that a limit of the whole was met.
-func isLimit(err error) bool {
+// IsLimit reports whether err says that a limit of the whole was met.
+func IsLimit(err error) bool {
 	var f *fault.Error
 	return errors.As(err, &f) && (f.Reason == "too-large" || f.Reason == "timeout")
 }

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// equation reads an Office Math element (ECMA-376 part 1, 22.1) as LaTeX
+// Equation reads an Office Math element (ECMA-376 part 1, 22.1) as LaTeX
 // between dollar signs: single ones in the line, double ones for a display.
-func (j *job) equation(x *xmlReader, se xml.StartElement) (string, error) {
+func (j *Job) Equation(x *XML, se xml.StartElement) (string, error) {
 	s, err := j.math(x)
 	if err != nil {
 		return "", err
@@ -21,29 +21,29 @@ func (j *job) equation(x *xmlReader, se xml.StartElement) (string, error) {
 	} else {
 		s = "$" + s + "$"
 	}
-	return s, j.spend(len(s))
+	return s, j.Spend(len(s))
 }
 
 // math returns the children of the element whose start was read last, in a row.
-func (j *job) math(x *xmlReader) (string, error) {
+func (j *Job) math(x *XML) (string, error) {
 	var b strings.Builder
-	err := x.each(func(se xml.StartElement) error {
+	err := x.Each(func(se xml.StartElement) error {
 		s, err := j.mathElement(x, se)
 		if err != nil {
 			return err
 		}
-		joinMath(&b, s)
-		return j.spend(len(s))
+		JoinMath(&b, s)
+		return j.Spend(len(s))
 	})
 	return b.String(), err
 }
 
-// joinMath keeps a command apart from the letter that follows it.
-func joinMath(b *strings.Builder, s string) {
+// JoinMath keeps a command apart from the letter that follows it.
+func JoinMath(b *strings.Builder, s string) {
 	if s == "" {
 		return
 	}
-	if have := b.String(); endsInCommand(have) && isASCIILetter(s[0]) {
+	if have := b.String(); endsInCommand(have) && IsASCIILetter(s[0]) {
 		b.WriteByte(' ')
 	}
 	b.WriteString(s)
@@ -52,13 +52,13 @@ func joinMath(b *strings.Builder, s string) {
 func endsInCommand(s string) bool {
 	const longest = 24 // letters of a command; bounds the look back
 	i := len(s)
-	for i > 0 && len(s)-i < longest && isASCIILetter(s[i-1]) {
+	for i > 0 && len(s)-i < longest && IsASCIILetter(s[i-1]) {
 		i--
 	}
 	return i < len(s) && i > 0 && s[i-1] == '\\'
 }
 
-func isASCIILetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+func IsASCIILetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
 // mathArgs are the parts of a construct by name, and its properties.
 type mathArgs struct {
@@ -67,15 +67,15 @@ type mathArgs struct {
 	props map[string]string // of the xxxPr element; "\x00" where a value is missing
 }
 
-func (j *job) mathArgs(x *xmlReader) (a mathArgs, err error) {
+func (j *Job) mathArgs(x *XML) (a mathArgs, err error) {
 	a = mathArgs{parts: map[string]string{}, props: map[string]string{}}
-	err = x.each(func(se xml.StartElement) error {
+	err = x.Each(func(se xml.StartElement) error {
 		name := se.Name.Local
 		if strings.HasSuffix(name, "Pr") && name != "ctrlPr" {
-			return x.each(func(se xml.StartElement) error {
+			return x.Each(func(se xml.StartElement) error {
 				v := "\x00"
-				if hasAttr(se, "val") {
-					v = attr(se, "val")
+				if HasAttr(se, "val") {
+					v = Attr(se, "val")
 				}
 				a.props[se.Name.Local] = v
 				return nil
@@ -109,7 +109,7 @@ func (a mathArgs) on(name string) bool {
 	return ok && v != "0" && v != "off" && v != "false"
 }
 
-func (j *job) mathElement(x *xmlReader, se xml.StartElement) (string, error) {
+func (j *Job) mathElement(x *XML, se xml.StartElement) (string, error) {
 	name := se.Name.Local
 	switch name {
 	case "r":
@@ -118,9 +118,9 @@ func (j *job) mathElement(x *xmlReader, se xml.StartElement) (string, error) {
 		return j.math(x)
 	case "AlternateContent":
 		var b strings.Builder
-		err := x.alternate(func(se xml.StartElement) error {
+		err := x.Alternate(func(se xml.StartElement) error {
 			s, err := j.mathElement(x, se)
-			joinMath(&b, s)
+			JoinMath(&b, s)
 			return err
 		})
 		return b.String(), err
@@ -140,26 +140,26 @@ func (j *job) mathElement(x *xmlReader, se xml.StartElement) (string, error) {
 	case "f":
 		switch a.prop("type", "bar") {
 		case "lin", "skw":
-			return group(a.parts["num"]) + "/" + group(a.parts["den"]), nil
+			return Group(a.parts["num"]) + "/" + Group(a.parts["den"]), nil
 		case "noBar":
 			return `\binom{` + a.parts["num"] + "}{" + a.parts["den"] + "}", nil
 		}
 		return `\frac{` + a.parts["num"] + "}{" + a.parts["den"] + "}", nil
 	case "sSup":
-		return group(e) + "^{" + a.parts["sup"] + "}", nil
+		return Group(e) + "^{" + a.parts["sup"] + "}", nil
 	case "sSub":
-		return group(e) + "_{" + a.parts["sub"] + "}", nil
+		return Group(e) + "_{" + a.parts["sub"] + "}", nil
 	case "sSubSup":
-		return group(e) + "_{" + a.parts["sub"] + "}^{" + a.parts["sup"] + "}", nil
+		return Group(e) + "_{" + a.parts["sub"] + "}^{" + a.parts["sup"] + "}", nil
 	case "sPre":
-		return "{}_{" + a.parts["sub"] + "}^{" + a.parts["sup"] + "}" + group(e), nil
+		return "{}_{" + a.parts["sub"] + "}^{" + a.parts["sup"] + "}" + Group(e), nil
 	case "rad":
 		if deg := a.parts["deg"]; deg != "" && !a.on("degHide") {
 			return `\sqrt[` + deg + "]{" + e + "}", nil
 		}
 		return `\sqrt{` + e + "}", nil
 	case "nary":
-		s := latex(a.prop("chr", "∫"))
+		s := Latex(a.prop("chr", "∫"))
 		if sub := a.parts["sub"]; sub != "" && !a.on("subHide") {
 			s += "_{" + sub + "}"
 		}
@@ -168,16 +168,16 @@ func (j *job) mathElement(x *xmlReader, se xml.StartElement) (string, error) {
 		}
 		return s + "{" + e + "}", nil
 	case "d":
-		sep := latex(a.prop("sepChr", "|"))
+		sep := Latex(a.prop("sepChr", "|"))
 		return `\left` + fence(a.prop("begChr", "(")) + strings.Join(a.all, sep) + `\right` + fence(a.prop("endChr", ")")), nil
 	case "func":
 		fn := a.parts["fName"]
-		if known, ok := mathFunctions[fn]; ok {
+		if known, ok := MathFunctions[fn]; ok {
 			fn = known
 		}
 		var b strings.Builder
 		b.WriteString(fn)
-		joinMath(&b, e)
+		JoinMath(&b, e)
 		return b.String(), nil
 	case "limLow":
 		if e == "lim" || e == "max" || e == "min" || e == "sup" || e == "inf" {
@@ -210,9 +210,9 @@ func (j *job) mathElement(x *xmlReader, se xml.StartElement) (string, error) {
 	return e, nil
 }
 
-func (j *job) matrix(x *xmlReader) (string, error) {
+func (j *Job) matrix(x *XML) (string, error) {
 	var rows []string
-	err := x.each(func(se xml.StartElement) error {
+	err := x.Each(func(se xml.StartElement) error {
 		if se.Name.Local != "mr" {
 			return nil
 		}
@@ -223,37 +223,37 @@ func (j *job) matrix(x *xmlReader) (string, error) {
 	return `\begin{matrix}` + strings.Join(rows, ` \\ `) + `\end{matrix}`, err
 }
 
-func (j *job) mathRun(x *xmlReader) (string, error) {
+func (j *Job) mathRun(x *XML) (string, error) {
 	var b strings.Builder
 	plain := false
-	err := x.each(func(se xml.StartElement) error {
+	err := x.Each(func(se xml.StartElement) error {
 		switch se.Name.Local {
 		case "rPr":
-			return x.each(func(se xml.StartElement) error {
-				plain = plain || (se.Name.Local == "nor" && onOff(se))
+			return x.Each(func(se xml.StartElement) error {
+				plain = plain || (se.Name.Local == "nor" && OnOff(se))
 				return nil
 			})
 		case "t":
-			s, err := x.text()
+			s, err := x.Text()
 			if err != nil {
 				return err
 			}
-			if command, ok := mathFunctions[strings.TrimSpace(s)]; ok {
+			if command, ok := MathFunctions[strings.TrimSpace(s)]; ok {
 				s = command
 			} else if plain && strings.TrimSpace(s) != "" {
-				s = `\text{` + escapeLatex(s) + "}"
+				s = `\text{` + EscapeLatex(s) + "}"
 			} else {
-				s = latex(s)
+				s = Latex(s)
 			}
-			joinMath(&b, s)
+			JoinMath(&b, s)
 		}
 		return nil
 	})
 	return b.String(), err
 }
 
-// group puts what is more than one sign in braces.
-func group(s string) string {
+// Group puts what is more than one sign in braces.
+func Group(s string) string {
 	if len([]rune(s)) <= 1 || (s[0] == '\\' && endsInCommand(s) && strings.Count(s, `\`) == 1) {
 		return s
 	}
@@ -269,31 +269,31 @@ func fence(s string) string {
 	case "‖":
 		return `\|`
 	}
-	return latex(s)
+	return Latex(s)
 }
 
-// latex returns mathematical text in LaTeX.
-func latex(s string) string {
+// Latex returns mathematical text in LaTeX.
+func Latex(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		command, known := mathSigns[r]
 		switch {
 		case known:
-			joinMath(&b, command)
+			JoinMath(&b, command)
 		case r >= 0x1D400 && r <= 0x1D7FF: // letters of mathematical alphabets
-			joinMath(&b, mathLetter(r))
+			JoinMath(&b, mathLetter(r))
 		case strings.ContainsRune(`%#&$_{}`, r):
 			b.WriteString(`\` + string(r))
 		case r == '\\':
 			b.WriteString(`\backslash`)
 		default:
-			joinMath(&b, string(r))
+			JoinMath(&b, string(r))
 		}
 	}
 	return b.String()
 }
 
-func escapeLatex(s string) string {
+func EscapeLatex(s string) string {
 	return strings.NewReplacer(`\`, `\textbackslash{}`, "%", `\%`, "#", `\#`, "&", `\&`, "$", `\$`, "_", `\_`, "{", `\{`, "}", `\}`).Replace(s)
 }
 
@@ -321,7 +321,7 @@ func mathLetter(r rune) string {
 	return string(r)
 }
 
-var mathFunctions = map[string]string{
+var MathFunctions = map[string]string{
 	"sin": `\sin`, "cos": `\cos`, "tan": `\tan`, "cot": `\cot`, "sec": `\sec`, "csc": `\csc`,
 	"arcsin": `\arcsin`, "arccos": `\arccos`, "arctan": `\arctan`, "sinh": `\sinh`, "cosh": `\cosh`, "tanh": `\tanh`,
 	"log": `\log`, "ln": `\ln`, "exp": `\exp`, "lim": `\lim`, "max": `\max`, "min": `\min`, "sup": `\sup`, "inf": `\inf`,

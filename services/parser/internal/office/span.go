@@ -2,39 +2,41 @@ package office
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sluice/services/parser/internal/md"
 )
 
-// style is how a span of text looks, as far as Markdown can say it.
-type style uint8
+// Style is how a span of text looks, as far as Markdown can say it.
+type Style uint8
 
 const (
-	bold style = 1 << iota
-	italic
-	strike
-	mono
-	raw // finished Markdown: an image, a note's mark, an equation
+	Bold Style = 1 << iota
+	Italic
+	Strike
+	Mono
+	Raw // finished Markdown: an image, a note's mark, an equation
 )
 
-// span is text of one look within a paragraph. Line breaks in it are "\n".
-type span struct {
-	text  string
-	style style
-	href  string
+// Span is text of one look within a paragraph. Line breaks in it are "\n".
+type Span struct {
+	Text  string
+	Style Style
+	Href  string
 }
 
-// inline returns spans as Markdown. Plain leaves emphasis out, where all of the
+// Inline returns spans as Markdown. Plain leaves emphasis out, where all of the
 // text stands out anyway (headings).
-func inline(spans []span, plain bool) string {
+func Inline(spans []Span, plain bool) string {
 	var b strings.Builder
 	for i := 0; i < len(spans); {
 		j := i + 1
-		for j < len(spans) && spans[j].href == spans[i].href {
+		for j < len(spans) && spans[j].Href == spans[i].Href {
 			j++
 		}
 		s := looks(spans[i:j], plain)
-		if href := safeURL(spans[i].href); href != "" && strings.TrimSpace(s) != "" {
+		if href := SafeURL(spans[i].Href); href != "" && strings.TrimSpace(s) != "" {
 			inner := strings.TrimSpace(s)
 			at := strings.Index(s, inner)
 			s = s[:at] + md.Link(inner, href) + s[at+len(inner):]
@@ -42,59 +44,59 @@ func inline(spans []span, plain bool) string {
 		b.WriteString(s)
 		i = j
 	}
-	return tidy(b.String())
+	return Tidy(b.String())
 }
 
 // looks returns spans of one link. Runs of the same look become one, also over
 // white space, which has none: editors split runs at every edit.
-func looks(spans []span, plain bool) string {
+func looks(spans []Span, plain bool) string {
 	var b, text strings.Builder
-	var now style
+	var now Style
 	flush := func() {
 		b.WriteString(dress(text.String(), now))
 		text.Reset()
 	}
 	for _, s := range spans {
-		look := s.style
+		look := s.Style
 		if plain {
-			look &^= bold | italic
+			look &^= Bold | Italic
 		}
-		blank := look&raw == 0 && strings.TrimSpace(s.text) == ""
-		if look != now && !(blank && now&(raw|mono) == 0) {
+		blank := look&Raw == 0 && strings.TrimSpace(s.Text) == ""
+		if look != now && !(blank && now&(Raw|Mono) == 0) {
 			flush()
 			now = look
 		}
-		text.WriteString(s.text)
+		text.WriteString(s.Text)
 	}
 	flush()
 	return b.String()
 }
 
 // dress returns text in one look as Markdown.
-func dress(text string, look style) string {
-	if look&raw != 0 || strings.TrimSpace(text) == "" {
+func dress(text string, look Style) string {
+	if look&Raw != 0 || strings.TrimSpace(text) == "" {
 		return text
 	}
-	if look&mono != 0 {
+	if look&Mono != 0 {
 		inner := strings.TrimSpace(text)
 		at := strings.Index(text, inner)
 		return text[:at] + md.Code(inner) + text[at+len(inner):]
 	}
 	text = md.EscapeInline(text)
-	if look&italic != 0 {
+	if look&Italic != 0 {
 		text = md.Emphasis(text)
 	}
-	if look&bold != 0 {
+	if look&Bold != 0 {
 		text = md.Strong(text)
 	}
-	if look&strike != 0 {
+	if look&Strike != 0 {
 		text = md.Strike(text)
 	}
 	return text
 }
 
-// tidy folds white space and keeps line breaks as hard breaks.
-func tidy(s string) string {
+// Tidy folds white space and keeps line breaks as hard breaks.
+func Tidy(s string) string {
 	if !strings.ContainsAny(s, "\n\t\r\u00a0\u00ad") && !strings.Contains(s, "  ") {
 		return blockSafe(strings.TrimSpace(s))
 	}
@@ -118,8 +120,8 @@ func blockSafe(s string) string {
 	return s
 }
 
-// safeURL returns a link's target, or "" if nobody should follow it.
-func safeURL(href string) string {
+// SafeURL returns a link's target, or "" if nobody should follow it.
+func SafeURL(href string) string {
 	href = strings.TrimSpace(href)
 	scheme, _, _ := strings.Cut(strings.ToLower(href), ":")
 	switch scheme {
@@ -129,11 +131,40 @@ func safeURL(href string) string {
 	return href
 }
 
-// listingText returns spans as they stand, for code.
-func listingText(spans []span) string {
+// ListingText returns spans as they stand, for code.
+func ListingText(spans []Span) string {
 	var b strings.Builder
 	for _, s := range spans {
-		b.WriteString(s.text)
+		b.WriteString(s.Text)
 	}
 	return strings.TrimRight(b.String(), " \t\n")
+}
+
+func IsExponent(s string) bool {
+	s = strings.TrimLeft(s, "+-−")
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// TakesExponent reports whether a raised number after spans is a power and not
+// the number of a note: after digits, a bracket, or a word as short as a unit.
+func TakesExponent(spans []Span) bool {
+	const unit = 2 // letters
+	if len(spans) == 0 {
+		return false
+	}
+	text := spans[len(spans)-1].Text
+	r, _ := utf8.DecodeLastRuneInString(text)
+	if unicode.IsDigit(r) || r == ')' {
+		return true
+	}
+	letters := 0
+	for text != "" && letters <= unit {
+		r, size := utf8.DecodeLastRuneInString(text)
+		if !unicode.IsLetter(r) {
+			break
+		}
+		letters++
+		text = text[:len(text)-size]
+	}
+	return letters > 0 && letters <= unit
 }

@@ -42,8 +42,8 @@ func isPictureFont(font string) bool {
 	return f == "symbol" || f == "wingdings"
 }
 
-// symbol returns the character of a w:sym: a font and a code in hexadecimal.
-func symbol(font, hex string) string {
+// Symbol returns the character of a w:sym: a font and a code in hexadecimal.
+func Symbol(font, hex string) string {
 	c, err := strconv.ParseUint(hex, 16, 32)
 	if err != nil || c == 0 || c > 0x10FFFF {
 		return ""
@@ -58,8 +58,8 @@ func symbol(font, hex string) string {
 	return string(rune(c))
 }
 
-// fromSymbolFont returns the text of a run as characters that do not need its font.
-func fromSymbolFont(s, font string) string {
+// FromSymbolFont returns the text of a run as characters that do not need its font.
+func FromSymbolFont(s, font string) string {
 	picture := isPictureFont(font)
 	if !picture && !strings.ContainsAny(s, "\uf0a7\uf0b7\uf0a8\uf0fc\uf0fe\uf0e0\uf0d8\uf06e\uf0be\uf0ae\uf0b4\uf0b0\uf0b1\uf0a3\uf0b3") {
 		return s

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/html/charset"
@@ -13,17 +14,17 @@ import (
 )
 
 const (
-	maxDepth = 1000     // elements within elements; documents of people stay below 100
+	MaxDepth = 1000     // elements within elements; documents of people stay below 100
 	maxToken = 16 << 20 // bytes of one tag or one run of text
 )
 
-// xmlReader reads one XML part as tokens. Elements are recognised by their
+// XML reads one XML part as tokens. Elements are recognised by their
 // local names: the context says what a name means, and producers disagree about
 // namespaces (strict and transitional OOXML).
-type xmlReader struct {
+type XML struct {
 	dec    *xml.Decoder
 	src    *countedReader
-	job    *job
+	job    *Job
 	part   string
 	depth  int
 	tokens int
@@ -34,13 +35,13 @@ type xmlReader struct {
 // buffers a token whole.
 type countedReader struct {
 	r     io.Reader
-	job   *job
+	job   *Job
 	token int
 }
 
 func (c *countedReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	if uerr := c.job.unpack(n); uerr != nil {
+	if uerr := c.job.Unpack(n); uerr != nil {
 		return 0, uerr
 	}
 	if c.token += n; c.token > maxToken {
@@ -50,7 +51,7 @@ func (c *countedReader) Read(p []byte) (int, error) {
 }
 
 // newXML reads r, which is the part named part, and counts its bytes as unpacked.
-func (j *job) newXML(r io.Reader, part string) *xmlReader {
+func (j *Job) newXML(r io.Reader, part string) *XML {
 	src := &countedReader{r: r, job: j}
 	// A byte order mark decides; without one, and without a declaration, XML is UTF-8.
 	body := transform.NewReader(src, unicode.BOMOverride(transform.Nop))
@@ -62,13 +63,13 @@ func (j *job) newXML(r io.Reader, part string) *xmlReader {
 		}
 		return charset.NewReaderLabel(label, in)
 	}
-	return &xmlReader{dec: dec, src: src, job: j, part: part}
+	return &XML{dec: dec, src: src, job: j, part: part}
 }
 
 // next returns the next token. It stays valid until the following call.
-func (x *xmlReader) next() (xml.Token, error) {
+func (x *XML) next() (xml.Token, error) {
 	if x.tokens++; x.tokens%256 == 0 {
-		if err := x.job.alive(); err != nil {
+		if err := x.job.Alive(); err != nil {
 			return nil, err
 		}
 	}
@@ -78,12 +79,12 @@ func (x *xmlReader) next() (xml.Token, error) {
 		if err == io.EOF && x.depth == 0 {
 			return nil, io.EOF
 		}
-		return nil, x.damage(err)
+		return nil, x.Damage(err)
 	}
 	switch t.(type) {
 	case xml.StartElement:
-		if x.depth++; x.depth > maxDepth {
-			return nil, x.damage(fmt.Errorf("elements nested deeper than %d", maxDepth))
+		if x.depth++; x.depth > MaxDepth {
+			return nil, x.Damage(fmt.Errorf("elements nested deeper than %d", MaxDepth))
 		}
 	case xml.EndElement:
 		x.depth--
@@ -91,16 +92,16 @@ func (x *xmlReader) next() (xml.Token, error) {
 	return t, nil
 }
 
-func (x *xmlReader) damage(err error) error {
-	return x.job.corrupt(err, fmt.Sprintf("%s, byte %d", x.part, x.dec.InputOffset()))
+func (x *XML) Damage(err error) error {
+	return x.job.Corrupt(err, fmt.Sprintf("%s, byte %d", x.part, x.dec.InputOffset()))
 }
 
 // root calls f for the root element.
-func (x *xmlReader) root(f func(xml.StartElement) error) error {
+func (x *XML) root(f func(xml.StartElement) error) error {
 	for {
 		t, err := x.next()
 		if err == io.EOF {
-			return x.damage(fmt.Errorf("no element"))
+			return x.Damage(fmt.Errorf("no element"))
 		}
 		if err != nil {
 			return err
@@ -111,13 +112,13 @@ func (x *xmlReader) root(f func(xml.StartElement) error) error {
 	}
 }
 
-// each calls f for every child of the element whose start was read last, and
+// Each calls f for every child of the element whose start was read last, and
 // returns after its end. What f does not read of a child is skipped. Text
 // between the children is skipped, too.
-func (x *xmlReader) each(f func(xml.StartElement) error) error { return x.mixed(f, nil) }
+func (x *XML) Each(f func(xml.StartElement) error) error { return x.Mixed(f, nil) }
 
-// mixed is each that hands the text between the children to text as well.
-func (x *xmlReader) mixed(f func(xml.StartElement) error, text func([]byte) error) error {
+// Mixed is each that hands the text between the children to text as well.
+func (x *XML) Mixed(f func(xml.StartElement) error, text func([]byte) error) error {
 	inside := x.depth
 	for {
 		t, err := x.next()
@@ -146,9 +147,9 @@ func (x *xmlReader) mixed(f func(xml.StartElement) error, text func([]byte) erro
 	}
 }
 
-// deep calls f for every descendant of the element whose start was read last.
+// Deep calls f for every descendant of the element whose start was read last.
 // Where f reads a descendant to its end, what is below it is left out.
-func (x *xmlReader) deep(f func(xml.StartElement) error) error {
+func (x *XML) Deep(f func(xml.StartElement) error) error {
 	outside := x.depth - 1
 	for x.depth > outside {
 		t, err := x.next()
@@ -164,8 +165,8 @@ func (x *xmlReader) deep(f func(xml.StartElement) error) error {
 	return nil
 }
 
-// text returns all text in the element whose start was read last.
-func (x *xmlReader) text() (string, error) {
+// Text returns all text in the element whose start was read last.
+func (x *XML) Text() (string, error) {
 	var b bytes.Buffer
 	outside := x.depth - 1
 	for x.depth > outside {
@@ -174,7 +175,7 @@ func (x *xmlReader) text() (string, error) {
 			return "", err
 		}
 		if c, ok := t.(xml.CharData); ok {
-			if err := x.job.spend(len(c)); err != nil {
+			if err := x.job.Spend(len(c)); err != nil {
 				return "", err
 			}
 			b.Write(c)
@@ -183,8 +184,8 @@ func (x *xmlReader) text() (string, error) {
 	return b.String(), nil
 }
 
-// attr returns the attribute of that local name, or "".
-func attr(se xml.StartElement, local string) string {
+// Attr returns the attribute of that local name, or "".
+func Attr(se xml.StartElement, local string) string {
 	for _, a := range se.Attr {
 		if a.Name.Local == local {
 			return a.Value
@@ -193,8 +194,8 @@ func attr(se xml.StartElement, local string) string {
 	return ""
 }
 
-// hasAttr reports whether there is an attribute of that local name.
-func hasAttr(se xml.StartElement, local string) bool {
+// HasAttr reports whether there is an attribute of that local name.
+func HasAttr(se xml.StartElement, local string) bool {
 	for _, a := range se.Attr {
 		if a.Name.Local == local {
 			return true
@@ -203,9 +204,9 @@ func hasAttr(se xml.StartElement, local string) bool {
 	return false
 }
 
-// relID returns the attribute of that local name in the namespace of
+// RelID returns the attribute of that local name in the namespace of
 // relationships: r:id, where another "id" may stand beside it.
-func relID(se xml.StartElement, local string) string {
+func RelID(se xml.StartElement, local string) string {
 	for _, a := range se.Attr {
 		if a.Name.Local == local && (a.Name.Space == "r" || strings.HasSuffix(a.Name.Space, "/relationships")) {
 			return a.Value
@@ -214,11 +215,45 @@ func relID(se xml.StartElement, local string) string {
 	return ""
 }
 
-// onOff reads the toggles of OOXML: present is on, unless the value denies it.
-func onOff(se xml.StartElement) bool {
-	switch attr(se, "val") {
+// OnOff reads the toggles of OOXML: present is on, unless the value denies it.
+func OnOff(se xml.StartElement) bool {
+	switch Attr(se, "val") {
 	case "0", "false", "off", "none":
 		return false
 	}
 	return true
 }
+
+// Alternate calls f for the children of the alternative that we understand.
+func (x *XML) Alternate(f func(xml.StartElement) error) error {
+	taken := false
+	return x.Each(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "Choice":
+			for _, need := range strings.Fields(Attr(se, "Requires")) {
+				if strings.HasPrefix(need, "cx") || need == "am3d" || need == "aink" || need == "wpi" {
+					return nil // newer charts, 3D models and ink: their picture is the fallback
+				}
+			}
+		case "Fallback":
+		default:
+			return nil
+		}
+		if taken {
+			return nil
+		}
+		taken = true
+		return x.Each(f)
+	})
+}
+
+// Number returns s as an int, or otherwise if it is none or absurd.
+func Number(s string, otherwise int) int {
+	n, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil || n < -1<<31 || n > 1<<31-1 {
+		return otherwise
+	}
+	return n
+}
+
+func IsTrue(s string) bool { return s == "1" || s == "true" }

@@ -21,67 +21,14 @@ import (
 
 	"sluice/pkg/fault"
 	"sluice/services/parser/internal/charset"
+	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/formats"
 )
 
-// Kind is a format, as far as the choice of its reader needs it.
-type Kind uint8
-
-// The kinds.
-const (
-	Unsupported Kind = iota // known or not, nobody here reads it: see Refuse
-	Encrypted               // an Office document behind a password
-	Plain
-	Markdown
-	HTML
-	CSV
-	JSON
-	Notebook
-	XML
-	Feed // RSS, Atom
-	EML
-	ZIP
-	PDF
-	DOCX
-	PPTX
-	XLSX
-	ODT
-	ODS
-	ODP
-	EPUB
-	RTF
-	XLS
-	MSG
-)
-
-var mediaTypes = [...]string{
-	Encrypted: "application/x-ole-storage",
-	Plain:     "text/plain",
-	Markdown:  "text/markdown",
-	HTML:      "text/html",
-	CSV:       "text/csv",
-	JSON:      "application/json",
-	Notebook:  "application/x-ipynb+json",
-	XML:       "application/xml",
-	Feed:      "application/rss+xml",
-	EML:       "message/rfc822",
-	ZIP:       "application/zip",
-	PDF:       "application/pdf",
-	DOCX:      "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-	PPTX:      "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-	XLSX:      "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-	ODT:       "application/vnd.oasis.opendocument.text",
-	ODS:       "application/vnd.oasis.opendocument.spreadsheet",
-	ODP:       "application/vnd.oasis.opendocument.presentation",
-	EPUB:      "application/epub+zip",
-	RTF:       "application/rtf",
-	XLS:       "application/vnd.ms-excel",
-	MSG:       "application/vnd.ms-outlook",
-}
-
-// Detect returns the kind and the media type of a document. Name and content
+// Detect returns the format and the media type of a document. Name and content
 // type are hints and may be empty. It looks at a bounded part of the data,
 // except for the directory of an archive.
-func Detect(name, contentType string, data []byte) (Kind, string) {
+func Detect(name, contentType string, data []byte) (*format.Format, string) {
 	ext := strings.ToLower(path.Ext(name))
 	hint, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -98,21 +45,33 @@ func Detect(name, contentType string, data []byte) (Kind, string) {
 	if strings.HasPrefix(media, "text/") || media == "application/json" {
 		media = "application/octet-stream" // text, but for most of its bytes
 	}
-	return Unsupported, media
+	return unread(media), media
 }
 
-func known(kind Kind, media string) (Kind, string) {
+func known(f *format.Format, media string) (*format.Format, string) {
 	if media == "" {
-		media = mediaTypes[kind]
+		media = f.Media
 	}
-	return kind, media
+	return f, media
+}
+
+// unread returns the row of a media type that nobody here reads.
+func unread(media string) *format.Format {
+	if f := formats.ByMedia(media); f != nil && f.Read == nil {
+		return f
+	}
+	group, _, _ := strings.Cut(media, "/")
+	if f := formats.ByMedia(group + "/*"); f != nil {
+		return f
+	}
+	return formats.Unsupported
 }
 
 // binaryKind recognises the formats that begin with a signature of their own.
-func binaryKind(ext, hint string, data []byte) (Kind, string, bool) {
+func binaryKind(ext, hint string, data []byte) (*format.Format, string, bool) {
 	switch {
 	case bytes.HasPrefix(data, []byte("%PDF-")):
-		return PDF, "", true
+		return formats.PDF, "", true
 	case bytes.HasPrefix(data, []byte("PK\x03\x04")), bytes.HasPrefix(data, []byte("PK\x05\x06")):
 		kind, media := insideZIP(ext, data)
 		return kind, media, true
@@ -120,27 +79,27 @@ func binaryKind(ext, hint string, data []byte) (Kind, string, bool) {
 		kind, media := insideOLE(ext, data)
 		return kind, media, true
 	case bytes.HasPrefix(bytes.TrimLeft(data[:min(len(data), 64)], " \t\r\n\xef\xbb\xbf"), []byte(`{\rtf`)):
-		return RTF, "", true
+		return formats.RTF, "", true
 	case bytes.HasPrefix(data, []byte("%!PS")):
-		return Unsupported, "application/postscript", true
+		return formats.PostScript, "", true
 	}
 	// Mail gateways and printers put lines before the header of a PDF; its
 	// readers look for it in the first 1,024 bytes.
 	if i := bytes.Index(data[:min(len(data), 1024)], []byte("%PDF-")); i > 0 && (ext == ".pdf" || hint == "application/pdf" || !isText(data)) {
-		return PDF, "", true
+		return formats.PDF, "", true
 	}
-	return 0, "", false
+	return nil, "", false
 }
 
 // insideZIP tells the formats that are ZIP archives apart.
-func insideZIP(ext string, data []byte) (Kind, string) {
+func insideZIP(ext string, data []byte) (*format.Format, string) {
 	r, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		// Truncated: its own reader says so best.
 		if kind, ok := officeExtension(ext); ok {
 			return kind, ""
 		}
-		return ZIP, ""
+		return formats.ZIP, ""
 	}
 	var ooxml, word, slides, sheets, binarySheets, visio, container, iwork bool
 	for i, f := range r.File {
@@ -169,74 +128,63 @@ func insideZIP(ext string, data []byte) (Kind, string) {
 	}
 	switch {
 	case ooxml && binarySheets:
-		return Unsupported, "application/vnd.ms-excel.sheet.binary.macroenabled.12"
+		return formats.XLSB, ""
 	case ooxml && word:
-		return DOCX, ""
+		return formats.DOCX, ""
 	case ooxml && slides:
-		return PPTX, ""
+		return formats.PPTX, ""
 	case ooxml && sheets:
-		return XLSX, ""
+		return formats.XLSX, ""
 	case ooxml && visio:
-		return Unsupported, "application/vnd.ms-visio.drawing.main+xml"
+		return formats.Unsupported, "application/vnd.ms-visio.drawing.main+xml"
 	case ooxml: // its main part is missing: the reader of what it claims to be says so
 		if kind, ok := officeExtension(ext); ok {
 			return kind, ""
 		}
 	case container:
-		return EPUB, ""
+		return formats.EPUB, ""
 	case iwork:
-		return Unsupported, "application/vnd.apple.iwork"
+		return formats.IWork, ""
 	}
-	return ZIP, ""
+	return formats.ZIP, ""
 }
 
 // officeExtension returns what an archive claims to be by its name.
-func officeExtension(ext string) (Kind, bool) {
-	switch ext {
-	case ".docx", ".docm", ".dotx":
-		return DOCX, true
-	case ".pptx", ".pptm", ".ppsx":
-		return PPTX, true
-	case ".xlsx", ".xlsm", ".xltx":
-		return XLSX, true
-	case ".odt":
-		return ODT, true
-	case ".ods":
-		return ODS, true
-	case ".odp":
-		return ODP, true
-	case ".epub":
-		return EPUB, true
+func officeExtension(ext string) (*format.Format, bool) {
+	f := formats.ByExtension(ext)
+	switch f {
+	case formats.DOCX, formats.PPTX, formats.XLSX, formats.ODT, formats.ODS, formats.ODP, formats.EPUB:
+		return f, true
 	}
-	return 0, false
+	return nil, false
 }
 
 // openDocument reads the member by which OpenDocument and EPUB say what they are.
-func openDocument(f *zip.File) (Kind, string, bool) {
+func openDocument(f *zip.File) (*format.Format, string, bool) {
 	rc, err := f.Open()
 	if err != nil {
-		return 0, "", false
+		return nil, "", false
 	}
 	defer rc.Close() // only read from
 	b, err := io.ReadAll(io.LimitReader(rc, 200))
 	if err != nil {
-		return 0, "", false
+		return nil, "", false
 	}
 	media := strings.TrimSpace(string(b))
 	switch base := strings.TrimSuffix(media, "-template"); base {
-	case mediaTypes[ODT]:
-		return ODT, "", true
-	case mediaTypes[ODS]:
-		return ODS, "", true
-	case mediaTypes[ODP]:
-		return ODP, "", true
-	case mediaTypes[EPUB]:
-		return EPUB, "", true
+	case formats.ODT.Media:
+		return formats.ODT, "", true
+	case formats.ODS.Media:
+		return formats.ODS, "", true
+	case formats.ODP.Media:
+		return formats.ODP, "", true
+	case formats.EPUB.Media:
+		return formats.EPUB, "", true
 	}
 	if strings.HasPrefix(media, "application/vnd.oasis.opendocument.") && len(media) < 80 {
-		return Unsupported, media, true
+		return formats.Unsupported, media, true
 	}
-	return 0, "", false
+	return nil, "", false
 }
 
 // insideOLE tells the formats apart that are compound files ([MS-CFB]): by the
@@ -244,7 +192,7 @@ func openDocument(f *zip.File) (Kind, string, bool) {
 //
 // It scans for directory entries instead of following the chains that lead to
 // them: it needs names, and hostile chains lead in circles.
-func insideOLE(ext string, data []byte) (Kind, string) {
+func insideOLE(ext string, data []byte) (*format.Format, string) {
 	const (
 		entry    = 128 // bytes of a directory entry
 		nameSize = 64
@@ -271,43 +219,39 @@ func insideOLE(ext string, data []byte) (Kind, string) {
 			found[s] = true
 		}
 	}
-	const (
-		doc = "application/msword"
-		ppt = "application/vnd.ms-powerpoint"
-	)
 	if found["EncryptedPackage"] && found["EncryptionInfo"] {
-		return Encrypted, ""
+		return formats.Encrypted, ""
 	}
 	if len(class) == 16 {
 		// The class IDs begin with these four bytes, little-endian.
 		switch binary.LittleEndian.Uint32(class) {
 		case 0x00020906:
-			return Unsupported, doc
+			return formats.DOC, ""
 		case 0x00020820, 0x00020810:
-			return XLS, ""
+			return formats.XLS, ""
 		case 0x64818d10:
-			return Unsupported, ppt
+			return formats.PPT, ""
 		case 0x00020d0b:
-			return MSG, ""
+			return formats.MSG, ""
 		}
 	}
 	switch {
 	case found["__properties_version1.0"]:
-		return MSG, ""
+		return formats.MSG, ""
 	case found["WordDocument"] && (ext != ".xls" || !found["Workbook"]):
-		return Unsupported, doc
+		return formats.DOC, ""
 	case found["PowerPoint Document"]:
-		return Unsupported, ppt
+		return formats.PPT, ""
 	case found["Workbook"], found["Book"]:
-		return XLS, ""
+		return formats.XLS, ""
 	case found["VisioDocument"]:
-		return Unsupported, "application/vnd.visio"
+		return formats.Unsupported, "application/vnd.visio"
 	case ext == ".xls":
-		return XLS, ""
+		return formats.XLS, ""
 	case ext == ".msg":
-		return MSG, ""
+		return formats.MSG, ""
 	}
-	return Unsupported, "application/x-ole-storage"
+	return formats.Unsupported, "application/x-ole-storage"
 }
 
 // isText reports whether data is text in some charset: hardly any control
@@ -330,94 +274,53 @@ func isText(data []byte) bool {
 	return controls <= 1 && size >= 8 && bytes.IndexByte(head, 0) < 0 || controls*50 <= size
 }
 
-var extensions = map[string]Kind{
-	".md": Markdown, ".markdown": Markdown, ".mdown": Markdown, ".mkd": Markdown, ".mdx": Markdown, ".qmd": Markdown, ".rmd": Markdown,
-	".html": HTML, ".htm": HTML, ".xhtml": HTML, ".xht": HTML,
-	".csv": CSV, ".tsv": CSV, ".tab": CSV,
-	".json": JSON, ".jsonl": JSON, ".ndjson": JSON, ".geojson": JSON, ".har": JSON, ".jsonld": JSON, ".webmanifest": JSON,
-	".ipynb": Notebook,
-	".xml":   XML, ".rss": Feed, ".atom": Feed, ".rdf": XML, ".xsd": XML, ".xsl": XML, ".xslt": XML, ".wsdl": XML, ".kml": XML, ".gpx": XML,
-	".nxml": XML, ".dita": XML, ".docbook": XML, ".tei": XML, ".opml": XML, ".plist": XML,
-	".eml": EML, ".mht": EML, ".mhtml": EML,
-	".txt": Plain, ".text": Plain, ".log": Plain, ".rst": Plain, ".adoc": Plain, ".org": Plain, ".tex": Plain,
-}
-
-var hints = map[string]Kind{
-	"text/markdown": Markdown, "text/x-markdown": Markdown,
-	"text/html": HTML, "application/xhtml+xml": HTML,
-	"text/csv": CSV, "text/tab-separated-values": CSV, "application/csv": CSV,
-	"application/json": JSON, "text/json": JSON, "application/x-ndjson": JSON, "application/jsonl": JSON, "application/ld+json": JSON,
-	"application/geo+json": JSON, "application/x-ipynb+json": Notebook,
-	"text/xml": XML, "application/xml": XML, "application/rss+xml": Feed, "application/atom+xml": Feed,
-	"message/rfc822": EML,
-}
-
 // textKind chooses among the formats that are text.
-func textKind(ext, hint string, data []byte) (Kind, string) {
+func textKind(ext, hint string, data []byte) (*format.Format, string) {
 	head := headOf(data)
-	kind, ok := extensions[ext]
-	if !ok {
-		kind, ok = hints[hint]
+	f := formats.ByExtension(ext)
+	if f == nil || !isNamed(f) {
+		if byHint := formats.ByMedia(hint); byHint != nil && isNamed(byHint) && (f == nil || !isNamed(f)) && byHint != formats.Plain {
+			f = byHint
+		}
 	}
-	if ext == ".svg" || hint == "image/svg+xml" && !ok {
-		return Unsupported, "image/svg+xml"
-	}
-	switch {
-	case ok && (kind == XML || kind == Feed || kind == JSON || kind == Notebook):
-		return refine(kind, head)
-	case ok && kind == Plain, ok && kind == CSV:
+	switch f {
+	case formats.SVG:
+		return f, ""
+	case formats.XML, formats.Feed, formats.JSON, formats.Notebook:
+		return refine(f, head)
+	case formats.Plain, formats.CSV:
 		if isPage(head) {
-			return HTML, "" // "exported as CSV", "exported as text"
+			return formats.HTML, "" // "exported as CSV", "exported as text"
 		}
-		if kind == CSV && ext != ".csv" && (ext == ".tsv" || ext == ".tab" || hint == "text/tab-separated-values") {
-			return CSV, "text/tab-separated-values"
+		if f == formats.CSV && ext != ".csv" && (ext == ".tsv" || ext == ".tab" || hint == "text/tab-separated-values") {
+			return f, "text/tab-separated-values"
 		}
-		return kind, ""
-	case ok:
-		return kind, ""
+		return f, ""
 	}
-	// Program text and settings are text, whatever they begin with.
-	if ext != "" && !isOffice(ext) && isTextExtension(ext) {
-		return Plain, ""
+	if f != nil && isNamed(f) {
+		return f, ""
 	}
 	switch {
 	case isPage(head), fragment.MatchString(head):
-		return HTML, ""
+		return formats.HTML, ""
 	case strings.HasPrefix(head, "<?xml"), strings.HasPrefix(head, "<rss"), strings.HasPrefix(head, "<feed"), strings.HasPrefix(head, "<svg"):
-		return refine(XML, head)
+		return refine(formats.XML, head)
 	case (strings.HasPrefix(head, "{") || strings.HasPrefix(head, "[")) && isJSON(data):
-		return refine(JSON, head)
+		return refine(formats.JSON, head)
 	case isMail(head):
-		return EML, ""
+		return formats.EML, ""
 	case isTable(head):
-		return CSV, ""
+		return formats.CSV, ""
 	case strings.HasPrefix(head, "# "), strings.HasPrefix(head, "## "), strings.HasPrefix(head, "---\n"):
-		return Markdown, ""
+		return formats.Markdown, ""
 	}
-	return Plain, ""
+	return formats.Plain, ""
 }
 
-// isTextExtension reports whether the system's names for extensions make it a
-// text: it then stays one.
-func isTextExtension(ext string) bool {
-	switch ext {
-	case ".yaml", ".yml", ".toml", ".ini", ".conf", ".cfg", ".env", ".properties", ".sql", ".sh", ".py", ".js", ".ts", ".go", ".c",
-		".h", ".cpp", ".java", ".rb", ".php", ".pl", ".rs", ".css", ".scss", ".vue", ".jsx", ".tsx", ".kt", ".swift", ".scala",
-		".lua", ".r", ".m", ".ps1", ".bat", ".srt", ".vtt", ".ics", ".vcf", ".diff", ".patch", ".proto", ".tf":
-		return true
-	}
-	return false
-}
-
-// isOffice reports whether a text has the name of a binary format, as exports
-// of databases do: "report.xls" is a web page or a table then.
-func isOffice(ext string) bool {
-	switch ext {
-	case ".xls", ".xlsx", ".doc", ".docx", ".ppt", ".pptx":
-		return true
-	}
-	return false
-}
+// isNamed reports whether its name alone may make a text a format. A text with
+// the name of a binary one is something else, as exports of databases are:
+// "report.xls" is a web page or a table then.
+func isNamed(f *format.Format) bool { return f.Text || f == formats.EML || f == formats.SVG }
 
 // headOf returns the beginning of a text as UTF-8, without white space before it.
 func headOf(data []byte) string {
@@ -432,12 +335,12 @@ func headOf(data []byte) string {
 }
 
 // refine tells what XML or JSON a text is from its first element or keys.
-func refine(kind Kind, head string) (Kind, string) {
-	if kind == JSON || kind == Notebook {
-		if kind == Notebook || strings.HasPrefix(head, "{") && notebookKeys.MatchString(head) && strings.Contains(head, `"cell_type"`) {
-			return Notebook, ""
+func refine(kind *format.Format, head string) (*format.Format, string) {
+	if kind == formats.JSON || kind == formats.Notebook {
+		if kind == formats.Notebook || strings.HasPrefix(head, "{") && notebookKeys.MatchString(head) && strings.Contains(head, `"cell_type"`) {
+			return formats.Notebook, ""
 		}
-		return JSON, ""
+		return formats.JSON, ""
 	}
 	m := rootElement.FindStringSubmatch(head)
 	if m == nil {
@@ -445,19 +348,19 @@ func refine(kind Kind, head string) (Kind, string) {
 	}
 	switch strings.ToLower(m[1]) {
 	case "rss":
-		return Feed, ""
+		return formats.Feed, ""
 	case "feed":
-		return Feed, "application/atom+xml"
+		return formats.Feed, "application/atom+xml"
 	case "rdf":
 		if strings.Contains(head, "http://purl.org/rss/1.0/") {
-			return Feed, ""
+			return formats.Feed, ""
 		}
 	case "html":
-		return HTML, "application/xhtml+xml"
+		return formats.HTML, "application/xhtml+xml"
 	case "svg":
-		return Unsupported, "image/svg+xml"
+		return formats.SVG, ""
 	}
-	return XML, ""
+	return formats.XML, ""
 }
 
 var (
@@ -552,52 +455,15 @@ func isTable(head string) bool {
 	return false
 }
 
-// Refuse returns the refusal of a document of a media type that nobody here
-// reads: a Validation fault with a reason, and a hint of its own.
-func Refuse(kind Kind, media, name string) *fault.Error {
+// Refuse returns the refusal of a document in a format that nobody here reads: a
+// Validation fault with a reason, and a hint of its own.
+func Refuse(f *format.Format, media, name string) *fault.Error {
 	if name == "" {
 		name = "the document"
 	}
-	if kind == Encrypted {
-		return fault.Invalid("encrypted", "%s is protected by a password", name).
-			WithHint("save it without a password and submit it again")
+	r := f.Refusal
+	if r.Reason == "encrypted" {
+		return fault.Invalid(r.Reason, "%s is %s", name, r.What).WithHint("%s", r.Hint)
 	}
-	what, hint := "a format that is not supported", "convert it to PDF, DOCX, HTML or plain text"
-	group, _, _ := strings.Cut(media, "/")
-	switch group {
-	case "image":
-		what, hint = "an image", "run text recognition (OCR) on it first, or use a parser service that reads images"
-	case "audio", "video":
-		what, hint = "an "+group+" file", "submit its transcript"
-		if group == "video" {
-			what = "a video file"
-		}
-	case "font":
-		what, hint = "a font", "leave fonts out"
-	}
-	switch media {
-	case "application/msword":
-		what, hint = "a Word document in the format of Word 97 to 2003", "save it as .docx"
-	case "application/vnd.ms-powerpoint":
-		what, hint = "a presentation in the format of PowerPoint 97 to 2003", "save it as .pptx"
-	case "application/vnd.ms-excel.sheet.binary.macroenabled.12":
-		what, hint = "a binary Excel workbook (.xlsb)", "save it as .xlsx"
-	case "application/vnd.apple.iwork":
-		what, hint = "a document of Pages, Numbers or Keynote", "export it as PDF or in an Office format"
-	case "application/gzip", "application/x-7z-compressed", "application/vnd.rar", "application/x-tar", "application/x-xz",
-		"application/x-bzip2", "application/zstd", "application/vnd.ms-cab-compressed", "application/lzip", "application/x-cpio":
-		what, hint = "an archive of a kind that is not unpacked here", "submit its files one by one, or in a ZIP archive"
-	case "application/vnd.microsoft.portable-executable", "application/x-elf", "application/x-executable", "application/x-sharedlib",
-		"application/x-mach-binary", "application/wasm", "application/x-object", "application/java-archive", "application/x-java-applet":
-		what, hint = "a program", "submit documents only"
-	case "application/postscript":
-		what, hint = "PostScript", "convert it to PDF"
-	case "image/svg+xml":
-		what, hint = "an SVG drawing", "submit the document it illustrates"
-	case "application/octet-stream":
-		what, hint = "binary data of no known format", "check that the file is what its name says"
-	case "application/vnd.sqlite3", "application/x-msaccess", "application/vnd.apache.parquet", "application/x-dbf":
-		what, hint = "a database", "export its tables as CSV"
-	}
-	return fault.Invalid("unsupported", "%s is %s (%s)", name, what, media).WithHint("%s", hint)
+	return fault.Invalid(r.Reason, "%s is %s (%s)", name, r.What, media).WithHint("%s", r.Hint)
 }

@@ -11,6 +11,8 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/pkg/fault"
+	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/formats"
 	"sluice/services/parser/internal/sniff"
 )
 
@@ -62,66 +64,66 @@ func TestDetect(t *testing.T) {
 	mail := "Received: from x\nFrom: a@b.c\nSubject: s\n\nbody"
 	for _, c := range []struct {
 		name, hint, data string
-		want             sniff.Kind
+		want             *format.Format
 		media            string
 	}{
 		// Content decides for binary formats.
-		{"a.txt", "text/plain", "%PDF-1.7\n", sniff.PDF, "application/pdf"},
-		{"a.pdf", "", "\r\n@PJL\n%PDF-1.4\n", sniff.PDF, "application/pdf"},
-		{"a.txt", "", "the header %PDF-1.4 in prose", sniff.Plain, "text/plain"},
-		{"a.doc", "", `{\rtf1 x}`, sniff.RTF, "application/rtf"},
-		{"a.pdf", "", png, sniff.Unsupported, "image/png"},
-		{"a.bin", "", archive(t, "[Content_Types].xml=", "word/document.xml="), sniff.DOCX, ""},
-		{"a.docx", "", archive(t, "[Content_Types].xml=", "xl/workbook.xml="), sniff.XLSX, ""},
-		{"a", "", archive(t, "[Content_Types].xml=", "ppt/presentation.xml="), sniff.PPTX, ""},
-		{"a", "", archive(t, "[Content_Types].xml=", "xl/workbook.bin="), sniff.Unsupported, ""},
-		{"a", "", archive(t, "mimetype=application/vnd.oasis.opendocument.text"), sniff.ODT, ""},
-		{"a", "", archive(t, "mimetype=application/epub+zip"), sniff.EPUB, "application/epub+zip"},
-		{"a", "", archive(t, "META-INF/container.xml="), sniff.EPUB, ""},
-		{"a.docx", "", archive(t, "word/letter.txt=x"), sniff.ZIP, "application/zip"},
-		{"a.docx", "", archive(t, "word/letter.txt=x")[:40], sniff.DOCX, ""},
-		{"a", "", compound(0x00020820), sniff.XLS, ""},
-		{"a", "", compound(0, "Workbook"), sniff.XLS, ""},
-		{"a", "", compound(0x00020906, "Workbook"), sniff.Unsupported, "application/msword"},
-		{"a", "", compound(0, "PowerPoint Document"), sniff.Unsupported, "application/vnd.ms-powerpoint"},
-		{"a", "", compound(0, "__properties_version1.0"), sniff.MSG, ""},
-		{"a.docx", "", compound(0, "EncryptionInfo", "EncryptedPackage"), sniff.Encrypted, ""},
+		{"a.txt", "text/plain", "%PDF-1.7\n", formats.PDF, "application/pdf"},
+		{"a.pdf", "", "\r\n@PJL\n%PDF-1.4\n", formats.PDF, "application/pdf"},
+		{"a.txt", "", "the header %PDF-1.4 in prose", formats.Plain, "text/plain"},
+		{"a.doc", "", `{\rtf1 x}`, formats.RTF, "application/rtf"},
+		{"a.pdf", "", png, formats.Image, "image/png"},
+		{"a.bin", "", archive(t, "[Content_Types].xml=", "word/document.xml="), formats.DOCX, ""},
+		{"a.docx", "", archive(t, "[Content_Types].xml=", "xl/workbook.xml="), formats.XLSX, ""},
+		{"a", "", archive(t, "[Content_Types].xml=", "ppt/presentation.xml="), formats.PPTX, ""},
+		{"a", "", archive(t, "[Content_Types].xml=", "xl/workbook.bin="), formats.XLSB, ""},
+		{"a", "", archive(t, "mimetype=application/vnd.oasis.opendocument.text"), formats.ODT, ""},
+		{"a", "", archive(t, "mimetype=application/epub+zip"), formats.EPUB, "application/epub+zip"},
+		{"a", "", archive(t, "META-INF/container.xml="), formats.EPUB, ""},
+		{"a.docx", "", archive(t, "word/letter.txt=x"), formats.ZIP, "application/zip"},
+		{"a.docx", "", archive(t, "word/letter.txt=x")[:40], formats.DOCX, ""},
+		{"a", "", compound(0x00020820), formats.XLS, ""},
+		{"a", "", compound(0, "Workbook"), formats.XLS, ""},
+		{"a", "", compound(0x00020906, "Workbook"), formats.DOC, "application/msword"},
+		{"a", "", compound(0, "PowerPoint Document"), formats.PPT, "application/vnd.ms-powerpoint"},
+		{"a", "", compound(0, "__properties_version1.0"), formats.MSG, ""},
+		{"a.docx", "", compound(0, "EncryptionInfo", "EncryptedPackage"), formats.Encrypted, ""},
 		// The name decides for text formats, then the hint.
-		{"a.md", "text/plain", "x", sniff.Markdown, "text/markdown"},
-		{"a.csv", "application/octet-stream", "x", sniff.CSV, "text/csv"},
-		{"a.tsv", "", "x\ty", sniff.CSV, "text/tab-separated-values"},
-		{"", "text/csv; charset=utf-8", "x", sniff.CSV, "text/csv"},
-		{"a.txt", "", "# heading", sniff.Plain, "text/plain"},
-		{"a.yaml", "", "# comment", sniff.Plain, ""},
-		{"a.txt", "", "BM is how a bitmap begins", sniff.Plain, ""},
-		{"a.unknown", "", "MZ, and nothing more", sniff.Plain, ""},
-		{"a.json", "", `{"cells": [{"cell_type": "code"}], "nbformat": 4}`, sniff.Notebook, ""},
-		{"a.ipynb", "", "{}", sniff.Notebook, ""},
+		{"a.md", "text/plain", "x", formats.Markdown, "text/markdown"},
+		{"a.csv", "application/octet-stream", "x", formats.CSV, "text/csv"},
+		{"a.tsv", "", "x\ty", formats.CSV, "text/tab-separated-values"},
+		{"", "text/csv; charset=utf-8", "x", formats.CSV, "text/csv"},
+		{"a.txt", "", "# heading", formats.Plain, "text/plain"},
+		{"a.yaml", "", "# comment", formats.Program, ""},
+		{"a.txt", "", "BM is how a bitmap begins", formats.Plain, ""},
+		{"a.unknown", "", "MZ, and nothing more", formats.Plain, ""},
+		{"a.json", "", `{"cells": [{"cell_type": "code"}], "nbformat": 4}`, formats.Notebook, ""},
+		{"a.ipynb", "", "{}", formats.Notebook, ""},
 		// Content overrules where it leaves no doubt.
-		{"a.xls", "", "<html><table>", sniff.HTML, "text/html"},
-		{"a.csv", "", "<!DOCTYPE html><p>", sniff.HTML, ""},
-		{"a.xml", "", "<?xml version='1.0'?><rss version='2.0'>", sniff.Feed, "application/rss+xml"},
-		{"a.xml", "", "<?xml version='1.0'?><!-- x --><feed xmlns='x'>", sniff.Feed, "application/atom+xml"},
-		{"a.xml", "", "<?xml version='1.0'?><html xmlns='x'>", sniff.HTML, ""},
-		{"a.xml", "", "<data/>", sniff.XML, "application/xml"},
-		{"a.svg", "", "<svg/>", sniff.Unsupported, "image/svg+xml"},
+		{"a.xls", "", "<html><table>", formats.HTML, "text/html"},
+		{"a.csv", "", "<!DOCTYPE html><p>", formats.HTML, ""},
+		{"a.xml", "", "<?xml version='1.0'?><rss version='2.0'>", formats.Feed, "application/rss+xml"},
+		{"a.xml", "", "<?xml version='1.0'?><!-- x --><feed xmlns='x'>", formats.Feed, "application/atom+xml"},
+		{"a.xml", "", "<?xml version='1.0'?><html xmlns='x'>", formats.HTML, ""},
+		{"a.xml", "", "<data/>", formats.XML, "application/xml"},
+		{"a.svg", "", "<svg/>", formats.SVG, "image/svg+xml"},
 		// Nothing is known but the content.
-		{"", "", "some text", sniff.Plain, ""},
-		{"", "", "# Title\n\ntext", sniff.Markdown, ""},
-		{"", "", "\n <!doctype HTML>", sniff.HTML, ""},
-		{"", "", "<p>fragment", sniff.HTML, ""},
-		{"", "", `[{"a": 1}]`, sniff.JSON, ""},
-		{"", "", "[link]: not JSON", sniff.Plain, ""},
-		{"", "", mail, sniff.EML, "message/rfc822"},
-		{"", "", "To: the reader\nI write this.", sniff.Plain, ""},
-		{"", "", "a,b,c\n1,2,3\n4,5,6\n", sniff.CSV, ""},
-		{"", "", "One, two, three.\nFour, five, six.\nSeven, eight, nine.\n", sniff.Plain, ""},
-		{"", "", "", sniff.Plain, ""},
-		{"", "", "\xff\xfe<\x00h\x00t\x00m\x00l\x00>\x00", sniff.HTML, ""},
+		{"", "", "some text", formats.Plain, ""},
+		{"", "", "# Title\n\ntext", formats.Markdown, ""},
+		{"", "", "\n <!doctype HTML>", formats.HTML, ""},
+		{"", "", "<p>fragment", formats.HTML, ""},
+		{"", "", `[{"a": 1}]`, formats.JSON, ""},
+		{"", "", "[link]: not JSON", formats.Plain, ""},
+		{"", "", mail, formats.EML, "message/rfc822"},
+		{"", "", "To: the reader\nI write this.", formats.Plain, ""},
+		{"", "", "a,b,c\n1,2,3\n4,5,6\n", formats.CSV, ""},
+		{"", "", "One, two, three.\nFour, five, six.\nSeven, eight, nine.\n", formats.Plain, ""},
+		{"", "", "", formats.Plain, ""},
+		{"", "", "\xff\xfe<\x00h\x00t\x00m\x00l\x00>\x00", formats.HTML, ""},
 	} {
 		kind, media := sniff.Detect(c.name, c.hint, []byte(c.data))
 		if kind != c.want || c.media != "" && media != c.media {
-			t.Errorf("Detect(%q, %q, %.40q) = %d %s, want %d %s", c.name, c.hint, c.data, kind, media, c.want, c.media)
+			t.Errorf("Detect(%q, %q, %.40q) = %s %s, want %s %s", c.name, c.hint, c.data, kind.Name, media, c.want.Name, c.media)
 		}
 		if media == "" {
 			t.Errorf("Detect(%q, %q, %.40q) has no media type", c.name, c.hint, c.data)
@@ -137,13 +139,13 @@ func TestRefuse(t *testing.T) {
 		"application/msword": "Word 97",
 		"application/x-foo":  "not supported",
 	} {
-		err := sniff.Refuse(sniff.Unsupported, media, "a.bin")
+		err := sniff.Refuse(sniff.Unread(media), media, "a.bin")
 		if err.Class != fault.Validation || err.Reason != "unsupported" || !strings.Contains(err.Message, says) ||
 			!strings.Contains(err.Message, "a.bin") || err.Hint == "" {
 			t.Errorf("Refuse(%s) = %+v, want one that says %q", media, err, says)
 		}
 	}
-	if err := sniff.Refuse(sniff.Encrypted, "", ""); err.Reason != "encrypted" {
+	if err := sniff.Refuse(formats.Encrypted, "", ""); err.Reason != "encrypted" {
 		t.Errorf("Refuse of an encrypted document = %+v", err)
 	}
 }

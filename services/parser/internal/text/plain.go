@@ -1,11 +1,12 @@
+// Package text reads plain text, program text and Markdown.
 package text
 
 import (
 	"context"
+	"maps"
 	"path"
-	"regexp"
+	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"sluice/pkg/events"
 	"sluice/services/parser/internal/format"
@@ -15,14 +16,14 @@ import (
 // Markdown reads Markdown: it stays as it is. Facts come from its front matter,
 // which stays as well, and from its first heading.
 func Markdown(_ context.Context, in format.Input) (*format.Output, error) {
-	src, warnings, err := decode(in, contentTypeCharset(in.ContentType))
+	src, warnings, err := format.Decode(in, format.ContentTypeCharset(in.ContentType))
 	if err != nil {
 		return nil, err
 	}
 	out := &format.Output{Markdown: src, Warnings: warnings}
 	out.Facts = frontMatter(src)
 	if out.Facts.Title == "" {
-		out.Facts.Title = firstHeading(src)
+		out.Facts.Title = format.FirstHeading(src)
 	}
 	return out, nil
 }
@@ -52,34 +53,21 @@ func frontMatter(src string) events.Facts {
 		case "author":
 			f.Author = value
 		case "date", "created":
-			f.Created = when(value)
+			f.Created = format.When(value)
 		case "updated", "modified", "lastmod":
-			f.Modified = when(value)
+			f.Modified = format.When(value)
 		case "lang", "language":
-			f.Language = language(value)
+			f.Language = format.Language(value)
 		}
 	}
 	return events.Facts{} // it never ended: a thematic break, not front matter
-}
-
-var atxHeading = regexp.MustCompile(`^#{1,2}[ \t]+(.+?)[ \t#]*$`)
-
-// firstHeading returns the text of a heading of level 1 or 2 near the top.
-func firstHeading(src string) string {
-	const near = 4 << 10
-	for line := range strings.Lines(src[:min(len(src), near)]) {
-		if m := atxHeading.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
-			return fold(m[1])
-		}
-	}
-	return ""
 }
 
 // Plain reads text of no particular format. It stays as it is, because it was
 // written to be read like this; program text is fenced. Form feeds, which RFCs
 // and printers' files have, begin pages.
 func Plain(_ context.Context, in format.Input) (*format.Output, error) {
-	src, warnings, err := decode(in, contentTypeCharset(in.ContentType))
+	src, warnings, err := format.Decode(in, format.ContentTypeCharset(in.ContentType))
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +98,11 @@ func Plain(_ context.Context, in format.Input) (*format.Output, error) {
 	return out, nil
 }
 
+// ProgramExtensions returns the extensions of program text and settings.
+func ProgramExtensions() []string {
+	return append(slices.Sorted(maps.Keys(codeLanguages)), ".conf", ".cfg", ".env", ".vue", ".srt", ".vtt", ".ics", ".vcf")
+}
+
 // codeLanguages are the extensions of program text, with the names by which
 // fences know their languages.
 var codeLanguages = map[string]string{
@@ -122,15 +115,4 @@ var codeLanguages = map[string]string{
 	".ps1": "powershell", ".py": "python", ".r": "r", ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".scss": "scss",
 	".sh": "bash", ".sql": "sql", ".swift": "swift", ".tf": "hcl", ".toml": "toml", ".ts": "typescript",
 	".tsx": "tsx", ".vb": "vbnet", ".yaml": "yaml", ".yml": "yaml", ".zig": "zig", ".zsh": "bash",
-}
-
-// clip cuts s to at most n bytes on a rune boundary, for messages.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
 }

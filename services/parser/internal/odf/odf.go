@@ -1,0 +1,991 @@
+// Package odf reads OpenDocument texts, spreadsheets and presentations.
+package odf
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/md"
+	"sluice/services/parser/internal/office"
+	"sluice/services/parser/internal/sheet"
+)
+
+// odf reads the parts of one OpenDocument file (ISO/IEC 26300).
+type odf struct {
+	*office.Archive
+	styles  map[string]odfStyle
+	lists   map[string]*[office.ListLevels]odfLevel
+	outline [office.ListLevels]odfLevel // numbers of headings
+	counts  [office.ListLevels]int
+	notes   []office.Block
+	marks   map[string]int // notes so far, by class
+	sheets  int
+}
+
+type odfStyle struct {
+	name, parent string
+	look         office.Look
+	list         string
+	outline      int
+	hidden       bool // of a table
+}
+
+// odfLevel is a level of a list style.
+type odfLevel struct {
+	format         string // "" bullet or nothing, else as ordinal has it
+	numbered       bool
+	prefix, suffix string
+	display        int // how many levels the label shows
+	start          int
+}
+
+// ODT reads an OpenDocument text; the same reader reads spreadsheets (a page
+// per sheet) and presentations (a page per slide).
+func ODT(ctx context.Context, in format.Input) (*format.Output, error) {
+	j := office.NewJob(ctx, in)
+	a, err := office.OpenArchive(j)
+	if err != nil {
+		return nil, err
+	}
+	d := &odf{Archive: a, styles: map[string]odfStyle{}, lists: map[string]*[office.ListLevels]odfLevel{}, marks: map[string]int{}}
+	if err := d.refuseLocked(); err != nil {
+		return nil, err
+	}
+	if err := d.meta(); err != nil {
+		return nil, err
+	}
+	if a.Has("styles.xml") {
+		err := a.Parse("styles.xml", func(x *office.XML, _ xml.StartElement) error {
+			return x.Each(func(se xml.StartElement) error { return d.readStyles(x, se, true) })
+		})
+		if err := d.Optional(err, "the styles"); err != nil {
+			return nil, err
+		}
+	}
+	out := &office.Document{}
+	err = a.Parse("content.xml", func(x *office.XML, _ xml.StartElement) error {
+		return x.Each(func(se xml.StartElement) error {
+			if se.Name.Local != "body" {
+				return d.readStyles(x, se, false)
+			}
+			return x.Each(func(se xml.StartElement) error {
+				switch se.Name.Local {
+				case "spreadsheet":
+					return d.spreadsheet(x, out)
+				case "presentation", "drawing":
+					return d.presentation(x, out)
+				}
+				return d.blocks(x, func(b office.Block) error {
+					if b.Kind == office.Heading && d.Facts.Title == "" {
+						d.Facts.Title = md.Line(b.Text)
+					}
+					out.Add(b)
+					return nil
+				})
+			})
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.Add(d.notes...)
+	return j.Finish(out)
+}
+
+// refuseLocked fails on a document whose content is encrypted.
+func (d *odf) refuseLocked() error {
+	const manifest = "META-INF/manifest.xml"
+	if !d.Has(manifest) {
+		return nil
+	}
+	locked := false
+	err := d.Parse(manifest, func(x *office.XML, _ xml.StartElement) error {
+		return x.Each(func(se xml.StartElement) error {
+			full := office.Attr(se, "full-path")
+			if full != "content.xml" && full != "encrypted-package" {
+				return nil
+			}
+			return x.Each(func(se xml.StartElement) error {
+				locked = locked || se.Name.Local == "encryption-data"
+				return nil
+			})
+		})
+	})
+	if err := d.Optional(err, manifest); err != nil {
+		return err
+	}
+	if locked {
+		return d.Encrypted("password of the office suite")
+	}
+	return nil
+}
+
+func (d *odf) meta() error {
+	if !d.Has("meta.xml") {
+		return nil
+	}
+	err := d.Parse("meta.xml", func(x *office.XML, _ xml.StartElement) error {
+		return x.Deep(func(se xml.StartElement) error {
+			field := map[string]*string{
+				"title": &d.Facts.Title, "initial-creator": &d.Facts.Author, "creator": &d.Facts.Author,
+				"creation-date": &d.Facts.Created, "date": &d.Facts.Modified, "language": &d.Facts.Language,
+			}[se.Name.Local]
+			if field == nil {
+				return nil
+			}
+			s, err := x.Text()
+			switch s = strings.TrimSpace(s); se.Name.Local {
+			case "creation-date", "date":
+				s = office.Timestamp(s)
+			case "creator": // who saved it last
+				if *field != "" {
+					return err
+				}
+			}
+			*field = s
+			return err
+		})
+	})
+	return d.Optional(err, "the properties of the document")
+}
+
+// readStyles reads a container of styles. Automatic styles of styles.xml are
+// for headers and footers, and share their names with those of the content.
+func (d *odf) readStyles(x *office.XML, se xml.StartElement, shared bool) error {
+	switch se.Name.Local {
+	case "styles":
+	case "automatic-styles":
+		if shared {
+			return nil
+		}
+	default:
+		return nil
+	}
+	return x.Each(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "style":
+			st := odfStyle{
+				name:    strings.ToLower(strings.ReplaceAll(office.Attr(se, "name"), "_20_", " ")),
+				parent:  office.Attr(se, "parent-style-name"),
+				list:    office.Attr(se, "list-style-name"),
+				outline: office.Number(office.Attr(se, "default-outline-level"), 0),
+			}
+			id := office.Attr(se, "name")
+			err := x.Each(func(se xml.StartElement) error {
+				switch se.Name.Local {
+				case "text-properties":
+					for _, a := range se.Attr {
+						switch a.Name.Local {
+						case "font-weight":
+							n := office.Number(a.Value, 0)
+							st.look.Toggle(office.Bold, a.Value == "bold" || n >= 600)
+						case "font-style":
+							st.look.Toggle(office.Italic, a.Value == "italic" || a.Value == "oblique")
+						case "text-line-through-style", "text-line-through-type":
+							st.look.Toggle(office.Strike, a.Value != "none")
+						case "display":
+							if a.Value == "none" {
+								st.look.Hidden = 1
+							}
+						}
+					}
+				case "table-properties":
+					st.hidden = office.Attr(se, "display") == "false"
+				}
+				return nil
+			})
+			d.styles[id] = st
+			return err
+		case "list-style":
+			var levels [office.ListLevels]odfLevel
+			d.lists[office.Attr(se, "name")] = &levels
+			return readODFLevels(x, &levels)
+		case "outline-style":
+			return readODFLevels(x, &d.outline)
+		}
+		return nil
+	})
+}
+
+func readODFLevels(x *office.XML, levels *[office.ListLevels]odfLevel) error {
+	return x.Each(func(se xml.StartElement) error {
+		at := office.Number(office.Attr(se, "level"), 0) - 1
+		if at < 0 || at >= office.ListLevels {
+			return nil
+		}
+		l := odfLevel{
+			prefix: office.Attr(se, "num-prefix"), suffix: office.Attr(se, "num-suffix"),
+			display: office.Number(office.Attr(se, "display-levels"), 1), start: office.Number(office.Attr(se, "start-value"), 1),
+		}
+		switch f := office.Attr(se, "num-format"); f {
+		case "1":
+			l.format, l.numbered = "decimal", true
+		case "a":
+			l.format, l.numbered = "lowerLetter", true
+		case "A":
+			l.format, l.numbered = "upperLetter", true
+		case "i":
+			l.format, l.numbered = "lowerRoman", true
+		case "I":
+			l.format, l.numbered = "upperRoman", true
+		}
+		levels[at] = l
+		return nil
+	})
+}
+
+// label returns the number in front of the item just counted.
+func odfLabel(levels *[office.ListLevels]odfLevel, counts *[office.ListLevels]int, at int) string {
+	l := levels[at]
+	if !l.numbered {
+		return ""
+	}
+	var parts []string
+	for i := max(0, at+1-max(l.display, 1)); i <= at; i++ {
+		if levels[i].numbered {
+			parts = append(parts, office.Ordinal(max(counts[i], 1), levels[i].format))
+		}
+	}
+	return l.prefix + strings.Join(parts, ".") + l.suffix
+}
+
+// style calls f for a style and what it is based on, until f returns false.
+func (d *odf) style(name string, f func(odfStyle) bool) {
+	const longest = 32 // also ends cycles
+	for range longest {
+		st, ok := d.styles[name]
+		if !ok { // a program may leave out its built-in styles
+			st.name = strings.ToLower(strings.ReplaceAll(name, "_20_", " "))
+		}
+		if name == "" || !f(st) {
+			return
+		}
+		name = st.parent
+	}
+}
+
+func (d *odf) look(name string) (l office.Look) {
+	d.style(name, func(st odfStyle) bool {
+		l = l.Over(st.look)
+		if office.IsCodeName(st.name) {
+			l = l.Over(office.Look{On: office.Mono, Set: office.Mono})
+		}
+		return true
+	})
+	return l
+}
+
+// blocks reads the paragraphs, lists and tables below an element.
+func (d *odf) blocks(x *office.XML, emit func(office.Block) error) error {
+	return x.Each(func(se xml.StartElement) error { return d.blockElement(x, se, emit) })
+}
+
+func (d *odf) blockElement(x *office.XML, se xml.StartElement, emit func(office.Block) error) error {
+	switch se.Name.Local {
+	case "p", "h":
+		return d.paragraph(x, se, emit)
+	case "list":
+		return d.list(x, se, 0, "", emit)
+	case "table":
+		rows, only, err := d.table(x)
+		if err != nil {
+			return err
+		}
+		if only != nil {
+			for _, b := range only {
+				if err := emit(b); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		return emit(office.Block{Kind: office.Table, Rows: rows})
+	case "tracked-changes", "forms", "sequence-decls", "variable-decls", "user-field-decls", "annotation", "title", "desc", "settings", "dde-connection-decls", "calculation-settings":
+		return nil
+	case "frame", "custom-shape", "rect", "g", "ellipse", "text-box", "line", "connector", "caption":
+		s := &office.Shape{}
+		if err := d.shape(x, se, s); err != nil {
+			return err
+		}
+		for _, b := range s.Blocks {
+			if err := emit(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return d.blocks(x, emit) // sections, indexes
+}
+
+// odfPara is a paragraph while it is read.
+type odfPara struct {
+	spans []office.Span
+	after []office.Block
+}
+
+func (d *odf) paragraph(x *office.XML, se xml.StartElement, emit func(office.Block) error) error {
+	p := &odfPara{}
+	name := office.Attr(se, "style-name")
+	if err := d.inline(x, p, office.Look{Hidden: d.look(name).Hidden}, ""); err != nil {
+		return err
+	}
+	level := 0
+	isCode, isQuote := false, false
+	d.style(name, func(st odfStyle) bool {
+		switch {
+		case st.name == "title":
+			level = 1
+		case st.name == "subtitle":
+			return false
+		case st.outline > 0 && se.Name.Local == "h":
+			level = st.outline
+		}
+		isCode = isCode || office.IsCodeName(st.name)
+		isQuote = isQuote || office.IsQuoteName(st.name)
+		return level == 0
+	})
+	if se.Name.Local == "h" {
+		level = max(office.Number(office.Attr(se, "outline-level"), level), 1)
+	}
+	b := office.Block{Text: office.Inline(p.spans, level > 0)}
+	switch {
+	case b.Text == "" && !isCode:
+	case level > 0:
+		b.Kind, b.Level = office.Heading, level
+		if at := level - 1; se.Name.Local == "h" && at < office.ListLevels && !office.IsTrue(office.Attr(se, "is-list-header")) {
+			d.counts[at]++
+			for i := at + 1; i < office.ListLevels; i++ {
+				d.counts[i] = 0
+			}
+			if label := odfLabel(&d.outline, &d.counts, at); label != "" {
+				b.Text = label + " " + b.Text
+			}
+		}
+	case isCode:
+		b = office.Block{Kind: office.Code, Text: office.ListingText(p.spans)}
+	case isQuote:
+		b.Kind = office.Quote
+	}
+	if b.Text != "" || b.Kind == office.Code {
+		if err := emit(b); err != nil {
+			return err
+		}
+	}
+	for _, b := range p.after {
+		if err := emit(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inline reads the text and the elements within a paragraph.
+func (d *odf) inline(x *office.XML, p *odfPara, l office.Look, href string) error {
+	put := func(s string, extra office.Style) error {
+		if s == "" || l.Hidden > 0 {
+			return nil
+		}
+		p.spans = append(p.spans, office.Span{Text: s, Style: l.On | extra, Href: href})
+		return d.Spend(len(s))
+	}
+	return x.Mixed(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "span":
+			return d.inline(x, p, d.look(office.Attr(se, "style-name")).Over(l), href)
+		case "a":
+			target := office.Attr(se, "href")
+			if strings.HasPrefix(target, "#") {
+				target = href // a place in the document: anchors do not survive
+			}
+			return d.inline(x, p, l, target)
+		case "s":
+			return put(strings.Repeat(" ", min(max(office.Number(office.Attr(se, "c"), 1), 1), 1024)), 0)
+		case "tab":
+			return put("\t", 0)
+		case "line-break":
+			return put("\n", 0)
+		case "note":
+			return d.note(x, se, put)
+		case "annotation":
+			return d.annotation(x, put)
+		case "ruby-text":
+			if err := put("(", 0); err != nil {
+				return err
+			}
+			if err := d.inline(x, p, l, href); err != nil {
+				return err
+			}
+			return put(")", 0)
+		case "frame", "custom-shape", "rect", "g", "ellipse", "text-box", "line", "connector", "caption":
+			s := &office.Shape{}
+			if err := d.shape(x, se, s); err != nil {
+				return err
+			}
+			for _, b := range s.Blocks {
+				if b.Kind == office.Mark || b.Kind == office.Paragraph && len(s.Blocks) == 1 && strings.HasPrefix(b.Text, "![") {
+					if err := put(b.Text, office.Raw); err != nil {
+						return err
+					}
+					continue
+				}
+				p.after = append(p.after, b)
+			}
+			return nil
+		case "hidden-text", "hidden-paragraph", "tracked-changes", "script", "desc", "title", "annotation-end", "bookmark", "soft-page-break":
+			return nil
+		}
+		return d.inline(x, p, l, href) // fields show their text
+	}, func(c []byte) error {
+		// White space in a paragraph is one space (20.4): tabs and runs of
+		// spaces have elements of their own.
+		return put(foldSpace(string(c)), 0)
+	})
+}
+
+func foldSpace(s string) string {
+	if !strings.ContainsAny(s, "\t\r\n") && !strings.Contains(s, "  ") {
+		return s
+	}
+	var b strings.Builder
+	space := false
+	for _, r := range s {
+		if r == ' ' || r == '\t' || r == '\r' || r == '\n' {
+			if !space {
+				b.WriteByte(' ')
+			}
+			space = true
+			continue
+		}
+		space = false
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func (d *odf) note(x *office.XML, se xml.StartElement, put func(string, office.Style) error) error {
+	class, label := office.Attr(se, "note-class"), ""
+	if class == "endnote" {
+		label = "end-"
+	}
+	d.marks[class]++
+	mark := fmt.Sprintf("[^%s%d]", label, d.marks[class])
+	if err := put(mark, office.Raw); err != nil {
+		return err
+	}
+	return x.Each(func(se xml.StartElement) error {
+		if se.Name.Local != "note-body" {
+			return nil
+		}
+		return d.define(x, mark)
+	})
+}
+
+func (d *odf) annotation(x *office.XML, put func(string, office.Style) error) error {
+	d.marks["comment"]++
+	mark := fmt.Sprintf("[^comment-%d]", d.marks["comment"])
+	if err := put(mark, office.Raw); err != nil {
+		return err
+	}
+	who, text, err := d.remark(x)
+	if err == nil && text != "" {
+		if who != "" {
+			text = md.EscapeInline(who) + ": " + text
+		}
+		d.notes = append(d.notes, office.Block{Kind: office.Verbatim, Text: mark + ": " + strings.ReplaceAll(text, "\n", "\n    ")})
+	}
+	return err
+}
+
+// remark reads an office:annotation.
+func (d *odf) remark(x *office.XML) (who, text string, err error) {
+	var blocks []office.Block
+	err = x.Each(func(se xml.StartElement) (err error) {
+		switch se.Name.Local {
+		case "creator":
+			who, err = x.Text()
+		case "p", "list":
+			err = d.blockElement(x, se, func(b office.Block) error { blocks = append(blocks, b); return nil })
+		}
+		return err
+	})
+	return who, office.Flat(blocks), err
+}
+
+func (d *odf) define(x *office.XML, mark string) error {
+	var blocks []office.Block
+	if err := d.blocks(x, func(b office.Block) error { blocks = append(blocks, b); return nil }); err != nil {
+		return err
+	}
+	if text := office.Flat(blocks); text != "" {
+		d.notes = append(d.notes, office.Block{Kind: office.Verbatim, Text: mark + ": " + strings.ReplaceAll(text, "\n", "\n    ")})
+	}
+	return nil
+}
+
+// list reads a text:list. Lists within lists inherit the style.
+func (d *odf) list(x *office.XML, se xml.StartElement, depth int, style string, emit func(office.Block) error) error {
+	if own := office.Attr(se, "style-name"); own != "" {
+		style = own
+	}
+	levels := d.lists[style]
+	if levels == nil {
+		levels = &[office.ListLevels]odfLevel{}
+	}
+	var counts [office.ListLevels]int
+	return d.listItems(x, depth, style, levels, &counts, emit)
+}
+
+func (d *odf) listItems(x *office.XML, depth int, style string, levels *[office.ListLevels]odfLevel, counts *[office.ListLevels]int, emit func(office.Block) error) error {
+	at := min(depth, office.ListLevels-1)
+	counts[at] = 0
+	if levels[at].start > 1 {
+		counts[at] = levels[at].start - 1
+	}
+	return x.Each(func(se xml.StartElement) error {
+		isItem := se.Name.Local == "list-item"
+		if !isItem && se.Name.Local != "list-header" {
+			return nil
+		}
+		if v := office.Attr(se, "start-value"); v != "" {
+			counts[at] = office.Number(v, 1) - 1
+		}
+		if isItem {
+			counts[at]++
+		}
+		var text []string
+		flush := func() error {
+			if len(text) == 0 {
+				return nil
+			}
+			label := odfLabel(levels, counts, at)
+			marker, prefix := office.ItemMarker(label, label == "")
+			b := office.Block{Kind: office.Item, Level: depth, Marker: marker, Text: prefix + strings.Join(text, "\n\n")}
+			text = nil
+			return emit(b)
+		}
+		err := x.Each(func(se xml.StartElement) error {
+			if se.Name.Local == "list" {
+				if err := flush(); err != nil {
+					return err
+				}
+				if own := office.Attr(se, "style-name"); own != "" && own != style {
+					return d.list(x, se, depth+1, own, emit)
+				}
+				return d.listItems(x, depth+1, style, levels, counts, emit)
+			}
+			return d.blockElement(x, se, func(b office.Block) error {
+				if b.Kind == office.Paragraph {
+					text = append(text, b.Text)
+					return nil
+				}
+				if err := flush(); err != nil {
+					return err
+				}
+				return emit(b)
+			})
+		})
+		if err != nil {
+			return err
+		}
+		return flush()
+	})
+}
+
+// tableElements walks the rows of a table:table. It calls row with how often it
+// repeats before its cells, and cell with the columns it takes.
+func (d *odf) tableElements(x *office.XML, row func(repeat int) error, cell func(se xml.StartElement, repeat int, covered bool) error, other func(se xml.StartElement) error) error {
+	var element func(se xml.StartElement) error
+	element = func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "table-header-rows", "table-rows", "table-row-group":
+			return x.Each(element)
+		case "table-row":
+			if err := row(max(office.Number(office.Attr(se, "number-rows-repeated"), 1), 1)); err != nil {
+				return err
+			}
+			return x.Each(func(se xml.StartElement) error {
+				covered := se.Name.Local == "covered-table-cell"
+				if !covered && se.Name.Local != "table-cell" {
+					return nil
+				}
+				return cell(se, max(office.Number(office.Attr(se, "number-columns-repeated"), 1), 1), covered)
+			})
+		}
+		if other != nil {
+			return other(se)
+		}
+		return nil
+	}
+	return x.Each(element)
+}
+
+// table reads a table of a text. One of a single cell is a frame around blocks.
+func (d *odf) table(x *office.XML) (rows [][]string, only []office.Block, err error) {
+	cells, repeat := 0, 1
+	err = d.tableElements(x, func(n int) error {
+		repeat = min(n, 256)
+		rows = append(rows, nil)
+		return nil
+	}, func(_ xml.StartElement, n int, covered bool) error {
+		var content []office.Block
+		if err := d.blocks(x, func(b office.Block) error { content = append(content, b); return nil }); err != nil {
+			return err
+		}
+		text := office.Flat(content)
+		if covered {
+			text = ""
+		}
+		cells++
+		only = content
+		last := len(rows) - 1
+		for range min(n, 256) {
+			rows[last] = append(rows[last], text)
+			if err := d.Spend((len(text) + 3) * repeat); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+	if cells != 1 || len(rows) != 1 {
+		only = nil
+	}
+	return rows, only, err
+}
+
+// spreadsheet reads the sheets of an ODS.
+func (d *odf) spreadsheet(x *office.XML, out *office.Document) error {
+	return x.Each(func(se xml.StartElement) error {
+		if se.Name.Local != "table" {
+			return nil
+		}
+		d.sheets++
+		if err := d.CountPages(d.sheets, "sheets"); err != nil {
+			return err
+		}
+		s := &sheet.Sheet{Name: office.Attr(se, "name")}
+		d.style(office.Attr(se, "style-name"), func(st odfStyle) bool {
+			s.Hidden = st.hidden
+			return false
+		})
+		row, rowRepeat, column := 0, 0, 0
+		var cells []sheet.GridCell // of the row being read
+		flush := func() error {
+			for i := range rowRepeat {
+				for _, c := range cells {
+					if err := s.Grid.Set(d.Job, row+i, c.Column, c.Text); err != nil {
+						return err
+					}
+				}
+				if len(cells) == 0 || row+i >= sheet.MaxRows {
+					break
+				}
+			}
+			row += rowRepeat
+			cells = nil
+			return nil
+		}
+		err := d.tableElements(x, func(n int) error {
+			err := flush()
+			rowRepeat, column = min(n, sheet.MaxRows), 0
+			return err
+		}, func(se xml.StartElement, n int, covered bool) error {
+			text, err := d.sheetCell(x, se, s, sheet.CellName(row, column))
+			if err != nil {
+				return err
+			}
+			n = min(n, sheet.MaxColumns)
+			for i := range n {
+				if text == "" || column+i >= sheet.MaxColumns {
+					break
+				}
+				cells = append(cells, sheet.GridCell{Column: column + i, Text: text})
+				if err := d.Spend(len(text)); err != nil {
+					return err
+				}
+			}
+			column = min(column+n, sheet.MaxColumns)
+			return nil
+		}, func(se xml.StartElement) error {
+			if se.Name.Local != "shapes" {
+				return nil
+			}
+			return d.blocks(x, func(b office.Block) error { s.Extra = append(s.Extra, b); return nil })
+		})
+		if err != nil {
+			return err
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		return s.AddTo(d.Job, out)
+	})
+}
+
+func (d *odf) sheetCell(x *office.XML, se xml.StartElement, s *sheet.Sheet, name string) (string, error) {
+	var lines []string
+	err := x.Each(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "p":
+			t, err := x.Text()
+			lines = append(lines, t)
+			return err
+		case "annotation":
+			who, text, err := d.remark(x)
+			if err != nil {
+				return err
+			}
+			return s.Note(d.Job, name, who, text)
+		case "frame", "custom-shape", "rect", "g":
+			drawn := &office.Shape{}
+			err := d.shape(x, se, drawn)
+			s.Extra = append(s.Extra, drawn.Blocks...)
+			return err
+		}
+		return nil
+	})
+	text := strings.Join(lines, "\n")
+	if text == "" && office.HasAttr(se, "value") {
+		text = office.Attr(se, "value")
+	}
+	return text, err
+}
+
+// presentation reads the slides of an ODP.
+func (d *odf) presentation(x *office.XML, out *office.Document) error {
+	slides := 0
+	return x.Each(func(se xml.StartElement) error {
+		if se.Name.Local != "page" {
+			return nil
+		}
+		slides++
+		if err := d.CountPages(slides, "slides"); err != nil {
+			return err
+		}
+		out.Page()
+		out.Add(office.Block{Kind: office.Mark, Text: fmt.Sprintf("<!-- Slide number: %d -->", slides)})
+		var shapes []*office.Shape
+		var notes []office.Block
+		err := x.Each(func(se xml.StartElement) error {
+			s := &office.Shape{}
+			if se.Name.Local != "notes" {
+				if err := d.shape(x, se, s); err != nil {
+					return err
+				}
+				shapes = append(shapes, s)
+				return nil
+			}
+			return x.Each(func(se xml.StartElement) error {
+				if office.Attr(se, "class") != "notes" {
+					return nil
+				}
+				err := d.shape(x, se, s)
+				notes = append(notes, s.Blocks...)
+				return err
+			})
+		})
+		if err != nil {
+			return err
+		}
+		for _, s := range shapes {
+			if office.IsTitle(s.Kind) {
+				text := office.Flat(s.Blocks)
+				if d.Facts.Title == "" {
+					d.Facts.Title = md.Line(text)
+				}
+				out.Add(office.Block{Kind: office.Heading, Level: 1, Text: text})
+			}
+		}
+		for _, s := range office.InReadingOrder(shapes) {
+			if !office.IsTitle(s.Kind) {
+				out.Add(s.Blocks...)
+			}
+		}
+		if len(notes) > 0 {
+			out.Add(office.Block{Kind: office.Mark, Text: "### Notes:"})
+			out.Add(notes...)
+		}
+		return nil
+	})
+}
+
+// shape reads a drawing element: a frame around a picture, a text box, a table
+// or an object, or a shape with text.
+func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
+	switch se.Name.Local {
+	case "forms", "settings", "animations", "par":
+		return nil
+	}
+	s.Kind = office.Attr(se, "class")
+	if office.HasAttr(se, "y") {
+		s.X, s.Y, s.Placed = length(office.Attr(se, "x")), length(office.Attr(se, "y")), true
+	}
+	switch s.Kind {
+	case "page-number", "date-time", "footer", "header":
+		return nil
+	}
+	if office.IsTrue(office.Attr(se, "placeholder")) {
+		return nil // an empty place: "click to add a title"
+	}
+	picture, object, alt := "", "", ""
+	emit := func(b office.Block) error { s.Blocks = append(s.Blocks, b); return nil }
+	var element func(se xml.StartElement) error
+	element = func(se xml.StartElement) (err error) {
+		switch se.Name.Local {
+		case "image":
+			if picture == "" {
+				picture = office.Attr(se, "href")
+			}
+		case "object":
+			object = office.Resolve("", office.Attr(se, "href"))
+		case "title", "desc":
+			var text string
+			if text, err = x.Text(); strings.TrimSpace(text) != "" {
+				alt = strings.TrimSpace(text) // the description comes second
+			}
+		case "text-box", "a":
+			return x.Each(element)
+		case "p", "h", "list", "table", "frame", "custom-shape", "rect", "g", "ellipse", "line", "connector":
+			return d.blockElement(x, se, emit)
+		}
+		return err
+	}
+	if err := x.Each(element); err != nil {
+		return err
+	}
+	if object != "" {
+		shown, err := d.object(object, emit)
+		if err != nil || shown {
+			return err
+		}
+	}
+	if picture != "" && len(s.Blocks) == 0 {
+		return emit(office.Block{Text: md.Image(alt, office.Base(picture))})
+	}
+	return nil
+}
+
+// length returns a length as EMU, so that slides of both kinds sort alike.
+func length(s string) int {
+	unit := strings.TrimLeft(s, "-+.0123456789")
+	v, err := strconv.ParseFloat(strings.TrimSuffix(s, unit), 64)
+	if err != nil || v > 1e6 || v < -1e6 {
+		return 0
+	}
+	switch unit {
+	case "cm":
+		v *= 360_000
+	case "mm":
+		v *= 36_000
+	case "pt":
+		v *= 12_700
+	case "pc":
+		v *= 152_400
+	default: // inches
+		v *= 914_400
+	}
+	return int(v)
+}
+
+// object reads an embedded formula or chart; shown is false for any other.
+func (d *odf) object(part string, emit func(office.Block) error) (shown bool, err error) {
+	if !d.Has(path.Join(part, "content.xml")) {
+		return false, nil
+	}
+	part = path.Join(part, "content.xml")
+	err = d.Parse(part, func(x *office.XML, root xml.StartElement) error {
+		if root.Name.Local == "math" {
+			s, err := d.mathML(x)
+			if s = strings.TrimSpace(s); s == "" || err != nil {
+				return err
+			}
+			shown = true
+			return emit(office.Block{Kind: office.Mark, Text: "$" + s + "$"})
+		}
+		return x.Deep(func(se xml.StartElement) error {
+			if se.Name.Local != "table" {
+				return nil
+			}
+			rows, _, err := d.table(x)
+			if err == nil && len(rows) > 0 {
+				shown = true
+				err = emit(office.Block{Kind: office.Table, Rows: rows})
+			}
+			return err
+		})
+	})
+	return shown, d.Optional(err, "the object "+part)
+}
+
+// mathML returns the children of a MathML element in a row, as LaTeX.
+func (d *odf) mathML(x *office.XML) (string, error) {
+	args, err := d.mathMLArgs(x)
+	var b strings.Builder
+	for _, a := range args {
+		office.JoinMath(&b, a)
+	}
+	return b.String(), err
+}
+
+// mathMLArgs returns each child of a MathML element as LaTeX.
+func (d *odf) mathMLArgs(x *office.XML) ([]string, error) {
+	var args []string
+	err := x.Each(func(se xml.StartElement) error {
+		s, err := d.mathMLChild(x, se.Name.Local)
+		args = append(args, s)
+		if err != nil {
+			return err
+		}
+		return d.Spend(len(s))
+	})
+	return args, err
+}
+
+func (d *odf) mathMLChild(x *office.XML, name string) (string, error) {
+	switch name {
+	case "annotation", "annotation-xml":
+		return "", nil
+	case "mi", "mn", "mo", "mtext", "ms":
+		s, err := x.Text()
+		s = strings.TrimSpace(s)
+		if command, ok := office.MathFunctions[s]; ok {
+			return command, err
+		}
+		if name == "mtext" && s != "" {
+			return `\text{` + office.EscapeLatex(s) + "}", err
+		}
+		return office.Latex(s), err
+	case "mfrac", "msup", "mover", "msub", "munder", "msubsup", "munderover", "mroot", "mtable", "mtr":
+	case "msqrt":
+		s, err := d.mathML(x)
+		return `\sqrt{` + s + "}", err
+	default:
+		return d.mathML(x)
+	}
+	args, err := d.mathMLArgs(x)
+	if err != nil {
+		return "", err
+	}
+	switch name {
+	case "mtable":
+		return `\begin{matrix}` + strings.Join(args, ` \\ `) + `\end{matrix}`, nil
+	case "mtr":
+		return strings.Join(args, " & "), nil
+	}
+	args = append(args, "", "", "") // for those that are missing
+	switch name {
+	case "mfrac":
+		return `\frac{` + args[0] + "}{" + args[1] + "}", nil
+	case "mroot":
+		return `\sqrt[` + args[1] + "]{" + args[0] + "}", nil
+	case "msup", "mover":
+		return office.Group(args[0]) + "^{" + args[1] + "}", nil
+	case "msub", "munder":
+		return office.Group(args[0]) + "_{" + args[1] + "}", nil
+	}
+	return office.Group(args[0]) + "_{" + args[1] + "}^{" + args[2] + "}", nil
+}

@@ -1,0 +1,94 @@
+package office
+
+import (
+	"strconv"
+	"strings"
+)
+
+const ListLevels = 9 // w:lvl is 0 to 8
+
+// Ordinal writes a number as lists do.
+func Ordinal(n int, format string) string {
+	switch format {
+	case "none", "bullet":
+		return ""
+	case "decimalZero":
+		if n >= 0 && n < 10 {
+			return "0" + strconv.Itoa(n)
+		}
+	case "lowerRoman":
+		return strings.ToLower(roman(n))
+	case "upperRoman":
+		return roman(n)
+	case "lowerLetter":
+		return letters(n)
+	case "upperLetter":
+		return strings.ToUpper(letters(n))
+	case "ordinal":
+		switch {
+		case n%100/10 == 1:
+			return strconv.Itoa(n) + "th"
+		case n%10 == 1:
+			return strconv.Itoa(n) + "st"
+		case n%10 == 2:
+			return strconv.Itoa(n) + "nd"
+		case n%10 == 3:
+			return strconv.Itoa(n) + "rd"
+		}
+		return strconv.Itoa(n) + "th"
+	}
+	return strconv.Itoa(n)
+}
+
+// letters counts a, b … z, aa, bb, as Word does.
+func letters(n int) string {
+	if n < 1 || n > 26*20 {
+		return strconv.Itoa(n)
+	}
+	return strings.Repeat(string(rune('a'+(n-1)%26)), (n-1)/26+1)
+}
+
+func roman(n int) string {
+	if n < 1 || n > 3999 {
+		return strconv.Itoa(n)
+	}
+	var b strings.Builder
+	for _, d := range []struct {
+		value int
+		sign  string
+	}{
+		{1000, "M"},
+		{900, "CM"},
+		{500, "D"},
+		{400, "CD"},
+		{100, "C"},
+		{90, "XC"},
+		{50, "L"},
+		{40, "XL"},
+		{10, "X"},
+		{9, "IX"},
+		{5, "V"},
+		{4, "IV"},
+		{1, "I"},
+	} {
+		for n >= d.value {
+			b.WriteString(d.sign)
+			n -= d.value
+		}
+	}
+	return b.String()
+}
+
+// ItemMarker returns the Markdown in front of a list item: the marker, and the
+// label where Markdown has no such marker ("a)", "2.1"), which other clauses
+// refer to.
+func ItemMarker(label string, bullet bool) (marker, prefix string) {
+	if bullet || label == "" {
+		return "-", ""
+	}
+	digits := strings.TrimRight(label, ".)")
+	if n, err := strconv.Atoi(digits); err == nil && n >= 0 && len(digits) < 10 && len(label)-len(digits) <= 1 {
+		return digits + ".", ""
+	}
+	return "-", label + " "
+}

@@ -1,0 +1,110 @@
+package office
+
+import (
+	"cmp"
+	"encoding/xml"
+	"slices"
+	"strings"
+)
+
+// AltText returns what stands in for a picture.
+func AltText(se xml.StartElement) string {
+	if s := strings.TrimSpace(Attr(se, "descr")); s != "" {
+		return s
+	}
+	return strings.TrimSpace(Attr(se, "title"))
+}
+
+// Placeholder is a place in a layout that a slide fills.
+type Placeholder struct {
+	Kind, index string
+	X, Y        int
+	Placed      bool
+	Bullets     BulletLevels
+}
+
+// BulletLevels says for each level of a text whether it is a list: 0 unsaid,
+// 1 no, 2 bullets, 3 numbers.
+type BulletLevels [ListLevels]int8
+
+const (
+	NoBullet   = 1
+	DotBullet  = 2
+	AutoNumber = 3
+)
+
+func (b *BulletLevels) Fill(from BulletLevels) {
+	for i, v := range from {
+		if b[i] == 0 {
+			b[i] = v
+		}
+	}
+}
+
+// Fits reports whether a slide's shape fills this place. Slides refer to places
+// of a layout by index; masters have one of each kind.
+func (place Placeholder) Fits(s Placeholder) bool {
+	if s.index != "" && place.index == s.index {
+		return true
+	}
+	return s.Kind == place.Kind || (IsBody(s.Kind) && IsBody(place.Kind) && (s.index == "" || place.index == "" || place.index == "1"))
+}
+
+func IsBody(kind string) bool { return kind == "" || kind == "body" || kind == "obj" }
+
+// Shape is one element of a slide.
+type Shape struct {
+	Placeholder
+	IsPlace bool
+	Name    string
+	Alt     string
+	Blocks  []Block
+}
+
+// Names reads the nvSpPr or nvPicPr of a shape.
+func (s *Shape) Names(x *XML) error {
+	return x.Deep(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "cNvPr":
+			s.Name, s.Alt = Attr(se, "name"), AltText(se)
+		case "ph":
+			s.IsPlace = true
+			s.Kind, s.index = Attr(se, "type"), Attr(se, "idx")
+		}
+		return nil
+	})
+}
+
+// Position reads where a shape is from its spPr or xfrm.
+func (s *Shape) Position(x *XML) error {
+	return x.Deep(func(se xml.StartElement) error {
+		if se.Name.Local == "off" && !s.Placed {
+			s.X, s.Y, s.Placed = Number(Attr(se, "x"), 0), Number(Attr(se, "y"), 0), true
+		}
+		return nil
+	})
+}
+
+func IsTitle(kind string) bool { return kind == "title" || kind == "ctrTitle" }
+
+// InReadingOrder sorts shapes by rows from the top, and within a row from the
+// left. Shapes whose tops differ by less than a line of text share a row.
+func InReadingOrder(shapes []*Shape) []*Shape {
+	const line = 180_000 // EMU, 0.2 inch
+	sorted := slices.Clone(shapes)
+	for i, s := range sorted { // what has no place stays behind what it follows
+		if !s.Placed && i > 0 {
+			s.X, s.Y = sorted[i-1].X, sorted[i-1].Y
+		}
+	}
+	slices.SortStableFunc(sorted, func(a, b *Shape) int { return cmp.Compare(a.Y, b.Y) })
+	for i := 0; i < len(sorted); {
+		j := i + 1
+		for j < len(sorted) && sorted[j].Y < sorted[i].Y+line {
+			j++
+		}
+		slices.SortStableFunc(sorted[i:j], func(a, b *Shape) int { return cmp.Compare(a.X, b.X) })
+		i = j
+	}
+	return sorted
+}

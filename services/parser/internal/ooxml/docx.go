@@ -1,0 +1,621 @@
+// Package ooxml reads Word, PowerPoint and Excel files (ISO/IEC 29500).
+//
+// Headings, lists, tables, links, emphasis, notes, comments, equations, charts
+// and captions of pictures come through; page headers and footers, hidden text
+// and deleted revisions do not.
+package ooxml
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"strings"
+
+	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/md"
+	"sluice/services/parser/internal/office"
+)
+
+// docx reads the WordprocessingML parts of one document (ECMA-376, part 1).
+type docx struct {
+	*office.Archive
+	styles wordStyles
+	normal string // the default paragraph style
+	lists  wordLists
+	rels   map[string]office.Relation // of the part being read
+	fields []*field                   // open around the text being read
+	notes  []*noteKind
+}
+
+// field is a complex field: an instruction, then what it shows.
+type field struct {
+	code   strings.Builder
+	result bool // past the instruction
+	href   string
+}
+
+// noteKind is footnotes, endnotes or comments: those referred to, in order.
+type noteKind struct {
+	part, element string
+	label         string // before the number in [^label1]
+	ids           []string
+	numbers       map[string]int
+}
+
+// DOCX reads a Word document.
+func DOCX(ctx context.Context, in format.Input) (*format.Output, error) {
+	j := office.NewJob(ctx, in)
+	a, err := office.OpenArchive(j)
+	if err != nil {
+		return nil, err
+	}
+	d := &docx{Archive: a}
+	part, err := a.Main("word/document.xml")
+	if err != nil {
+		return nil, err
+	}
+	if d.rels, err = a.Relations(part); err != nil {
+		return nil, err
+	}
+	if err := d.readStyles(office.Related(d.rels, "styles")); err != nil {
+		return nil, err
+	}
+	if err := d.readLists(office.Related(d.rels, "numbering")); err != nil {
+		return nil, err
+	}
+	d.notes = []*noteKind{
+		{part: office.Related(d.rels, "footnotes"), element: "footnote"},
+		{part: office.Related(d.rels, "endnotes"), element: "endnote", label: "end-"},
+		{part: office.Related(d.rels, "comments"), element: "comment", label: "comment-"},
+	}
+	out := &office.Document{}
+	emit := func(b office.Block) error {
+		if b.Kind == office.Heading && d.Facts.Title == "" {
+			d.Facts.Title = md.Line(b.Text)
+		}
+		out.Add(b)
+		return nil
+	}
+	err = a.Parse(part, func(x *office.XML, _ xml.StartElement) error {
+		return x.Each(func(se xml.StartElement) error {
+			if se.Name.Local != "body" {
+				return nil
+			}
+			return d.blocks(x, emit)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range d.notes { // comments last: notes may have comments
+		if err := d.defineNotes(kind, emit); err != nil {
+			return nil, err
+		}
+	}
+	return j.Finish(out)
+}
+
+// blocks reads the paragraphs and tables in the element whose start was read last.
+func (d *docx) blocks(x *office.XML, emit func(office.Block) error) error {
+	outer := d.fields // a text box in the middle of a field is not part of it
+	d.fields = nil
+	defer func() { d.fields = outer }()
+
+	var carry []office.Span
+	if err := x.Each(func(se xml.StartElement) error { return d.blockElement(x, se, &carry, emit) }); err != nil {
+		return err
+	}
+	if len(carry) > 0 {
+		return emit(office.Block{Text: office.Inline(carry, false)})
+	}
+	return nil
+}
+
+func (d *docx) blockElement(x *office.XML, se xml.StartElement, carry *[]office.Span, emit func(office.Block) error) error {
+	children := func(se xml.StartElement) error { return d.blockElement(x, se, carry, emit) }
+	switch se.Name.Local {
+	case "p":
+		return d.paragraph(x, carry, emit)
+	case "tbl":
+		blocks, err := d.table(x)
+		if err != nil {
+			return err
+		}
+		for _, b := range blocks {
+			if err := emit(b); err != nil {
+				return err
+			}
+		}
+	case "sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag":
+		return x.Each(children)
+	case "AlternateContent":
+		return x.Alternate(children)
+	case "oMath", "oMathPara":
+		s, err := d.Equation(x, se)
+		if err != nil {
+			return err
+		}
+		return emit(office.Block{Text: s})
+	case "altChunk":
+		return d.chunk(office.RelID(se, "id"), emit)
+	}
+	return nil
+}
+
+// chunk reads a document of another format that is a part of this one.
+func (d *docx) chunk(id string, emit func(office.Block) error) error {
+	part := d.rels[id].Target
+	if part == "" || d.In.Convert == nil {
+		d.Warn("the embedded document %s could not be read", office.Base(part))
+		return nil
+	}
+	data, err := d.Read(part)
+	if err != nil {
+		return d.Optional(err, "the embedded document "+office.Base(part))
+	}
+	out, err := d.In.Convert(d.Ctx, format.Input{Name: office.Base(part), Data: data, Limits: d.In.Limits})
+	if err != nil {
+		return d.Optional(err, "the embedded document "+office.Base(part))
+	}
+	d.Warnings = append(d.Warnings, out.Warnings...)
+	if err := d.Spend(len(out.Markdown)); err != nil {
+		return err
+	}
+	return emit(office.Block{Kind: office.Verbatim, Text: strings.TrimSpace(out.Markdown)})
+}
+
+// wordPara is a paragraph while it is read.
+type wordPara struct {
+	spans   []office.Span
+	after   []office.Block // text boxes, charts and diagrams anchored in it
+	style   string
+	list    listRef
+	outline int  // -1 unsaid
+	joined  bool // the next paragraph continues this one
+	hidden  bool
+}
+
+func (d *docx) paragraph(x *office.XML, carry *[]office.Span, emit func(office.Block) error) error {
+	p := &wordPara{style: d.normal, outline: -1, spans: *carry}
+	*carry = nil
+	if err := x.Each(func(se xml.StartElement) error { return d.inlineElement(x, se, p, "") }); err != nil {
+		return err
+	}
+	// An instruction that has not ended here is damage: it must not hide the rest.
+	for len(d.fields) > 0 && !d.fields[len(d.fields)-1].result {
+		d.fields = d.fields[:len(d.fields)-1]
+	}
+	if p.joined {
+		*carry = p.spans
+	} else if b := d.finishParagraph(p); b.Text != "" || b.Kind == office.Code {
+		if err := emit(b); err != nil {
+			return err
+		}
+	}
+	for _, b := range p.after {
+		if err := emit(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishParagraph decides what a paragraph is.
+func (d *docx) finishParagraph(p *wordPara) office.Block {
+	ref, owner := p.list, p.style
+	if !ref.set {
+		ref, owner = d.styles.list(p.style)
+	} else if ref.num == "" { // a level of the style's list
+		under, _ := d.styles.list(p.style)
+		ref.num = under.num
+	}
+	level := d.styles.heading(p.style)
+	if p.outline >= 0 {
+		level = 0
+		if p.outline < 9 {
+			level = p.outline + 1
+		}
+	}
+	at, label, bullet := d.lists.next(ref, owner)
+	if level > 0 {
+		text := office.Inline(p.spans, true)
+		if text == "" {
+			return office.Block{}
+		}
+		if label != "" {
+			text = label + " " + text
+		}
+		return office.Block{Kind: office.Heading, Level: level, Text: text}
+	}
+	if d.styles.named(p.style, office.IsCodeName) {
+		return office.Block{Kind: office.Code, Text: office.ListingText(p.spans)}
+	}
+	text := office.Inline(p.spans, false)
+	switch {
+	case text == "":
+		return office.Block{}
+	case label != "" || bullet:
+		marker, prefix := office.ItemMarker(label, bullet)
+		return office.Block{Kind: office.Item, Level: at, Marker: marker, Text: prefix + text}
+	case d.styles.named(p.style, office.IsQuoteName):
+		return office.Block{Kind: office.Quote, Text: text}
+	}
+	return office.Block{Text: text}
+}
+
+func (d *docx) readParagraphProps(x *office.XML, p *wordPara) error {
+	return x.Each(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "pStyle":
+			p.style = office.Attr(se, "val")
+			d.styles.chain(p.style, func(_ string, st *wordStyle) bool {
+				p.hidden = st.look.Hidden > 0
+				return st.look.Hidden == 0
+			})
+		case "numPr":
+			var err error
+			p.list, err = readListRef(x)
+			return err
+		case "outlineLvl":
+			p.outline = office.Number(office.Attr(se, "val"), -1)
+		case "framePr": // a drop cap is the first letter of the next paragraph
+			if v := office.Attr(se, "dropCap"); v == "drop" || v == "margin" {
+				p.joined = true
+			}
+		case "rPr":
+			props, err := readRunProps(x)
+			p.joined = p.joined || props.gone
+			return err
+		}
+		return nil
+	})
+}
+
+// inlineElement reads what stands in a paragraph: runs and what wraps them.
+func (d *docx) inlineElement(x *office.XML, se xml.StartElement, p *wordPara, href string) error {
+	children := func(se xml.StartElement) error { return d.inlineElement(x, se, p, href) }
+	switch se.Name.Local {
+	case "pPr":
+		return d.readParagraphProps(x, p)
+	case "r":
+		return d.run(x, p, href)
+	case "hyperlink":
+		if r := d.rels[office.RelID(se, "id")]; r.Target != "" {
+			href = r.Target
+			if anchor := office.Attr(se, "anchor"); anchor != "" && r.External {
+				href += "#" + anchor
+			}
+		}
+		return x.Each(children)
+	case "fldSimple":
+		if url := office.HyperlinkTarget(office.Attr(se, "instr")); url != "" {
+			href = url
+		}
+		return x.Each(children)
+	case "ins", "moveTo", "smartTag", "customXml", "sdt", "sdtContent", "dir", "bdo", "rt", "rubyBase":
+		return x.Each(children)
+	case "AlternateContent":
+		return x.Alternate(children)
+	case "oMath", "oMathPara":
+		s, err := d.Equation(x, se)
+		if err != nil {
+			return err
+		}
+		p.spans = append(p.spans, office.Span{Text: s, Style: office.Raw})
+	}
+	return nil
+}
+
+// shown reports whether text stands in what fields show, and the link they make.
+func (d *docx) shown() (ok bool, href string) {
+	for _, f := range d.fields {
+		if !f.result {
+			return false, ""
+		}
+		if f.href != "" {
+			href = f.href
+		}
+	}
+	return true, href
+}
+
+func (d *docx) run(x *office.XML, p *wordPara, href string) error {
+	var props runProps
+	var look office.Look
+	return x.Each(func(se xml.StartElement) error {
+		if se.Name.Local == "rPr" {
+			var err error
+			props, err = readRunProps(x)
+			look = props.Look.Over(d.styles.look(props.style))
+			return err
+		}
+		return d.runElement(x, se, p, href, props, look)
+	})
+}
+
+func (d *docx) runElement(x *office.XML, se xml.StartElement, p *wordPara, href string, props runProps, l office.Look) error {
+	put := func(text string, extra office.Style) error {
+		ok, link := d.shown()
+		if !ok || text == "" || l.Hidden > 0 || (l.Hidden == 0 && p.hidden) {
+			return nil
+		}
+		if link == "" {
+			link = href
+		}
+		p.spans = append(p.spans, office.Span{Text: text, Style: l.On | extra, Href: link})
+		return d.Spend(len(text))
+	}
+	switch se.Name.Local {
+	case "t":
+		s, err := x.Text()
+		if err != nil {
+			return err
+		}
+		s = office.FromSymbolFont(s, props.font)
+		if props.super && office.IsExponent(s) && office.TakesExponent(p.spans) {
+			s = "^" + s // 10^6 must not read as 106
+		}
+		return put(s, 0)
+	case "tab", "ptab":
+		return put("\t", 0)
+	case "br", "cr":
+		return put("\n", 0)
+	case "noBreakHyphen":
+		return put("-", 0)
+	case "sym":
+		return put(office.Symbol(office.Attr(se, "font"), office.Attr(se, "char")), 0)
+	case "fldChar":
+		return d.fieldChar(x, office.Attr(se, "fldCharType"), put)
+	case "instrText":
+		s, err := x.Text()
+		if n := len(d.fields); err == nil && n > 0 && !d.fields[n-1].result {
+			d.fields[n-1].code.WriteString(s)
+		}
+		return err
+	case "footnoteReference":
+		return put(d.notes[0].refer(office.Attr(se, "id")), office.Raw)
+	case "endnoteReference":
+		return put(d.notes[1].refer(office.Attr(se, "id")), office.Raw)
+	case "commentReference":
+		return put(d.notes[2].refer(office.Attr(se, "id")), office.Raw)
+	case "ruby":
+		return x.Each(func(se xml.StartElement) error {
+			if se.Name.Local != "rubyBase" && se.Name.Local != "rt" {
+				return nil
+			}
+			from := len(p.spans)
+			err := d.inlineElement(x, se, p, href)
+			if err == nil && se.Name.Local == "rt" && len(p.spans) > from {
+				reading := office.ListingText(p.spans[from:])
+				p.spans = append(p.spans[:from], office.Span{Text: "(" + reading + ")", Style: l.On})
+			}
+			return err
+		})
+	case "drawing", "pict", "object":
+		if l.Hidden > 0 {
+			return nil
+		}
+		g := &graphic{put: func(s string) error { return put(s, office.Raw) }}
+		if err := d.graphic(x, se, p, g); err != nil {
+			return err
+		}
+		if !g.shown && g.alt != "" {
+			return put(md.Image(g.alt, ""), office.Raw)
+		}
+	case "AlternateContent":
+		return x.Alternate(func(se xml.StartElement) error { return d.runElement(x, se, p, href, props, l) })
+	}
+	return nil
+}
+
+func (d *docx) fieldChar(x *office.XML, what string, put func(string, office.Style) error) error {
+	const deepest = 64
+	n := len(d.fields)
+	switch what {
+	case "begin":
+		if n >= deepest {
+			return x.Damage(fmt.Errorf("fields nested deeper than %d", deepest))
+		}
+		f := &field{}
+		d.fields = append(d.fields, f)
+		checked, box := false, false
+		err := x.Deep(func(se xml.StartElement) error {
+			switch se.Name.Local {
+			case "checkBox":
+				box = true
+			case "checked", "default":
+				checked = office.OnOff(se)
+			}
+			return nil
+		})
+		if err != nil || !box {
+			return err
+		}
+		f.result = true // a check box has no text of its own
+		defer func() { f.result = false }()
+		if checked {
+			return put("☒", 0)
+		}
+		return put("☐", 0)
+	case "separate":
+		if n > 0 {
+			f := d.fields[n-1]
+			f.result, f.href = true, office.HyperlinkTarget(f.code.String())
+		}
+	case "end":
+		if n == 0 {
+			return nil
+		}
+		f := d.fields[n-1]
+		d.fields = d.fields[:n-1]
+		if args := office.FieldArgs(f.code.String()); !f.result && len(args) > 1 && strings.EqualFold(args[0], "SYMBOL") {
+			font := ""
+			for i, a := range args[:len(args)-1] {
+				if a == `\f` {
+					font = args[i+1]
+				}
+			}
+			return put(office.Symbol(font, fmt.Sprintf("%X", office.Number(args[1], 0))), 0)
+		}
+	}
+	return nil
+}
+
+func (k *noteKind) refer(id string) string {
+	if k.numbers == nil {
+		k.numbers = map[string]int{}
+	}
+	n, ok := k.numbers[id]
+	if !ok {
+		k.ids = append(k.ids, id)
+		n = len(k.ids)
+		k.numbers[id] = n
+	}
+	return fmt.Sprintf("[^%s%d]", k.label, n)
+}
+
+// defineNotes writes the notes that the text refers to.
+func (d *docx) defineNotes(kind *noteKind, emit func(office.Block) error) error {
+	if len(kind.ids) == 0 {
+		return nil
+	}
+	texts := map[string]string{}
+	read := func() error {
+		var err error
+		if d.rels, err = d.Relations(kind.part); err != nil {
+			return err
+		}
+		return d.Parse(kind.part, func(x *office.XML, _ xml.StartElement) error {
+			return x.Each(func(se xml.StartElement) error {
+				id := office.Attr(se, "id")
+				if _, wanted := kind.numbers[id]; se.Name.Local != kind.element || !wanted {
+					return nil
+				}
+				var blocks []office.Block
+				if err := d.blocks(x, func(b office.Block) error { blocks = append(blocks, b); return nil }); err != nil {
+					return err
+				}
+				text := office.Flat(blocks)
+				if who := office.Attr(se, "author"); who != "" && text != "" {
+					text = md.EscapeInline(who) + ": " + text
+				}
+				texts[id] = text
+				return nil
+			})
+		})
+	}
+	if err := d.Optional(read(), "the "+kind.element+"s"); err != nil {
+		return err
+	}
+	for i, id := range kind.ids {
+		text := texts[id]
+		if text == "" {
+			d.Warn("%s %d is empty or missing", kind.element, i+1)
+			continue
+		}
+		text = strings.ReplaceAll(text, "\n", "\n    ")
+		if err := emit(office.Block{Kind: office.Verbatim, Text: fmt.Sprintf("[^%s%d]: %s", kind.label, i+1, text)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// table reads a w:tbl. A table of one cell is a frame around its content.
+func (d *docx) table(x *office.XML) ([]office.Block, error) {
+	var rows [][]string
+	var only []office.Block
+	cells := 0
+	var row []string
+	var rowElement func(se xml.StartElement) error
+	gone := false
+	rowElement = func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "trPr":
+			return x.Each(func(se xml.StartElement) error {
+				switch se.Name.Local {
+				case "gridBefore":
+					row = append(row, make([]string, clampSpan(office.Attr(se, "val")))...)
+				case "del":
+					gone = true
+				}
+				return nil
+			})
+		case "tc":
+			width, content, err := d.cell(x)
+			if err != nil {
+				return err
+			}
+			cells++
+			only = content
+			row = append(row, office.Flat(content))
+			row = append(row, make([]string, width-1)...)
+			return d.Spend(3 * width)
+		case "sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo":
+			return x.Each(rowElement)
+		case "AlternateContent":
+			return x.Alternate(rowElement)
+		}
+		return nil
+	}
+	var tableElement func(se xml.StartElement) error
+	tableElement = func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "tr":
+			row, gone = nil, false
+			if err := x.Each(rowElement); err != nil {
+				return err
+			}
+			if !gone {
+				rows = append(rows, row)
+			}
+		case "sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo":
+			return x.Each(tableElement)
+		case "AlternateContent":
+			return x.Alternate(tableElement)
+		}
+		return nil
+	}
+	if err := x.Each(tableElement); err != nil {
+		return nil, err
+	}
+	if cells == 1 && len(rows) == 1 {
+		return only, nil
+	}
+	return []office.Block{{Kind: office.Table, Rows: rows}}, nil
+}
+
+// cell reads a w:tc and returns how many columns it spans. What continues a
+// cell above is empty: the value stands once.
+func (d *docx) cell(x *office.XML) (width int, content []office.Block, err error) {
+	width = 1
+	continued := false
+	outer := d.fields
+	d.fields = nil
+	defer func() { d.fields = outer }()
+	var carry []office.Span
+	err = x.Each(func(se xml.StartElement) error {
+		if se.Name.Local != "tcPr" {
+			return d.blockElement(x, se, &carry, func(b office.Block) error {
+				content = append(content, b)
+				return nil
+			})
+		}
+		return x.Each(func(se xml.StartElement) error {
+			switch se.Name.Local {
+			case "gridSpan":
+				width = clampSpan(office.Attr(se, "val"))
+			case "vMerge":
+				continued = office.Attr(se, "val") != "restart"
+			}
+			return nil
+		})
+	})
+	if continued {
+		content = nil
+	}
+	return width, content, err
+}
+
+// clampSpan reads how many columns a cell spans. Word's own limit is 63 columns.
+func clampSpan(s string) int { return min(max(office.Number(s, 1), 1), 256) }

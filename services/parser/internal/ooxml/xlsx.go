@@ -1,0 +1,392 @@
+package ooxml
+
+import (
+	"context"
+	"encoding/xml"
+	"strconv"
+	"strings"
+
+	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/office"
+	"sluice/services/parser/internal/sheet"
+)
+
+// xlsx reads the SpreadsheetML parts of one workbook (ECMA-376, part 1).
+//
+// It is our own reader because a sheet must not end silently where it is
+// damaged, and because two cells can span a sheet that no list of rows can hold.
+type xlsx struct {
+	*office.Archive
+	strings  []string
+	formats  []string // by cell style
+	date1904 bool
+	uncached bool // a formula without its value was seen
+}
+
+// XLSX reads an Excel workbook, a page per sheet.
+func XLSX(ctx context.Context, in format.Input) (*format.Output, error) {
+	j := office.NewJob(ctx, in)
+	a, err := office.OpenArchive(j)
+	if err != nil {
+		return nil, err
+	}
+	part, err := a.Main("xl/workbook.xml")
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(part, ".bin") {
+		return nil, j.Unsupported("is a binary workbook (.xlsb)", "save it as .xlsx")
+	}
+	w := &xlsx{Archive: a}
+	rels, err := a.Relations(part)
+	if err != nil {
+		return nil, err
+	}
+	sheets, err := w.workbook(part, rels)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.readStyles(office.Related(rels, "styles")); err != nil {
+		return nil, err
+	}
+	if err := w.readStrings(office.Related(rels, "sharedStrings")); err != nil {
+		return nil, err
+	}
+	out := &office.Document{}
+	for i, s := range sheets {
+		if err := j.CountPages(i+1, "sheets"); err != nil {
+			return nil, err
+		}
+		if err := w.sheet(s); err != nil {
+			return nil, err
+		}
+		if err := s.AddTo(j, out); err != nil {
+			return nil, err
+		}
+		sheets[i] = nil // its cells are in the Markdown now
+	}
+	if w.uncached {
+		j.Warn("some formulas have no computed value and are shown as formulas")
+	}
+	return j.Finish(out)
+}
+
+// bookSheet is a sheet and the part it is in.
+type bookSheet struct {
+	sheet.Sheet
+	rel office.Relation
+}
+
+func (w *xlsx) workbook(part string, rels map[string]office.Relation) (sheets []*bookSheet, err error) {
+	err = w.Parse(part, func(x *office.XML, _ xml.StartElement) error {
+		return x.Each(func(se xml.StartElement) error {
+			switch se.Name.Local {
+			case "workbookPr":
+				w.date1904 = office.IsTrue(office.Attr(se, "date1904"))
+			case "sheets":
+				return x.Each(func(se xml.StartElement) error {
+					s := &bookSheet{rel: rels[office.RelID(se, "id")]}
+					s.Name = office.Attr(se, "name")
+					s.Hidden = office.Attr(se, "state") == "hidden" || office.Attr(se, "state") == "veryHidden"
+					sheets = append(sheets, s)
+					return nil
+				})
+			}
+			return nil
+		})
+	})
+	return sheets, err
+}
+
+func (w *xlsx) readStyles(part string) error {
+	if part == "" || !w.Has(part) {
+		return nil
+	}
+	custom := map[int]string{}
+	err := w.Parse(part, func(x *office.XML, _ xml.StartElement) error {
+		return x.Each(func(se xml.StartElement) error {
+			switch se.Name.Local {
+			case "numFmts":
+				return x.Each(func(se xml.StartElement) error {
+					custom[office.Number(office.Attr(se, "numFmtId"), -1)] = office.Attr(se, "formatCode")
+					return nil
+				})
+			case "cellXfs":
+				return x.Each(func(se xml.StartElement) error {
+					id := office.Number(office.Attr(se, "numFmtId"), 0)
+					code, ok := custom[id]
+					if !ok {
+						code = sheet.BuiltinFormats[id]
+					}
+					w.formats = append(w.formats, code)
+					return nil
+				})
+			}
+			return nil
+		})
+	})
+	return w.Optional(err, "the number formats")
+}
+
+func (w *xlsx) readStrings(part string) error {
+	if part == "" || !w.Has(part) {
+		return nil
+	}
+	return w.Parse(part, func(x *office.XML, _ xml.StartElement) error {
+		return x.Each(func(se xml.StartElement) error {
+			s, err := richText(x)
+			w.strings = append(w.strings, s)
+			return err
+		})
+	})
+}
+
+// richText returns the text of an si or is element, without its phonetic guide.
+func richText(x *office.XML) (string, error) {
+	var b strings.Builder
+	var element func(se xml.StartElement) error
+	element = func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "t":
+			s, err := x.Text()
+			b.WriteString(unescapeXString(s))
+			return err
+		case "r":
+			return x.Each(element)
+		}
+		return nil
+	}
+	err := x.Each(element)
+	return b.String(), err
+}
+
+// unescapeXString decodes the _xHHHH_ escapes of ST_Xstring.
+func unescapeXString(s string) string {
+	if !strings.Contains(s, "_x") {
+		return s
+	}
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(s, "_x")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		if len(after) > 4 && after[4] == '_' {
+			if n, err := strconv.ParseUint(after[:4], 16, 16); err == nil {
+				b.WriteRune(rune(n))
+				s = after[5:]
+				continue
+			}
+		}
+		b.WriteString("_x")
+		s = after
+	}
+}
+
+// sheet reads the cells, links, comments and drawings of one sheet.
+func (w *xlsx) sheet(s *bookSheet) error {
+	part := s.rel.Target
+	if part == "" {
+		w.Warn("sheet %q is missing", s.Name)
+		return nil
+	}
+	rels, err := w.Relations(part)
+	if err != nil {
+		return err
+	}
+	s.Links = map[string]string{}
+	if s.rel.Kind == "worksheet" {
+		err := w.Parse(part, func(x *office.XML, _ xml.StartElement) error {
+			return x.Each(func(se xml.StartElement) error {
+				switch se.Name.Local {
+				case "sheetData":
+					return w.rows(x, &s.Grid)
+				case "hyperlinks":
+					return x.Each(func(se xml.StartElement) error {
+						if r := rels[office.RelID(se, "id")]; r.External {
+							s.Links[strings.ToUpper(office.Attr(se, "ref"))] = r.Target
+						}
+						return nil
+					})
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := w.drawing(office.Related(rels, "drawing"), s); err != nil {
+		return err
+	}
+	return w.Optional(w.comments(office.Related(rels, "comments"), s), "the comments of sheet "+s.Name)
+}
+
+func (w *xlsx) rows(x *office.XML, g *sheet.Grid) error {
+	row := -1
+	return x.Each(func(se xml.StartElement) error {
+		if se.Name.Local != "row" {
+			return nil
+		}
+		row = office.Number(office.Attr(se, "r"), row+2) - 1
+		column := -1
+		return x.Each(func(se xml.StartElement) error {
+			if se.Name.Local != "c" {
+				return nil
+			}
+			column++
+			if ref := office.Attr(se, "r"); ref != "" {
+				_, column = sheet.ParseCell(ref)
+			}
+			text, err := w.cell(x, se)
+			if err != nil {
+				return err
+			}
+			return g.Set(w.Job, row, column, text)
+		})
+	})
+}
+
+func (w *xlsx) cell(x *office.XML, se xml.StartElement) (string, error) {
+	kind, style := office.Attr(se, "t"), office.Number(office.Attr(se, "s"), 0)
+	var value, formula string
+	computed := false
+	err := x.Each(func(se xml.StartElement) (err error) {
+		switch se.Name.Local {
+		case "v":
+			value, err = x.Text()
+			computed = true
+		case "f":
+			formula, err = x.Text()
+		case "is":
+			value, err = richText(x)
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if !computed && formula != "" {
+		w.uncached = true
+		return "=" + formula, nil
+	}
+	switch kind {
+	case "s":
+		i := office.Number(value, -1)
+		if i < 0 || i >= len(w.strings) {
+			if value != "" {
+				w.Warn("cells refer to strings that are missing")
+			}
+			return "", nil
+		}
+		return w.strings[i], nil
+	case "b":
+		if value == "1" {
+			return "TRUE", nil
+		}
+		return "FALSE", nil
+	case "str":
+		return unescapeXString(value), nil
+	case "inlineStr", "e":
+		return value, nil
+	case "d":
+		return strings.TrimSuffix(strings.Replace(value, "T", " ", 1), " 00:00:00"), nil
+	}
+	v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+	if err != nil {
+		return value, nil
+	}
+	code := ""
+	if style >= 0 && style < len(w.formats) {
+		code = w.formats[style]
+	}
+	return sheet.FormatNumber(v, code, w.date1904), nil
+}
+
+// drawing reads what floats over a sheet: text boxes, pictures, and charts. The
+// data of a chart is in the cells, except on a sheet that is nothing but a chart.
+func (w *xlsx) drawing(part string, s *bookSheet) error {
+	if part == "" || !w.Has(part) {
+		return nil
+	}
+	rels, err := w.Relations(part)
+	if err != nil {
+		return err
+	}
+	p := &pptx{Archive: w.Archive, rels: rels} // shapes are DrawingML, as on slides
+	var element func(x *office.XML, se xml.StartElement) error
+	element = func(x *office.XML, se xml.StartElement) error {
+		children := func(se xml.StartElement) error { return element(x, se) }
+		switch se.Name.Local {
+		case "txBody":
+			blocks, err := p.textBody(x, office.BulletLevels{})
+			s.Extra = append(s.Extra, blocks...)
+			return err
+		case "pic":
+			pic := &office.Shape{}
+			err := p.picture(x, pic)
+			s.Extra = append(s.Extra, pic.Blocks...)
+			return err
+		case "chart":
+			blocks, err := readChart(w.Archive, rels[office.RelID(se, "id")].Target)
+			for _, b := range blocks {
+				if s.rel.Kind != "worksheet" || (b.Kind != office.Table && b.Text != "**Chart**") {
+					s.Extra = append(s.Extra, b)
+				}
+			}
+			return err
+		case "relIds":
+			blocks, err := diagram(w.Archive, rels[office.RelID(se, "dm")].Target)
+			s.Extra = append(s.Extra, blocks...)
+			return err
+		case "AlternateContent":
+			return x.Alternate(children)
+		}
+		return x.Each(children)
+	}
+	err = w.Parse(part, func(x *office.XML, root xml.StartElement) error { return element(x, root) })
+	return w.Optional(err, "the drawings of sheet "+s.Name)
+}
+
+func (w *xlsx) comments(part string, s *bookSheet) error {
+	if part == "" || !w.Has(part) {
+		return nil
+	}
+	var authors []string
+	return w.Parse(part, func(x *office.XML, _ xml.StartElement) error {
+		return x.Deep(func(se xml.StartElement) error {
+			switch se.Name.Local {
+			case "author":
+				name, err := x.Text()
+				authors = append(authors, name)
+				return err
+			case "comment":
+				cell, author := office.Attr(se, "ref"), ""
+				if i := office.Number(office.Attr(se, "authorId"), -1); i >= 0 && i < len(authors) {
+					author = authors[i]
+				}
+				var text string
+				err := x.Each(func(se xml.StartElement) (err error) {
+					if se.Name.Local == "text" {
+						text, err = richText(x)
+					}
+					return err
+				})
+				if err != nil {
+					return err
+				}
+				// A thread's stand-in for older programs explains itself at length,
+				// and names its author by an ID.
+				if strings.HasPrefix(text, "[Threaded comment]") {
+					author = ""
+					if _, said, ok := strings.Cut(text, "Comment:"); ok {
+						text = said
+					}
+				}
+				return s.Note(w.Job, cell, author, text)
+			}
+			return nil
+		})
+	})
+}

@@ -1,0 +1,4 @@
+package sniff
+
+// Unread is for tests.
+var Unread = unread
