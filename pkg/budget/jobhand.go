@@ -39,9 +39,6 @@ const (
 	// outage is how long the reservation of a create with an unknown outcome waits
 	// for the service to tell whether there is a job.
 	outage = time.Hour
-	// listed is the age at which a job would surely be among those that the
-	// service tells of.
-	listed = time.Minute
 	// stale is the age from which a job that nobody asks for is looked up before it
 	// keeps others from starting.
 	stale = time.Minute

@@ -22,6 +22,7 @@ type record struct {
 	Until  time.Time `json:"until"`           // a create without a job is believed to be under way until then
 	Told   bool      `json:"told,omitempty"`  // its usage event is out
 	Given  bool      `json:"given,omitempty"` // up: nobody waits for it any more
+	Lost   int       `json:"lost,omitempty"`  // jobs of the content that the service did not know any more
 	Pages  int       `json:"pages"`           // of its bound
 	Bound  int64     `json:"bound"`           // nano-dollars
 	rev    uint64

@@ -26,6 +26,9 @@ type JobLimits struct {
 	// Silence is how long the owner of a create may give no answer before it counts as
 	// dead; 0 = 5 s, which outlasts a reconnect
 	Silence time.Duration
+	// Listed is the age from which the service surely tells of a job that it has: one
+	// that it does not know then, it has not; 0 = 1 min
+	Listed time.Duration
 }
 
 // JobParser makes a Parser of a paid service that works by jobs. A job's whole
@@ -71,7 +74,7 @@ var _ provider.Parser = (*JobParser)(nil)
 func Parser(g *Gate, stage string, jobs provider.Jobs, records jetstream.KeyValue, limits JobLimits) *JobParser {
 	limits.Jobs, limits.Calls = cmp.Or(limits.Jobs, 16), cmp.Or(limits.Calls, 12)
 	limits.Poll, limits.Timeout = cmp.Or(limits.Poll, time.Second), cmp.Or(limits.Timeout, 2*time.Hour)
-	limits.Silence = cmp.Or(limits.Silence, 5*time.Second)
+	limits.Silence, limits.Listed = cmp.Or(limits.Silence, 5*time.Second), cmp.Or(limits.Listed, time.Minute)
 	return &JobParser{
 		gate: g, stage: stage, jobs: jobs, records: records, limits: limits, info: jobs.Describe(), open: map[string]*open{},
 		owners: owners{silences: broker.Silences{Conn: g.cfg.Conn, After: limits.Silence}},
@@ -118,7 +121,9 @@ func jobKey(job string) fault.Wait { return fault.On(fault.WaitJob, events.Clean
 func (p *JobParser) slotKey() fault.Wait { return fault.On(fault.WaitSlot, p.info.Service) }
 
 // Parse takes the next step towards the Markdown of src. Besides the faults that
-// wait, and the errors of the service, it returns "job-timeout" (Execution).
+// wait, and the errors of the service, it returns "job-timeout" (Execution). A job
+// that the service does not know any more is made again, once; after that it is
+// "job-unknown" (Execution).
 func (p *JobParser) Parse(ctx context.Context, src provider.Source) (provider.Parse, error) {
 	key := p.key(src)
 	e, err := p.enter(key)
@@ -185,7 +190,7 @@ func (p *JobParser) find(ctx context.Context, key string, e *open, r *record, sr
 	case e.ticket != nil:
 		// The service knows no such job. If it would have by now, none was started.
 		outcome, nano := events.OutcomeUnknown, r.Bound
-		if time.Since(r.Until) > listed {
+		if time.Since(r.Until) > p.limits.Listed {
 			outcome, nano = events.OutcomeUnbilled, 0
 		}
 		p.book(e.ticket, *r, src, outcome, nano, e.failure)
@@ -270,6 +275,9 @@ func (p *JobParser) look(ctx context.Context, key string, e *open, r *record, sr
 			return out, false, p.giveUp(ctx, key, e, r, src)
 		}
 		return out, false, p.running(e, fault.New(fault.Unavailable, "job-running", "%s is parsing it (%s)", p.info.Service, r))
+	case err != nil && f.Reason == provider.ReasonJobUnknown:
+		again, err := p.unknown(ctx, key, e, r, src, err)
+		return out, again, err
 	case err == nil, f.Class.Permanent():
 		given := r.Given
 		if err != nil {
@@ -278,14 +286,6 @@ func (p *JobParser) look(ctx context.Context, key string, e *open, r *record, sr
 		p.settle(ctx, key, e.ticket, *r, src, out, err)
 		p.ended(e)
 		return out, given && err != nil, err
-	case f.Reason == "job-unknown":
-		// The service has forgotten it: the next attempt starts another.
-		p.forget(ctx, key, r)
-		if e.ticket != nil {
-			p.book(e.ticket, *r, src, events.OutcomeUnknown, r.Bound, err)
-		}
-		p.ended(e)
-		return out, false, err
 	case f.Class == fault.Unavailable && f.Wait == "" && e.failures < 9, f.Class == fault.RateLimited && f.Wait == "":
 		// The job goes on whether we look or not.
 		e.failures++
@@ -293,6 +293,39 @@ func (p *JobParser) look(ctx context.Context, key string, e *open, r *record, sr
 		return out, false, p.running(e, late.WithHint("%s", f.Hint).After(min(f.RetryAfter, time.Minute)))
 	}
 	return out, false, err
+}
+
+// remade is how often the job of a document is made again because the service
+// does not know it any more. Each may have been billed.
+const remade = 1
+
+// unknown ends a job that the service does not know, at its bound. again is true if
+// another one may be made.
+func (p *JobParser) unknown(ctx context.Context, key string, e *open, r *record, src provider.Source, err error) (again bool, _ error) {
+	if time.Since(r.Since) < p.limits.Listed {
+		return false, p.running(e, fault.Wrap(err, fault.Unavailable, "job-running", "%s does not tell of its job yet (%s)", p.info.Service, r))
+	}
+	job := r.String()
+	if e.ticket != nil {
+		p.book(e.ticket, *r, src, events.OutcomeUnknown, r.Bound, err)
+	}
+	p.ended(e)
+	if r.Given { // a replay is a wish for another try
+		r.Lost = 0
+	} else if r.Lost++; r.Lost > remade {
+		p.forget(ctx, key, r)
+		return false, fault.Wrap(err, fault.Execution, provider.ReasonJobUnknown, "%s has lost %d jobs of the document, the last was %s", p.info.Service, r.Lost, job).
+			WithHint("ask in the service's console who removes jobs; a replay of the dead letter starts another, which costs again")
+	}
+	// The note of a create without a job: whoever meets it looks for one, then makes it.
+	r.Job, r.Until = "", time.Now()
+	if serr := p.save(ctx, key, r); broker.LostRace(serr) {
+		return false, p.elsewhere(key)
+	} else if serr != nil {
+		return false, broker.StoreFault(serr, p.records.Bucket(), "note that a job is lost")
+	}
+	p.gate.cfg.Log.Warn().Err(err).Str("service", p.info.Service).Str("lost", job).Msg("the service does not know its job any more; another one is made")
+	return true, nil
 }
 
 // running is the fault of a document whose job goes on.

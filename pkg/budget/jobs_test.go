@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,11 +29,11 @@ type jobService struct {
 	creates int
 	looks   int
 	ends    map[string]error // ended jobs; nil = well
-	forgot  bool
-	hurt    error         // of every look
-	lose    bool          // creates start a job, and do not answer
-	during  func()        // called while a job is looked at
-	hold    chan struct{} // creates wait for it
+	lost    int              // so many of its jobs it does not know any more
+	hurt    error            // of every look
+	lose    bool             // creates start a job, and do not answer
+	during  func()           // called while a job is looked at
+	hold    chan struct{}    // creates wait for it
 }
 
 func (s *jobService) Describe() provider.ParserInfo {
@@ -49,7 +50,7 @@ func (s *jobService) Bound(src provider.Source) (provider.Bound, error) {
 func (s *jobService) Find(context.Context, provider.Source, time.Time) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.creates == 0 {
+	if s.creates == s.lost {
 		return "", nil
 	}
 	return fmt.Sprintf("j%d", s.creates), nil
@@ -78,8 +79,8 @@ func (s *jobService) Result(_ context.Context, job string, _ provider.Source) (p
 	if s.hurt != nil {
 		return provider.Parse{}, false, s.hurt
 	}
-	if s.forgot {
-		return provider.Parse{}, false, fault.New(fault.Unavailable, "job-unknown", "no such job")
+	if n, err := strconv.Atoi(strings.TrimPrefix(job, "j")); err != nil || n <= s.lost {
+		return provider.Parse{}, false, fault.New(fault.Execution, provider.ReasonJobUnknown, "no such job")
 	}
 	err, ended := s.ends[job]
 	if !ended || err != nil {
@@ -97,6 +98,13 @@ func (s *jobService) end(job string, err error) {
 		s.ends = map[string]error{}
 	}
 	s.ends[job] = err
+}
+
+// forget has the service lose all jobs so far.
+func (s *jobService) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = s.creates
 }
 
 func (s *jobService) count() (creates, looks int) {
@@ -428,14 +436,36 @@ func TestALookThatFails(t *testing.T) {
 	p.Changed("j1")
 	_, err = p.Parse(t.Context(), document("a"))
 	waitsFor(t, err, "job:j1", "")
-	s.forgot = true
-	if _, err := p.Parse(t.Context(), document("a")); fault.From(err).Reason != "job-unknown" {
-		t.Errorf("a forgotten job: %v", err)
-	}
-	s.forgot = false
-	_, err = p.Parse(t.Context(), document("a"))
+}
+
+// A job that the service does not know any more has ended. Another one is made,
+// once: after that the document fails, and says so. One that is as good as new is
+// waited for.
+func TestAJobThatTheServiceHasLost(t *testing.T) {
+	w, s := newJobWorld(t), &jobService{}
+	young, _ := w.process(s, budget.JobLimits{Poll: time.Nanosecond})
+	_, err := young.Parse(t.Context(), document("a"))
+	waitsFor(t, err, "job:j1", "")
+	s.forget()
+	young.Changed("j1")
+	_, err = young.Parse(t.Context(), document("a"))
+	waitsFor(t, err, "job:j1", "does not tell of its job yet")
+
+	old, _ := w.process(s, budget.JobLimits{Poll: time.Nanosecond, Listed: time.Nanosecond})
+	_, err = old.Parse(t.Context(), document("a"))
 	waitsFor(t, err, "job:j2", "")
-	w.told(1)
+	s.forget()
+	old.Changed("j2")
+	_, err = old.Parse(t.Context(), document("a"))
+	if f := fault.From(err); f == nil || f.Class != fault.Execution || f.Reason != provider.ReasonJobUnknown || f.Wait != "" || !strings.Contains(f.Message, "job j2") {
+		t.Errorf("the second job was lost, too: %v", err)
+	}
+	if creates, _ := s.count(); creates != 2 {
+		t.Errorf("%d jobs were made, want 2", creates)
+	}
+	// A replay is a wish for another try.
+	_, err = old.Parse(t.Context(), document("a"))
+	waitsFor(t, err, "job:j3", "")
 }
 
 // A note that cannot be written is no other replica's job, and nothing is bought

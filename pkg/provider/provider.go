@@ -127,12 +127,17 @@ type Jobs interface {
 	// has to be asked before it is called again.
 	Create(ctx context.Context, src Source) (job string, err error)
 	// Result asks once what a job has made. ended is false while it runs. A job
-	// that ended badly is an Execution or Validation fault. Any process may ask,
+	// that ended badly is an Execution or Validation fault, with the reason
+	// ReasonJobUnknown if the service has none of this name. Any process may ask,
 	// and ask again.
 	Result(ctx context.Context, job string, src Source) (out Parse, ended bool, err error)
 	// Cost returns what a job did cost, false while the service does not know.
 	Cost(ctx context.Context, job string) (nano int64, known bool, err error)
 }
+
+// ReasonJobUnknown is the reason of a job that the service does not know: it never
+// did, or not any more.
+const ReasonJobUnknown = "job-unknown"
 
 // Bound is the most that a call may cost.
 type Bound struct {

@@ -348,8 +348,8 @@ func (c *Client) Create(ctx context.Context, src provider.Source) (string, error
 // Result asks once whether a job has ended, and fetches what it has made. ended is
 // false while it runs.
 //
-// Reasons besides those of requests: "job-unknown" (Unavailable), "parse-failed",
-// "cancelled" (Execution), "empty" (Validation).
+// Reasons besides those of requests: "job-unknown", "parse-failed", "cancelled"
+// (Execution), "empty" (Validation).
 func (c *Client) Result(ctx context.Context, id string, src provider.Source) (out provider.Parse, ended bool, err error) {
 	var v struct {
 		Job job `json:"job"` // nested here, flat in the answer of a create
@@ -571,6 +571,9 @@ func (c *Client) broken(ctx context.Context, err error) error {
 func (c *Client) refusal(resp *http.Response, body []byte) error {
 	text, config := c.detail(body)
 	f := classify(resp.StatusCode, config)
+	if resp.StatusCode == http.StatusNotFound && strings.EqualFold(strings.TrimRight(text, "."), "job not found") {
+		f = fault.New(fault.Execution, provider.ReasonJobUnknown, "").WithHint("the service forgets jobs after 48 hours")
+	}
 	f.Message = fmt.Sprintf("%s answered %d: %s", Service, resp.StatusCode, text)
 	if d := provider.RetryAfter(resp.Header, time.Now()); d > 0 {
 		f.RetryAfter = d
@@ -622,7 +625,8 @@ func classify(status int, config bool) *fault.Error {
 	case status == http.StatusForbidden:
 		return fault.New(fault.Halt, "forbidden", "").WithHint("the key belongs to another project, or the account is disabled")
 	case status == http.StatusNotFound:
-		return fault.New(fault.Unavailable, "job-unknown", "").WithHint("the service forgets jobs after 48 hours")
+		// A gateway that has lost its routes says so, too. It has not lost the jobs.
+		return fault.New(fault.Unavailable, "not-found", "").WithHint("check that --llamaparse-base-url is the service")
 	case status == http.StatusTooManyRequests:
 		return fault.New(fault.RateLimited, "rate-limited", "")
 	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooEarly, status >= 500:

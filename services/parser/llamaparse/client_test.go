@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -229,8 +230,22 @@ func TestALook(t *testing.T) {
 		t.Errorf("%+v %v %v", out, ended, err)
 	}
 	s.Advance(49 * time.Hour)
-	if _, ended, err := c.Result(t.Context(), id, three); ended || fault.From(err) == nil || fault.From(err).Reason != "job-unknown" {
+	if _, ended, err := c.Result(t.Context(), id, three); ended || fault.From(err) == nil || fault.From(err).Reason != provider.ReasonJobUnknown || fault.Of(err) != fault.Execution {
 		t.Errorf("a forgotten job: %v %v", ended, err)
+	}
+	// What stands before the service may have lost its way there, and the job goes on.
+	for _, body := range []string{`{"detail":"Not Found"}`, "404 page not found", ""} {
+		gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			if _, err := io.WriteString(w, body); err != nil {
+				t.Error(err)
+			}
+		}))
+		_, c := setUp(t, fake.Config{}, func(c *Config) { c.BaseURL = gateway.URL })
+		if _, ended, err := c.Result(t.Context(), id, three); ended || fault.Of(err) != fault.Unavailable {
+			t.Errorf("%q: %v %v", body, ended, err)
+		}
+		gateway.Close()
 	}
 }
 
