@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/pkg/events"
 	"sluice/pkg/fault"
 )
 
@@ -421,7 +422,7 @@ func (r *room) known(groups map[fault.Wait]int) {
 		if p := r.at(group); p.aside < n || n == 0 {
 			p.aside, p.round = n, max(n, p.round)
 			if p.why == nil {
-				p.why = fault.New(fault.Unavailable, "set-aside", "set aside until %s opens", group)
+				p.why = fault.New(fault.Unavailable, "set-aside", "set aside in %s, by this process or one before it, until %s", events.StreamHeld, opening(group))
 			}
 			r.release(p)
 		}

@@ -59,4 +59,31 @@ func group(key fault.Wait) fault.Wait {
 	return key
 }
 
+// opening says in words what has to happen for a group to go on. What was found in
+// HELD has no other words: nobody here has seen why it was set aside.
+func opening(group fault.Wait) string {
+	name := group.Name()
+	switch group.Kind() {
+	case fault.WaitBudget:
+		return "there is money or a request within the limits of " + strings.TrimPrefix(name, "over-limit.") + ": see 'sluice budget'"
+	case fault.WaitService:
+		return name + " can be used again"
+	case fault.WaitClaim:
+		return "another process has bought the same texts, or has died"
+	case fault.WaitJob:
+		return "the service has ended the document's job"
+	case fault.WaitSlot:
+		return "another job of " + name + " ends"
+	case fault.WaitConfig:
+		return "the configuration is mended"
+	case fault.WaitStore:
+		return "the store " + name + " answers"
+	case fault.WaitDownstream:
+		return name + " takes messages"
+	case fault.WaitSchema:
+		return "a replica of the release that knows schema version " + name + " runs"
+	}
+	return string(group) + " is over"
+}
+
 const maxGroup = 100
