@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/pkg/events"
@@ -235,20 +236,39 @@ func refused(r *Refusal, now time.Time) error {
 	if r.Kept > 0 {
 		limit += " (" + amount(r.Kept) + " of it for searches)"
 	}
-	f := fault.New(fault.CostLimit, "budget", "budget %s/%s, resumes %s UTC or when raised", r.Scope, r.Window, r.Resets.UTC().Format("15:04"))
+	f := fault.New(fault.CostLimit, "budget", "budget %s/%s, resumes %s UTC or when raised", r.Scope.Typed(), r.Window, r.Resets.UTC().Format("15:04"))
 	key := fault.On(fault.WaitBudget, string(r.Scope))
 	switch {
 	case r.What == "frozen":
-		f = fault.New(fault.CostLimit, "budget", "budget %s is frozen, resumes when it is not", r.Scope).
-			WithHint("sluice budget resume %s", r.Scope).After(patience)
+		f = fault.New(fault.CostLimit, "budget", "budget %s is frozen, resumes when it is not", r.Scope.Typed()).
+			WithHint("sluice budget resume %s", quoted(r.Scope.Typed())).After(patience)
 	case r.Never:
 		key = overLimit(r)
-		f = fault.New(fault.CostLimit, ReasonOverLimit, "the call costs up to %s, the limit of %s is %s a %s; resumes when raised", amount(r.cost()), r.Scope, limit, r.Window).
-			WithHint("sluice budget set %s with at least %s a %s; the work waits", r.Scope, amount(r.Needs), r.Window).After(patience)
+		f = fault.New(fault.CostLimit, ReasonOverLimit, "the call costs up to %s, the limit of %s is %s a %s; resumes when raised", amount(r.cost()), r.Scope.Typed(), limit, r.Window).
+			WithHint("'%s' is enough for it; the work waits", r.raise(r.Needs)).After(patience)
 	default:
-		f = f.WithHint("sluice budget set %s; the limit is %s a %s", r.Scope, limit, r.Window).After(max(time.Second, min(patience, r.Resets.Sub(now))))
+		f = f.WithHint("to raise the limit, which is %s a %s: '%s', for example", limit, r.Window, r.raise(2*(r.Limit+r.Kept))).After(max(time.Second, min(patience, r.Resets.Sub(now))))
 	}
 	return f.WaitFor(key)
+}
+
+// raise returns the command that sets the limit that stands in the way.
+func (r *Refusal) raise(to int64) string {
+	flag, value := "--"+r.Window, strings.TrimPrefix(Dollars(max(to, 1e7)), "$") // a cent, after a limit of nothing
+	if r.What == "requests" {
+		flag, value = flag+"-requests", itoa(max(to, 1))
+	}
+	return fmt.Sprintf("sluice budget set %s %s %s", quoted(r.Scope.Typed()), flag, value)
+}
+
+// quoted returns a word of a command as a shell takes it.
+func quoted(word string) string {
+	for _, c := range []byte(word) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.", rune(c)) {
+			return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(events.CleanHeader(word, 300)) + `"`
+		}
+	}
+	return word
 }
 
 // cost returns what the call that needs such a limit costs.

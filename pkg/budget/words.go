@@ -126,6 +126,17 @@ func (s Scope) Name() string {
 	return name
 }
 
+// Typed returns the scope as a person types it: what ParseScope reads.
+func (s Scope) Typed() string {
+	kind, name, _ := strings.Cut(string(s), ".")
+	if coded, ok := strings.CutPrefix(name, "="); ok {
+		if plain, err := encoding.DecodeString(coded); err == nil {
+			return kind + "." + string(plain)
+		}
+	}
+	return string(s)
+}
+
 // IsService tells whether s is the scope of a service.
 func (s Scope) IsService() bool { return strings.HasPrefix(string(s), "service.") }
 

@@ -14,10 +14,12 @@ import (
 	"sluice/pkg/events"
 )
 
+// Silence is how long a leader is not heard before another costd takes over.
+const Silence = 5 * time.Second
+
 const (
 	leaderKey = "leader"
 	beat      = time.Second
-	silence   = 5 * time.Second  // of a leader, before another takes over
 	kept      = 10 * time.Minute // a closed lease, for late repeats of its last request
 )
 
@@ -84,7 +86,7 @@ func (g *Grantor) takeLead() (uint64, bool) {
 			if heard := g.beaten.Load(); heard != nil && heard.After(since) {
 				since = *heard
 			}
-			if time.Since(since) > silence {
+			if time.Since(since) > Silence {
 				r, err := g.kv.Update(ctx, leaderKey, []byte(g.cfg.Name), seen)
 				if err == nil {
 					cancel()

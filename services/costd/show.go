@@ -103,21 +103,21 @@ func (g *Grantor) state(s budget.Scope, now time.Time) budget.State {
 			_, ws.Kept = d.kept(w)
 		}
 		st.Windows = append(st.Windows, ws)
-		judge := func(limit *int64, spent, kept int64, what string) {
+		judge := func(limit *int64, spent, kept int64, what string) { // "money is", "requests are"
 			switch {
 			case limit == nil:
 			case spent+kept >= *limit:
-				reason := fmt.Sprintf("the %s's %s is spent; resets %s UTC", w.Name(), what, w.End().Format("15:04"))
+				reason := fmt.Sprintf("the %s's %s spent; resets %s UTC", w.Name(), what, w.End().Format("15:04"))
 				if kept > 0 {
-					reason = fmt.Sprintf("the %s's %s is spent but for %s for searches; resets %s UTC", w.Name(), what, budget.Dollars(kept), w.End().Format("15:04"))
+					reason = fmt.Sprintf("the %s's %s spent but for %s for searches; resets %s UTC", w.Name(), what, budget.Dollars(kept), w.End().Format("15:04"))
 				}
 				say(2, "paused", reason)
 			case spent >= *limit/10*8:
-				say(1, "warning", fmt.Sprintf("80 %% of the %s's %s is spent", w.Name(), what))
+				say(1, "warning", fmt.Sprintf("80 %% of the %s's %s spent", w.Name(), what))
 			}
 		}
-		judge(nano, ws.Spent.Nano, ws.Kept, "money")
-		judge(requests, ws.Spent.Requests, 0, "requests")
+		judge(nano, ws.Spent.Nano, ws.Kept, "money is")
+		judge(requests, ws.Spent.Requests, 0, "requests are")
 	}
 	if limits.Frozen {
 		say(3, "paused", "frozen")

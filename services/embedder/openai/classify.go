@@ -168,7 +168,7 @@ func classify(status int, a answer) *fault.Error {
 		return fault.New(fault.Halt, "unknown-model", "").WithHint("check --embedding-model and what the key may use")
 	}
 	key := func() *fault.Error {
-		return fault.New(fault.Halt, "invalid-key", "").WithHint("mend the key (OPENAI_API_KEY); the work waits and goes on by itself")
+		return fault.New(fault.Halt, "invalid-key", "").WithHint("set OPENAI_API_KEY to a key that the server takes, and restart the embedder; until then the work waits, and nothing is lost")
 	}
 	text := strings.ToLower(a.message)
 	switch {

@@ -619,7 +619,7 @@ func (c *Client) detail(body []byte) (text string, config bool) {
 func classify(status int, config bool) *fault.Error {
 	switch {
 	case status == http.StatusUnauthorized:
-		return fault.New(fault.Halt, "invalid-key", "").WithHint("mend LLAMA_CLOUD_API_KEY; a key works in its own region only (--llamaparse-base-url %s)", RegionEU)
+		return fault.New(fault.Halt, "invalid-key", "").WithHint("set LLAMA_CLOUD_API_KEY to a key that the server takes, and restart the parser; a key works in its own region only (--llamaparse-base-url %s). Until then the work waits, and nothing is lost", RegionEU)
 	case status == http.StatusPaymentRequired:
 		return fault.New(fault.CostLimit, "provider-quota", "").WithHint("the account is out of credits: raise its plan; the work waits")
 	case status == http.StatusForbidden:
