@@ -325,6 +325,25 @@ func (c *client) knows(ctx context.Context, scope budget.Scope) error {
 	return usagef("use one of "+strings.Join(names, ", ")+"; --force takes a new one", "nothing was ever paid to %s", scope)
 }
 
+// leaderless says why no costd answers, and what to do. A costd that was killed is
+// followed by another one, or by itself, once its silence has been noticed.
+func (c *client) leaderless(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), answering)
+	defer cancel()
+	found, err := c.discover(ctx, answering, costd.Name)
+	switch n := len(found[costd.Name]); {
+	case err != nil:
+		return errors.Join(cause, err)
+	case n == 0:
+		return failf("no-costd", "start costd, or 'sluice up', which has it; if it starts just now, try again in ten seconds", "no costd runs, so nothing was changed")
+	case errors.Is(cause, nats.ErrNoResponders):
+		return failf("costd-takes-over", fmt.Sprintf("try again in %d seconds; if that goes on, see costd's log", int(2*costd.Silence/time.Second)),
+			"%s, but none keeps the budget yet: one that has just started takes over %d seconds after the one before it was last heard", plural(n, "costd")+" "+verb(n, "runs", "run"), int(costd.Silence/time.Second))
+	default:
+		return failf("no-costd", "see 'sluice budget' whether the change was made, and costd's log", "costd runs, but did not answer in time")
+	}
+}
+
 // setBudget has costd make a change, and says what holds now.
 func setBudget(ctx context.Context, o *output, online Online, scope string, change budget.Change, force bool) error {
 	var err error
@@ -345,7 +364,7 @@ func setBudget(ctx context.Context, o *output, online Online, scope string, chan
 	}
 	msg, err := c.nc.RequestWithContext(ctx, budget.SubjectSet, events.Encode(change))
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
-		return failf("no-costd", "run costd, or 'sluice up', which has it; nothing was changed if it does not run", "costd does not answer")
+		return c.leaderless(err)
 	}
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "not-set", "the budget could not be changed")

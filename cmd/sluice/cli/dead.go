@@ -114,6 +114,9 @@ func overtaken(d *events.Document, r events.Revision) string {
 	switch {
 	case d.Gone >= r:
 		return fmt.Sprintf("the document was deleted, %s", stamp(d.Gone.Time()))
+	case d.Revision.Submission() > r.Submission() && d.State == events.StateAccepted:
+		// What has not been read may be a deletion.
+		return fmt.Sprintf("a newer submission or deletion of the document, %s, is %s", stamp(d.Revision.Time()), d.State)
 	case d.Revision.Submission() > r.Submission():
 		return fmt.Sprintf("the document was submitted again, %s, and is %s", stamp(d.Revision.Time()), d.State)
 	case events.Ends(d, r):
@@ -209,7 +212,7 @@ func (cmd DeadLsCmd) Run(ctx context.Context, o *output) error {
 		{title: "STAGE"},
 		{title: "REASON", paint: func(string) style { return bad }},
 		{title: "ATTEMPTS", right: true},
-		{title: "DOCUMENT"},
+		{title: "DOCUMENT", name: true},
 		{title: "MESSAGE"},
 	}, rows)
 	return nil

@@ -333,7 +333,7 @@ func printResults(o *output, results []submit.Result, took time.Duration) error 
 		sum.nano += d.Nano
 	}
 	o.table([]column{
-		{title: "DOCUMENT"},
+		{title: "DOCUMENT", name: true},
 		{title: "STATE", paint: paintState},
 		{title: "PAGES", right: true},
 		{title: "CHUNKS", right: true},

@@ -139,7 +139,7 @@ func (c *client) doubt(ctx context.Context, change budget.Change) (d budget.Doub
 	defer cancel()
 	msg, err := c.nc.RequestWithContext(ctx, budget.SubjectSet, events.Encode(change))
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
-		return d, failf("no-costd", "run costd, or 'sluice up', which has it", "costd does not answer")
+		return d, c.leaderless(err)
 	}
 	if err != nil {
 		return d, fault.Wrap(err, fault.Unavailable, "no-answer", "costd cannot be asked")

@@ -397,7 +397,7 @@ func (plan planning) print(o *output) {
 		rows = append(rows, []string{name, state, bytesText(d.Bytes), count(d.Pages), count(d.Chunks), count(d.Tokens)})
 	}
 	o.table([]column{
-		{title: "DOCUMENT"},
+		{title: "DOCUMENT", name: true},
 		{title: "STATE", paint: func(s string) (st style) {
 			if s != "ok" {
 				return bad

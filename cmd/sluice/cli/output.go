@@ -85,6 +85,7 @@ func printLines[T any](o *output, items []T) error {
 type column struct {
 	title string
 	right bool // numbers
+	name  bool // cut in the middle if the terminal is too narrow; --json has it whole
 	paint func(cell string) lipgloss.Style
 }
 
@@ -123,6 +124,14 @@ func (o *output) table(columns []column, rows [][]string) {
 			})
 	}
 	text := build().String()
+	if over := lipgloss.Width(text) - o.width; o.width > 0 && over > 0 {
+		for i, c := range columns {
+			if c.name {
+				over -= shorten(rows, i, over)
+			}
+		}
+		text = build().String()
+	}
 	if o.width > 0 && lipgloss.Width(text) > o.width {
 		text = build().Width(o.width).String()
 	}
@@ -131,6 +140,43 @@ func (o *output) table(columns []column, rows [][]string) {
 		_, _ = w.WriteString(strings.TrimRight(l, " \n") + "\n")
 	}
 	_ = w.Flush() // as printf
+}
+
+// narrowest is how much of a name stays, in columns of the terminal.
+const narrowest = 16
+
+// shorten makes a column of names narrower by so many columns of the terminal, if it
+// can, and returns by how many.
+func shorten(rows [][]string, column, by int) int {
+	widest := 0
+	for _, r := range rows {
+		widest = max(widest, lipgloss.Width(r[column]))
+	}
+	room := max(narrowest, widest-by)
+	for _, r := range rows {
+		r[column] = middle(r[column], room)
+	}
+	return max(0, widest-room)
+}
+
+// middle cuts a text in its middle to a width: the beginning of a path and the end of
+// its name tell most.
+func middle(text string, width int) string {
+	if lipgloss.Width(text) <= width {
+		return text
+	}
+	runes := []rune(text)
+	for head, tail := len(runes)/2, len(runes)/2; ; {
+		short := string(runes[:head]) + "…" + string(runes[tail:])
+		if lipgloss.Width(short) <= width || head == 0 && tail == len(runes) {
+			return short
+		}
+		if head > len(runes)-tail {
+			head--
+		} else {
+			tail++
+		}
+	}
 }
 
 // style is how a cell or a word looks.

@@ -35,6 +35,11 @@ func (SearchCmd) Help() string {
 
 // Run searches.
 func (cmd SearchCmd) Run(ctx context.Context, o *output) error {
+	for k, v := range cmd.Meta {
+		if v == "" {
+			return usagef("give it one, or leave it out: no document has metadata without a value", "--meta %s has no value", k)
+		}
+	}
 	if cmd.K < 1 || cmd.K > 1000 {
 		return usagef("use -k 1 to -k 1000", "-k is %d", cmd.K)
 	}

@@ -103,7 +103,7 @@ func printDocument(o *output, d *events.Document) {
 	}
 	field("document", "%s", d.Document)
 	field("tenant", "%s", d.Tenant)
-	field("revision", "%d, submitted %s", d.Revision.Submission(), stamp(d.Submitted))
+	field("revision", "%d, submitted %s", d.Revision, stamp(d.Submitted))
 	if d.Title != "" {
 		field("title", "%s", d.Title)
 	}
@@ -143,7 +143,7 @@ func printDocument(o *output, d *events.Document) {
 	case d.Live.Revision == d.Revision:
 		field("searchable", "yes, this revision")
 	default:
-		field("searchable", "revision %d, with %s", d.Live.Revision.Submission(), plural(d.Live.Chunks, "chunk"))
+		field("searchable", "revision %d, submitted %s, with %s", d.Live.Revision, stamp(d.Live.Revision.Time()), plural(d.Live.Chunks, "chunk"))
 	}
 	if d.Held != "" && !d.State.Final() {
 		field("held", "%s, since %s", heldWords(d.Held), stamp(d.Updated))
@@ -189,7 +189,7 @@ func printDocuments(o *output, docs []*events.Document) error {
 		tenants = tenants || d.Tenant != events.DefaultTenant
 	}
 	columns := []column{
-		{title: "DOCUMENT"},
+		{title: "DOCUMENT", name: true},
 		{title: "STATE", paint: paintState},
 		{title: "PAGES", right: true},
 		{title: "CHUNKS", right: true},
@@ -530,7 +530,7 @@ func (cmd TraceCmd) Run(ctx context.Context, o *output) error {
 		}
 		if at := e.Revision.Submission(); at != last {
 			last = at
-			o.printf("%s\n", o.paint(bold, fmt.Sprintf("%s revision %d, correlation ID %s", safe(label(d)), at, safe(e.CorrelationID))))
+			o.printf("%s\n", o.paint(bold, fmt.Sprintf("%s, submitted %s, correlation ID %s", safe(label(d)), stamp(e.Revision.Time()), safe(e.CorrelationID))))
 		}
 		what := fmt.Sprintf("%-10s", e.What)
 		if s, ok := map[events.What]string{events.Failed: "failed", events.Completed: "complete", events.Retried: "warn", events.Held: "warn"}[e.What]; ok {

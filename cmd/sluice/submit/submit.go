@@ -70,9 +70,12 @@ func Open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, opts Optio
 		s.opts.CorrelationID = s.run
 	}
 	s.opts.CorrelationID = events.CleanHeader(s.opts.CorrelationID, 128)
-	for k := range opts.Meta {
+	for k, v := range opts.Meta {
 		if !token(k) {
 			return nil, fault.Invalid("bad-meta", "%q is not a name for metadata", k).WithHint("use letters, digits, '-' and '_'")
+		}
+		if events.CleanHeader(v, 8<<10) == "" {
+			return nil, fault.Invalid("bad-meta", "the metadata %q has no value", k).WithHint("give it one, or leave it out: an empty header is none")
 		}
 	}
 	if s.inbox, err = js.ObjectStore(ctx, events.StoreInbox); err != nil {
