@@ -393,7 +393,9 @@ func isBullet(s string) bool {
 	return n == len(s) && n > 0 && (strings.ContainsRune(bullets, r) || s == "-" || s == "–" || s == "—" || s == "*")
 }
 
-func isMarker(s string) bool { return isBullet(s) || enumerator.MatchString(s) }
+func isMarker(s string) bool {
+	return isBullet(s) || enumerator.MatchString(s) || s == boxOn || s == boxOff
+}
 
 func isSectionNumber(s string) bool { return sectionNumber.MatchString(s) }
 

@@ -136,7 +136,8 @@ func (f frame) size() (w, h float32) {
 	return f.right - f.left, f.top - f.bottom
 }
 
-func (f *file) extract(d *document, index int) (*page, error) {
+// extract reads a page, with its annotations or without.
+func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 	ref := requests.Page{ByIndex: &requests.PageByIndex{Document: f.doc, Index: index}}
 	text, err := f.instance.GetPageTextStructured(&requests.GetPageTextStructured{
 		Page: ref, Mode: requests.GetPageTextStructuredModeChars,
@@ -144,24 +145,64 @@ func (f *file) extract(d *document, index int) (*page, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its text: %w", err)
 	}
+	var annots []annotation
+	if annotated {
+		if annots, err = f.annotations(ref, d, index+1); err != nil {
+			return nil, fmt.Errorf("%w: %w", errAnnotations, err)
+		}
+	}
 	p := &page{number: index + 1}
 	fr := frame{turns: commonTurns(text.Chars)}
+	if len(text.Chars) == 0 && len(annots) > 0 {
+		fr.turns = f.turned(ref)
+	}
 	fr.left, fr.bottom, fr.right, fr.top = f.bounds(ref, index)
 	p.width, p.height = fr.size()
-
-	if len(text.Chars) > 0 {
-		x := extractor{file: f, doc: d, page: p, frame: fr}
-		if err := x.words(ref, text.Chars); err != nil {
-			return nil, fmt.Errorf("its fonts: %w", err)
-		}
-		if err := x.links(ref); err != nil {
-			return nil, fmt.Errorf("its links: %w", err)
-		}
-	}
-	if err := f.graphics(ref, p, fr); err != nil {
+	if err := f.graphics(ref, p, fr, len(text.Chars) > 0 || len(annots) > 0); err != nil {
 		return nil, fmt.Errorf("its graphics: %w", err)
 	}
+	links, err := f.links(ref)
+	if err != nil {
+		return nil, fmt.Errorf("its links: %w", err)
+	}
+
+	if err := f.words(ref, d, p, fr, text); err != nil {
+		return nil, fmt.Errorf("its fonts: %w", err)
+	}
+	if len(annots) > 0 {
+		before := p.words
+		if slices.ContainsFunc(annots, func(a annotation) bool { return a.shows && !a.box }) {
+			if text, err = f.flatten(ref); err != nil {
+				return nil, fmt.Errorf("%w: %w", errAnnotations, err)
+			}
+			p.words, p.asides = nil, nil
+			if err := f.words(ref, d, p, fr, text); err != nil {
+				return nil, fmt.Errorf("%w: %w", errAnnotations, err)
+			}
+		}
+		p.annotate(d, annots, before, fr)
+	}
+	p.link(links, fr)
 	return p, nil
+}
+
+// words adds the characters of a page to it as words.
+func (f *file) words(ref requests.Page, d *document, p *page, fr frame, text *responses.GetPageTextStructured) error {
+	if len(text.Chars) == 0 {
+		return nil
+	}
+	x := extractor{file: f, doc: d, page: p, frame: fr}
+	return x.words(ref, text.Chars)
+}
+
+// turned returns the direction of the text of a page that is turned and has no text
+// to tell it by.
+func (f *file) turned(ref requests.Page) int {
+	r, err := f.instance.FPDFPage_GetRotation(&requests.FPDFPage_GetRotation{Page: ref})
+	if err != nil {
+		return 0
+	}
+	return (4 - int(r.PageRotation)) & 3
 }
 
 // bounds returns the visible part of the page in PDF's coordinates.
@@ -394,47 +435,58 @@ func finite(vs ...float32) bool {
 // maxLinks bounds the link annotations looked at on one page.
 const maxLinks = 500
 
-// links marks the words under link annotations that lead out of the document.
-func (x *extractor) links(ref requests.Page) error {
+// target is where a link annotation is and what it leads to.
+type target struct {
+	area area
+	uri  string
+}
+
+// links returns the link annotations of a page that lead out of the document.
+func (f *file) links(ref requests.Page) ([]target, error) {
+	var out []target
 	start := 0
 	for range maxLinks {
-		r, err := x.instance.FPDFLink_Enumerate(&requests.FPDFLink_Enumerate{Page: ref, StartPos: start})
+		r, err := f.instance.FPDFLink_Enumerate(&requests.FPDFLink_Enumerate{Page: ref, StartPos: start})
 		if err != nil {
-			if trapped(err) {
-				return err
-			}
-			return nil
+			return out, ifTrapped(err)
 		}
 		if r.Link == nil || r.NextStartPos == nil {
-			return nil
+			return out, nil
 		}
 		start = *r.NextStartPos
-		action, err := x.instance.FPDFLink_GetAction(&requests.FPDFLink_GetAction{Link: *r.Link})
+		action, err := f.instance.FPDFLink_GetAction(&requests.FPDFLink_GetAction{Link: *r.Link})
 		if err != nil || action.Action == nil {
 			continue
 		}
-		uri, err := x.instance.FPDFAction_GetURIPath(&requests.FPDFAction_GetURIPath{Document: x.file.doc, Action: *action.Action})
+		uri, err := f.instance.FPDFAction_GetURIPath(&requests.FPDFAction_GetURIPath{Document: f.doc, Action: *action.Action})
 		if err != nil || uri.URIPath == nil || !linkable(*uri.URIPath) {
 			continue
 		}
-		area, err := x.instance.FPDFLink_GetAnnotRect(&requests.FPDFLink_GetAnnotRect{Link: *r.Link})
-		if err != nil || area.Rect == nil {
+		at, err := f.instance.FPDFLink_GetAnnotRect(&requests.FPDFLink_GetAnnotRect{Link: *r.Link})
+		if err != nil || at.Rect == nil {
 			continue
 		}
-		x0, y0, x1, y1 := x.frame.box(area.Rect.Left, area.Rect.Bottom, area.Rect.Right, area.Rect.Top)
+		out = append(out, target{area{at.Rect.Left, at.Rect.Bottom, at.Rect.Right, at.Rect.Top}, *uri.URIPath})
+	}
+	return out, nil
+}
+
+// link marks the words under links.
+func (p *page) link(targets []target, fr frame) {
+	for _, t := range targets {
+		x0, y0, x1, y1 := fr.box(t.area.left, t.area.bottom, t.area.right, t.area.top)
 		id := uint16(0)
-		for i := range x.page.words {
-			w := &x.page.words[i]
+		for i := range p.words {
+			w := &p.words[i]
 			if cx, cy := (w.x0+w.x1)/2, w.y-.3*w.size; cx > x0 && cx < x1 && cy > y0 && cy < y1 {
 				if id == 0 {
-					x.page.links = append(x.page.links, *uri.URIPath)
-					id = uint16(len(x.page.links))
+					p.links = append(p.links, t.uri)
+					id = uint16(len(p.links))
 				}
 				w.link = id
 			}
 		}
 	}
-	return nil
 }
 
 // linkable reports whether a target can stand in Markdown and leads somewhere.
@@ -456,7 +508,7 @@ const (
 )
 
 // graphics collects the page's ruling lines and counts its pictures.
-func (f *file) graphics(ref requests.Page, p *page, fr frame) error {
+func (f *file) graphics(ref requests.Page, p *page, fr frame, text bool) error {
 	count, err := f.instance.FPDFPage_CountObjects(&requests.FPDFPage_CountObjects{Page: ref})
 	if err != nil {
 		return err
@@ -484,7 +536,7 @@ func (f *file) graphics(ref requests.Page, p *page, fr frame) error {
 		case enums.FPDF_PAGEOBJ_IMAGE, enums.FPDF_PAGEOBJ_FORM:
 			p.images++
 		case enums.FPDF_PAGEOBJ_PATH:
-			if len(p.words) > 0 {
+			if text {
 				if err := f.path(o.PageObject, p, fr); err != nil {
 					return err
 				}

@@ -13,6 +13,7 @@ type sheet struct {
 	content strings.Builder
 	extra   string // further entries of the page's dictionary
 	image   bool   // draws the image /Im
+	annots  []string
 }
 
 // Fonts of every sheet.
@@ -49,7 +50,28 @@ type made struct {
 	info    string // entries of the information dictionary
 	encrypt bool   // say that there is a password
 	outline []string
+	objects []string // further ones, see object
+	fields  []string // of the form
+	form    string   // further entries of the form's dictionary
+	catalog string   // further entries of the catalog
 }
+
+// Objects that a test adds come before all others, but for the font of
+// appearances.
+const firstObject = 2
+
+// object adds an object and returns a reference to it.
+func (m *made) object(content string) string {
+	ref := m.next(0)
+	m.objects = append(m.objects, content)
+	return ref
+}
+
+// next returns the reference of the object that comes n after the next one.
+func (m *made) next(n int) string { return fmt.Sprintf("%d 0 R", firstObject+len(m.objects)+n) }
+
+// font returns a reference to Helvetica.
+func (m *made) font() string { return "1 0 R" }
 
 func (m *made) sheet() *sheet {
 	s := &sheet{}
@@ -70,6 +92,10 @@ func (m *made) bytes(t testing.TB) []byte {
 		return len(offsets)
 	}
 	b.WriteString("%PDF-1.7\n%\xe2\xe3\xcf\xd3\n")
+	object("<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>")
+	for _, o := range m.objects {
+		object("%s", o)
+	}
 	var fonts []string
 	for _, f := range []struct{ name, base, encoding string }{
 		{roman, "Helvetica", "/WinAnsiEncoding"},
@@ -97,6 +123,9 @@ func (m *made) bytes(t testing.TB) []byte {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
+		if len(s.annots) > 0 {
+			s.extra += " /Annots [" + strings.Join(s.annots, " ") + "]"
+		}
 		n := object("<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream", z.Len(), z.String())
 		kid := object("<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << %s >> /XObject << /Im %d 0 R >> >> %s >>",
 			pages, n, strings.Join(fonts, " "), image, s.extra)
@@ -116,7 +145,10 @@ func (m *made) bytes(t testing.TB) []byte {
 		}
 		outlines = fmt.Sprintf("/Outlines %d 0 R", root)
 	}
-	catalog := object("<< /Type /Catalog /Pages %d 0 R /Lang (en-GB) %s >>", pages, outlines)
+	if len(m.fields) > 0 || m.form != "" {
+		outlines += fmt.Sprintf(" /AcroForm << /Fields [%s] /DA (/F1 10 Tf 0 g) /DR << /Font << /F1 1 0 R >> >> %s >>", strings.Join(m.fields, " "), m.form)
+	}
+	catalog := object("<< /Type /Catalog /Pages %d 0 R /Lang (en-GB) %s %s >>", pages, outlines, m.catalog)
 	trailer := fmt.Sprintf("/Root %d 0 R /Info %d 0 R", catalog, object("<< %s >>", m.info))
 	if m.encrypt {
 		lock := object("<< /Filter /Standard /V 2 /R 3 /Length 128 /P -44 /O <%064d> /U <%064d> >>", 1, 2)

@@ -24,11 +24,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 
 	"github.com/klippa-app/go-pdfium"
 	pdfiumerrors "github.com/klippa-app/go-pdfium/errors"
+	"github.com/klippa-app/go-pdfium/references"
 	"github.com/klippa-app/go-pdfium/requests"
 	"github.com/klippa-app/go-pdfium/webassembly"
 	"github.com/tetratelabs/wazero"
@@ -233,6 +235,7 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 	if err != nil {
 		return nil, stopped(err, in.Name, pages, pages)
 	}
+	markdown = d.writeRemarks(markdown)
 	if in.Limits.Output > 0 && int64(len(markdown)) > in.Limits.Output {
 		return nil, fault.Invalid("too-large", "%s: gives %d bytes of Markdown, the limit is %d", in.Name, len(markdown), in.Limits.Output)
 	}
@@ -245,6 +248,7 @@ type document struct {
 	fonts    []font
 	fontIDs  map[fontKey]uint16
 	outline  []outlineEntry
+	remarks  [][]remark // what is said about a place, with the replies
 	warnings []string
 }
 
@@ -290,15 +294,28 @@ type file struct {
 	pages    int
 	traps    int
 	objects  int // page objects looked at, over all pages
+	annots   int // annotations looked at, over all pages
+
+	formRef         references.FPDF_FORMHANDLE
+	formAsked       bool
+	needAppearances bool // appearances of fields are not what viewers show
 }
+
+// errAnnotations marks what failed besides the content of a page.
+var errAnnotations = errors.New("its annotations")
 
 // errGivenUp ends a document whose pages crash pdfium again and again.
 var errGivenUp = errors.New("pdfium crashed too often")
 
 const maxTraps = 5
 
+// needAppearances finds the entry by which a form says that viewers have to draw
+// its values anew. In a compressed catalog it is not found; values without an
+// appearance are read either way.
+var needAppearances = regexp.MustCompile(`/NeedAppearances\s+true`)
+
 func open(ctx context.Context, pool pdfium.Pool, in format.Input) (*file, error) {
-	f := &file{pool: pool, in: in}
+	f := &file{pool: pool, in: in, needAppearances: needAppearances.Match(in.Data)}
 	if err := f.load(ctx); err != nil {
 		return nil, err
 	}
@@ -342,6 +359,7 @@ func (f *file) load(ctx context.Context) error {
 
 func (f *file) close() {
 	if f.instance != nil {
+		f.closeForm()
 		// It is thrown away with all its memory either way.
 		_ = f.instance.Close()
 		f.instance = nil
@@ -349,20 +367,37 @@ func (f *file) close() {
 }
 
 // page extracts page i (from 0). If pdfium traps on it, later pages get a fresh
-// instance.
+// instance; if its annotations were the cause, it is read without them.
 func (f *file) page(ctx context.Context, d *document, i int) (*page, error) {
-	p, err := f.extract(d, i)
+	p, err := f.extract(d, i, true)
 	if err == nil || !trapped(err) {
 		return p, err
 	}
+	if e := f.restart(ctx); e != nil {
+		return nil, e
+	}
+	if !errors.Is(err, errAnnotations) {
+		return nil, err
+	}
+	d.warnings = append(d.warnings, fmt.Sprintf("page %d: its form fields and annotations cannot be read", i+1))
+	if p, err = f.extract(d, i, false); err != nil && trapped(err) {
+		if e := f.restart(ctx); e != nil {
+			return nil, e
+		}
+	}
+	return p, err
+}
+
+// restart opens the file in another instance after a crash.
+func (f *file) restart(ctx context.Context) error {
 	f.close()
 	if f.traps++; f.traps > maxTraps {
-		return nil, errGivenUp
+		return errGivenUp
 	}
-	if e := f.load(ctx); e != nil {
-		return nil, errGivenUp
+	if f.load(ctx) != nil {
+		return errGivenUp
 	}
-	return nil, err
+	return nil
 }
 
 // meaningful drops what programs write when nobody gave a title or author.

@@ -473,6 +473,15 @@ func FuzzRead(f *testing.F) {
 	var m made
 	m.sheet().lines(72, 700, "Some text.")
 	f.Add(m.bytes(f))
+	var form made
+	sheet := form.sheet()
+	sheet.lines(72, 700, "Name: ____________")
+	sheet.field(&form, 104, 695, 300, 711, "/FT /Tx /T (a) /V (Ada) /AP << /N "+form.appearance(196, 16, shows("Ada King"))+" >>")
+	sheet.field(&form, 104, 675, 300, 691, "/FT /Ch /Ff 131072 /T (b) /Opt [[(de) (Germany)] [(fr) (France)]] /V (de)")
+	sheet.field(&form, 104, 655, 120, 671, "/FT /Btn /T (c) /AS /Yes")
+	sheet.annot(&form, "Text", 300, 690, 320, 712, "/T (Bob) /Contents (Wrong.) /IRT 3 0 R")
+	sheet.annot(&form, "Highlight", 90, 686, 125, 698, "/RC (<p>x</p>) /QuadPoints [90 698 125 698 90 686 125 686]")
+	f.Add(form.bytes(f))
 	f.Add([]byte("%PDF-1.4\ntrailer<</Root<</Pages<</Count 1/Kids[<</Type/Page>>]>>>>>>"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, err := reader.Read(t.Context(), format.Input{Name: "fuzz.pdf", Data: data, Limits: format.Limits{Pages: 20}})
