@@ -2,10 +2,7 @@ package data
 
 import (
 	"context"
-	"encoding/csv"
-	"errors"
 	"fmt"
-	"io"
 	"path"
 	"strings"
 
@@ -41,22 +38,20 @@ func CSV(ctx context.Context, in format.Input) (*format.Output, error) {
 		size  int64
 		width int
 	)
-	r := newCSVReader(src, delimiter)
+	r := newCSVRows(src, delimiter)
+	stray, strayAt := 0, 0
+	r.stray = func(line int) {
+		if stray++; stray == 1 {
+			strayAt = line
+		}
+	}
 	for n := 0; ; n++ {
 		if n&1023 == 0 && ctx.Err() != nil {
 			return nil, format.Ended(ctx, format.NameOf(in))
 		}
-		row, err := r.Read()
-		if errors.Is(err, io.EOF) {
+		row, ok := r.next()
+		if !ok {
 			break
-		}
-		if err != nil {
-			line, _ := r.FieldPos(0)
-			warnings = append(warnings, fmt.Sprintf("%s: row %d at line %d is malformed: %v", format.NameOf(in), n+1, line, err))
-			if len(warnings) > 20 {
-				return nil, format.Corrupt(err, format.NameOf(in), "more than 20 rows are malformed")
-			}
-			continue
 		}
 		used := 0
 		for i, c := range row {
@@ -75,18 +70,13 @@ func CSV(ctx context.Context, in format.Input) (*format.Output, error) {
 			return nil, format.TooLarge(format.NameOf(in), limit)
 		}
 	}
+	if stray > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s: %d quotes open a cell and do not close it, the first in line %d; they are kept as characters", format.NameOf(in), stray, strayAt))
+	}
 	for i, row := range rows {
 		rows[i] = row[:min(len(row), width)] // columns that are empty throughout
 	}
 	return &format.Output{Markdown: md.Table(rows), Warnings: warnings}, nil
-}
-
-func newCSVReader(src string, delimiter byte) *csv.Reader {
-	r := csv.NewReader(strings.NewReader(src))
-	r.Comma = rune(delimiter)
-	r.LazyQuotes = true
-	r.FieldsPerRecord = -1
-	return r
 }
 
 // sniffDelimiter returns the delimiter under which most of the first rows have
@@ -98,7 +88,7 @@ func sniffDelimiter(src string, prefer byte) byte {
 	)
 	if len(src) > sample {
 		src = src[:sample]
-		if i := strings.LastIndexByte(src, '\n'); i > 0 {
+		if i := strings.LastIndexAny(src, "\r\n"); i > 0 {
 			src = src[:i]
 		}
 	}
@@ -108,14 +98,22 @@ func sniffDelimiter(src string, prefer byte) byte {
 			continue
 		}
 		widths := map[int]int{}
-		total := 0
-		for r := newCSVReader(src, d); total < mostRows; {
-			row, err := r.Read()
-			if err != nil {
+		total, decimal, cuts := 0, 0, 0
+		for r := newCSVRows(src, d); total < mostRows; {
+			row, ok := r.next()
+			if !ok {
 				break
+			}
+			if len(row) == 1 && strings.TrimSpace(row[0]) == "" {
+				continue
 			}
 			widths[len(row)]++
 			total++
+			for i := 1; i < len(row); i++ {
+				if cuts++; endsInDigit(row[i-1]) && beginsWithDigit(row[i]) {
+					decimal++
+				}
+			}
 		}
 		score := 0.0
 		for width, n := range widths {
@@ -124,9 +122,17 @@ func sniffDelimiter(src string, prefer byte) byte {
 				score = max(score, float64(n)/float64(total)+min(float64(width), 50)/1000)
 			}
 		}
+		if d == ',' && decimal*10 >= cuts*9 {
+			// Nearly all of them stand between two digits: they may be decimal
+			// commas. Another delimiter that cuts the rows alike is the delimiter.
+			score -= 0.1
+		}
 		if score > bestScore {
 			best, bestScore = d, score
 		}
 	}
 	return best
 }
+
+func endsInDigit(s string) bool     { return s != "" && s[len(s)-1] >= '0' && s[len(s)-1] <= '9' }
+func beginsWithDigit(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }

@@ -2,8 +2,6 @@ package office
 
 import (
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"sluice/services/parser/internal/md"
 )
@@ -140,31 +138,7 @@ func ListingText(spans []Span) string {
 	return strings.TrimRight(b.String(), " \t\n")
 }
 
-func IsExponent(s string) bool {
-	s = strings.TrimLeft(s, "+-−")
-	return s != "" && strings.Trim(s, "0123456789") == ""
-}
-
-// TakesExponent reports whether a raised number after spans is a power and not
-// the number of a note: after digits, a bracket, or a word as short as a unit.
-func TakesExponent(spans []Span) bool {
-	const unit = 2 // letters
-	if len(spans) == 0 {
-		return false
-	}
-	text := spans[len(spans)-1].Text
-	r, _ := utf8.DecodeLastRuneInString(text)
-	if unicode.IsDigit(r) || r == ')' {
-		return true
-	}
-	letters := 0
-	for text != "" && letters <= unit {
-		r, size := utf8.DecodeLastRuneInString(text)
-		if !unicode.IsLetter(r) {
-			break
-		}
-		letters++
-		text = text[:len(text)-size]
-	}
-	return letters > 0 && letters <= unit
+// IsPower reports whether raised text after spans is a power.
+func IsPower(spans []Span, raised string) bool {
+	return len(spans) > 0 && md.IsPower(spans[len(spans)-1].Text, raised)
 }

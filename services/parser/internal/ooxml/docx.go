@@ -352,7 +352,7 @@ func (d *docx) runElement(x *office.XML, se xml.StartElement, p *wordPara, href 
 			return err
 		}
 		s = office.FromSymbolFont(s, props.font)
-		if props.super && office.IsExponent(s) && office.TakesExponent(p.spans) {
+		if props.super && office.IsPower(p.spans, s) {
 			s = "^" + s // 10^6 must not read as 106
 		}
 		return put(s, 0)

@@ -517,7 +517,7 @@ func (p *pptx) textElement(x *office.XML, se xml.StartElement, t *drawnPara) err
 			case "t":
 				text, err := x.Text()
 				text = strings.ReplaceAll(text, "\v", "\n")
-				if super && office.IsExponent(text) && office.TakesExponent(t.spans) {
+				if super && office.IsPower(t.spans, text) {
 					text = "^" + text
 				}
 				s.Text = text

@@ -314,7 +314,7 @@ func (r *rtfReader) put(s string) error {
 			return nil
 		}
 		s = office.FromSymbolFont(s, r.fonts[r.now.font].name)
-		if r.now.super && office.IsExponent(s) && office.TakesExponent(r.flow.spans) {
+		if r.now.super && office.IsPower(r.flow.spans, s) {
 			s = "^" + s
 		}
 		r.flow.spans = append(r.flow.spans, office.Span{Text: s, Style: r.now.look, Href: r.now.href})
