@@ -95,32 +95,43 @@ type Parsed struct {
 
 // Chunk is one piece of a document. Subject docs.chunk.
 type Chunk struct {
-	V           int      `json:"v"`
-	ID          string   `json:"id"`
-	Document    string   `json:"document"`
-	Revision    Revision `json:"revision"`
-	Tenant      string   `json:"tenant"`
-	Ordinal     int      `json:"ordinal"` // from 0
-	Of          int      `json:"of"`      // chunks of this revision
-	Text        string   `json:"text"`    // the Markdown from Start to End
-	Headings    []string `json:"headings,omitempty"`
-	Start       int      `json:"start"` // byte offsets into the Markdown
-	End         int      `json:"end"`
-	Page        int      `json:"page,omitempty"` // where it starts, from 1; 0 = unknown
-	Tokens      int      `json:"tokens"`         // of Text, exact
-	InputTokens int      `json:"input_tokens"`   // of Input(), exact
+	V        int      `json:"v"`
+	ID       string   `json:"id"`
+	Document string   `json:"document"`
+	Revision Revision `json:"revision"`
+	Tenant   string   `json:"tenant"`
+	Ordinal  int      `json:"ordinal"` // from 0
+	Of       int      `json:"of"`      // chunks of this revision
+	Text     string   `json:"text"`    // the Markdown from Start to End
+	Headings []string `json:"headings,omitempty"`
+	// Header is the header row of the table that the text begins in, if the row
+	// is not in the text: its cells as plain text, with " | " between them. A
+	// header of several rows has a line for each.
+	Header      string `json:"header,omitempty"`
+	Start       int    `json:"start"` // byte offsets into the Markdown
+	End         int    `json:"end"`
+	Page        int    `json:"page,omitempty"` // where it starts, from 1; 0 = unknown
+	Tokens      int    `json:"tokens"`         // of Text, exact
+	InputTokens int    `json:"input_tokens"`   // of Input(), exact
 	// About travels with ordinal 0 only: a revision cannot complete without it.
 	About *About `json:"about,omitempty"`
 }
 
 // Input returns what is embedded for the chunk: its heading path, a blank line,
-// its text. The path puts a chunk in its context when the words of the heading
-// are not in the text.
-func (c *Chunk) Input() string {
-	if len(c.Headings) == 0 {
-		return c.Text
+// the header of its table, its text. Path and header put a chunk in its context
+// when their words are not in the text.
+func (c *Chunk) Input() string { return Lead(c.Headings, c.Header) + c.Text }
+
+// Lead returns what Chunk.Input puts before the text.
+func Lead(headings []string, header string) string {
+	lead := ""
+	if len(headings) > 0 {
+		lead = strings.Join(headings, " > ") + "\n\n"
 	}
-	return strings.Join(c.Headings, " > ") + "\n\n" + c.Text
+	if header != "" {
+		lead += header + "\n"
+	}
+	return lead
 }
 
 // Vector is a chunk with its embedding. Subject docs.vector.

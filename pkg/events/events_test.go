@@ -32,7 +32,7 @@ func chunk() events.Chunk {
 	a := about()
 	return events.Chunk{
 		V: 1, ID: events.ChunkID(a.Document, 0, events.TextHash("text"), "f"), Document: a.Document, Revision: 7,
-		Tenant: "acme", Of: 1, Text: "text", Headings: []string{"A", "B"}, Start: 3, End: 7, Tokens: 1, InputTokens: 5, About: &a,
+		Tenant: "acme", Of: 1, Text: "text", Headings: []string{"A", "B"}, Header: "Name | Price", Start: 3, End: 7, Tokens: 1, InputTokens: 5, About: &a,
 	}
 }
 
@@ -51,8 +51,12 @@ func TestRoundTrip(t *testing.T) {
 	if body := string(events.Encode(v)); !strings.Contains(body, `"embedding":"AACAPwAAAL8="`) {
 		t.Errorf("embedding on the wire: %s", body)
 	}
-	if in := v.Input(); in != "A > B\n\ntext" {
+	if in := v.Input(); in != "A > B\n\nName | Price\ntext" {
 		t.Errorf("input %q", in)
+	}
+	v.Headings = nil
+	if in := v.Input(); in != "Name | Price\ntext" {
+		t.Errorf("input without headings %q", in)
 	}
 }
 
@@ -204,7 +208,7 @@ func FuzzEncode(f *testing.F) {
 		c := chunk()
 		c.Text, c.ID, c.Start, c.Page, c.Headings = s, s, int(n), int(n%2), nil
 		if has(2) {
-			c.Headings = []string{s, ""}
+			c.Headings, c.Header = []string{s, ""}, s
 		}
 		if c.About = nil; has(3) {
 			c.About = &a

@@ -57,6 +57,7 @@ func (k *Chunk) fields(c *codec) {
 	number(c, "of", &k.Of, always)
 	text(c, "text", &k.Text, always)
 	list(c, "headings", &k.Headings, c.string)
+	text(c, "header", &k.Header, omitempty)
 	number(c, "start", &k.Start, always)
 	number(c, "end", &k.End, always)
 	number(c, "page", &k.Page, omitempty)

@@ -268,6 +268,7 @@ type Hit struct {
 	Score    float64           `json:"score"` // comparable within one reply only
 	Text     string            `json:"text"`
 	Headings []string          `json:"headings,omitempty"`
+	Header   string            `json:"header,omitempty"` // as in Chunk
 	Ordinal  int               `json:"ordinal"`
 	Start    int               `json:"start"`
 	End      int               `json:"end"`

@@ -3,6 +3,7 @@
 package chunker
 
 import (
+	"cmp"
 	"context"
 
 	"sluice/pkg/broker"
@@ -20,14 +21,14 @@ type Config struct {
 	Strategy  string `name:"strategy" env:"SLUICE_STRATEGY" default:"markdown" enum:"markdown,recursive,sentence,fixed" help:"How documents are cut (${enum})."`
 	Encoding  string `name:"encoding" env:"SLUICE_ENCODING" default:"cl100k_base" enum:"cl100k_base,o200k_base" help:"Vocabulary that tokens are counted in (${enum})."`
 	MaxTokens int    `name:"max-tokens" env:"SLUICE_MAX_TOKENS" default:"512" help:"Most tokens of a chunk."`
-	MinTokens int    `name:"min-tokens" env:"SLUICE_MIN_TOKENS" default:"64" help:"Smaller pieces join their neighbours where the structure allows."`
+	MinTokens int    `name:"min-tokens" env:"SLUICE_MIN_TOKENS" default:"0" help:"Smaller pieces join their neighbours where the structure allows; 0 is an eighth of --max-tokens, 1 is none."`
 	Overlap   int    `name:"overlap" env:"SLUICE_OVERLAP" default:"0" help:"Tokens repeated from the chunk before."`
 }
 
 // Options returns the splitter's options.
 func (c Config) Options() split.Options {
 	return split.Options{
-		Strategy: c.Strategy, Encoding: c.Encoding, MaxTokens: c.MaxTokens, MinTokens: c.MinTokens, Overlap: c.Overlap,
+		Strategy: c.Strategy, Encoding: c.Encoding, MaxTokens: c.MaxTokens, MinTokens: cmp.Or(c.MinTokens, c.MaxTokens/8), Overlap: c.Overlap,
 	}
 }
 
@@ -80,7 +81,7 @@ func cut(ctx context.Context, s *split.Splitter, m *stage.Message) error {
 	for i, piece := range pieces {
 		c := events.Chunk{
 			V: events.Version, Document: p.Document, Revision: p.Revision, Tenant: p.Tenant,
-			Ordinal: i, Of: len(pieces), Text: p.Markdown[piece.Start:piece.End], Headings: piece.Headings,
+			Ordinal: i, Of: len(pieces), Text: p.Markdown[piece.Start:piece.End], Headings: piece.Headings, Header: piece.Header,
 			Start: piece.Start, End: piece.End, Page: piece.Page, Tokens: piece.Tokens, InputTokens: piece.InputTokens,
 		}
 		c.ID = events.ChunkID(p.Document, i, events.TextHash(c.Input()), p.Fingerprint)

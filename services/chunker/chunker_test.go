@@ -57,10 +57,12 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	natstest.Run(t, env, st)
-	text := "# One\n\n" + strings.Repeat("The keeper opens the gate at noon. ", 20) + "\n\n## Two\n\n- a\n- b\n"
+	text := "# One\n\n" + strings.Repeat("The keeper opens the gate at noon. ", 20) + "\n\n## Two\n\n- a\n- b\n\n" +
+		"| Gate | Keeper |\n| --- | --- |\n" + strings.Repeat("| north | Ann |\n", 20)
 	p := parsed(text)
 	publish(t, env, p, events.Encode(p))
 	var whole strings.Builder
+	headers := 0
 	for i, of := 0, 1; i < of; i++ {
 		m, err := sub.NextMsg(10 * time.Second)
 		if err != nil {
@@ -75,7 +77,13 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 			c.ID != events.ChunkID(p.Document, i, events.TextHash(c.Input()), "f") || (c.About != nil) != (i == 0) {
 			t.Errorf("chunk %d: %+v", i, c)
 		}
+		if strings.HasPrefix(c.Text, "| north") && c.Header == "Gate | Keeper" && strings.Contains(c.Input(), "\n\nGate | Keeper\n| north") {
+			headers++
+		}
 		whole.WriteString(c.Text)
+	}
+	if headers < 2 {
+		t.Errorf("%d chunks have the header of their table", headers)
 	}
 	if whole.String() != text {
 		t.Errorf("the chunks are not the document: %q", whole.String())
@@ -89,6 +97,21 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 	}
 	if got := m.Header.Get(events.HeaderFailureReason); got != "malformed-event" {
 		t.Errorf("reason %q", got)
+	}
+}
+
+// Whoever sets the size need not know what else depends on it.
+func TestEverySizeWorksAlone(t *testing.T) {
+	for _, most := range []int{16, 17, 100, 127, 512, 8192, 131072} {
+		cfg := config()
+		cfg.MaxTokens, cfg.MinTokens = most, 0
+		if _, err := chunker.Stage(cfg, chunker.Routing{}); err != nil {
+			t.Errorf("%d: %v", most, err)
+		}
+	}
+	cfg := config()
+	if cfg.MaxTokens, cfg.MinTokens = 512, 0; cfg.Options().MinTokens != 64 {
+		t.Errorf("the default is %d", cfg.Options().MinTokens)
 	}
 }
 

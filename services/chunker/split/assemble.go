@@ -2,6 +2,8 @@ package split
 
 import (
 	"context"
+	"math"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -15,31 +17,101 @@ const slack = 2
 // assembler makes the chunks of one text.
 type assembler struct {
 	splitter *Splitter
+	work     *work
 	md       string
 	pages    []events.PageMark
+	scan     scanner
 	outline  outline
 	find     finder
 	page     int // how many of pages have begun
+	pos      int // what is before it is in chunks
 	fresh    int // where the new text of the last chunk begins
 	chunks   []Chunk
 }
 
-// pieces makes chunks along cuts in the text.
-func (a *assembler) pieces(ctx context.Context, w *work) (err error) {
-	o := a.splitter.o
-	overlap := 0
-	if o.Overlap > 0 {
-		overlap = o.Overlap + slack
+// cut makes chunks of the next window, of about size bytes.
+func (a *assembler) cut(ctx context.Context, size int) error {
+	s, w := a.splitter, a.work
+	// Where it begins the tokens of the last chunk are needed, to repeat some.
+	from := a.pos
+	if a.continues(from) {
+		from = min(from, a.fresh)
 	}
-	f := &a.find
-	f.max = o.MaxTokens - overlap
+	end := a.windowEnd(a.pos+size, size/8)
+	a.scan.upTo(end)
+	if n := min(indexOf(a.scan.blocks, from), a.outline.next); n > 0 && len(a.scan.blocks) > 0 {
+		a.scan.blocks = append(a.scan.blocks[:0], a.scan.blocks[n:]...)
+		a.outline.next -= n
+	}
+	w.blocks = a.scan.blocks
+	a.outline.blocks = a.scan.blocks
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ends, err := s.ends(ctx, w.ends[:0], a.md, from, end)
+	if err != nil {
+		return err
+	}
+	w.ends = ends
+	// Chunks near the end of the window might be others if it were longer.
+	last := int32(len(ends))
+	if end < len(a.md) {
+		last -= int32(marginChunks * s.o.MaxTokens)
+	}
+	overlap := 0
+	if s.o.Overlap > 0 {
+		overlap = s.o.Overlap + slack
+	}
+	a.find = finder{
+		md: a.md[:end], tok: s.tok, blocks: a.scan.blocks, ends: ends, slash: s.slash,
+		max: s.o.MaxTokens - overlap, step: max(1, int32(s.o.MaxTokens/128)), giant: s.o.MaxTokens / 3,
+		cuts: w.coarse[:0], spaceEnd: -1,
+		headers: headers{md: a.md, tok: s.tok, blocks: a.scan.blocks, limit: headerLimit(s.o.MaxTokens - overlap)},
+	}
+	if s.o.Strategy == Fixed {
+		return a.windows(ctx, a.pos, end, last)
+	}
+	return a.pieces(ctx, overlap, last)
+}
+
+// marginChunks is how many full chunks before the end of a window are cut again
+// in the next one.
+const marginChunks = 4
+
+// windowEnd returns a place near pos where a window can end: where a line does,
+// or at least a rune.
+func (a *assembler) windowEnd(pos, near int) int {
+	if pos >= len(a.md)-near {
+		return len(a.md)
+	}
+	if i := strings.IndexByte(a.md[pos:pos+near], '\n'); i >= 0 {
+		return pos + i + 1
+	}
+	for !onRune(a.md, pos) {
+		pos++
+	}
+	return pos
+}
+
+// headerLimit returns how many of a chunk's tokens the header of a table may take,
+// room being those that nothing is repeated in.
+func headerLimit(room int) int {
+	if room < MinMaxTokens {
+		return 0
+	}
+	return room / 2
+}
+
+// pieces makes chunks along cuts in the window, up to the given token of it.
+func (a *assembler) pieces(ctx context.Context, overlap int, last int32) (err error) {
+	o, f, w := a.splitter.o, &a.find, a.work
 	switch o.Strategy {
 	case Sentence:
-		err = f.every(ctx, nextSentence, sentenceCost)
+		err = f.every(ctx, a.pos, nextSentence, sentenceCost)
 	case Recursive:
-		err = f.every(ctx, nextParagraph, blockCost)
+		err = f.every(ctx, a.pos, nextParagraph, blockCost)
 	default:
-		err = f.structure(ctx)
+		err = f.structure(ctx, a.pos, a.outline)
 	}
 	if err != nil {
 		return err
@@ -54,12 +126,15 @@ func (a *assembler) pieces(ctx context.Context, w *work) (err error) {
 	if err != nil {
 		return err
 	}
-	a.chunks = make([]Chunk, 0, len(path)-1)
+	a.chunks = slices.Grow(a.chunks, len(path)-1)
 	for n := 1; n < len(path); n++ {
 		if n%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		from, to := &cuts[path[n-1]], &cuts[path[n]]
+		if to.tok > last {
+			break
+		}
 		tokens := -1
 		if from.additive && to.additive {
 			tokens = int(to.tok - from.tok)
@@ -67,6 +142,7 @@ func (a *assembler) pieces(ctx context.Context, w *work) (err error) {
 		if err := a.piece(ctx, from, to, tokens); err != nil {
 			return err
 		}
+		a.pos = to.pos
 	}
 	return nil
 }
@@ -75,29 +151,35 @@ func (a *assembler) pieces(ctx context.Context, w *work) (err error) {
 // or -1.
 func (a *assembler) piece(ctx context.Context, from, to *cut, tokens int) error {
 	o, tok := a.splitter.o, a.splitter.tok
-	start := from.pos
+	start, whole := from.pos, tokens
 	if o.Overlap > 0 && repeats(from) && a.continues(from.pos) {
 		start = a.overlap(from.pos, o.Overlap)
 		if start < from.pos {
 			tokens = tok.Count(a.md[start:to.pos])
 		}
-		if tokens > o.MaxTokens {
-			start = a.overlap(from.pos, max(0, o.Overlap-(tokens-o.MaxTokens)-slack))
+		if room := a.room(start); tokens > room {
+			start = a.overlap(from.pos, max(0, o.Overlap-(tokens-room)-slack))
 			tokens = tok.Count(a.md[start:to.pos])
 		}
-		if tokens > o.MaxTokens {
-			start, tokens = from.pos, -1
+		if tokens > a.room(start) {
+			start, tokens = from.pos, whole
 		}
 	}
 	if tokens < 0 {
 		tokens = tok.Count(a.md[start:to.pos])
 	}
-	if tokens > o.MaxTokens {
+	if tokens > a.room(start) {
 		// What the plan took the tokens at its ends for was too little.
-		return a.windows(ctx, from.pos, to.pos)
+		return a.windows(ctx, from.pos, to.pos, math.MaxInt32)
 	}
 	a.add(start, from.pos, to.pos, tokens)
 	return nil
+}
+
+// room returns how many tokens the text of a chunk that begins at start may have.
+func (a *assembler) room(start int) int {
+	_, header := a.find.headers.at(start)
+	return a.splitter.o.MaxTokens - header
 }
 
 // continues reports whether the last chunk ends at pos.
@@ -146,8 +228,9 @@ func (a *assembler) back(pos, tokens int) int {
 	return min(start, pos)
 }
 
-// windows makes chunks of MaxTokens tokens of the text between from and to.
-func (a *assembler) windows(ctx context.Context, from, to int) error {
+// windows makes chunks of MaxTokens tokens of the text between from and to, up to
+// the given token of the window.
+func (a *assembler) windows(ctx context.Context, from, to int, until int32) error {
 	f := &a.find
 	// From text on there is only white space. If it is not too much, the last
 	// chunk takes all of it and one token before.
@@ -171,30 +254,34 @@ func (a *assembler) windows(ctx context.Context, from, to int) error {
 		default:
 			start, end, tokens = a.window(pos, to, 0)
 		}
+		if f.tokens(end) > until {
+			return nil
+		}
 		a.add(start, pos, end, tokens)
-		pos = end
+		pos, a.pos = end, end
 	}
 	return nil
 }
 
 // window returns the longest chunk with new text from pos on, but not beyond to.
 func (a *assembler) window(pos, to, overlap int) (start, end, tokens int) {
-	o, tok, f := a.splitter.o, a.splitter.tok, &a.find
+	tok, f := a.splitter.tok, &a.find
 	start = pos
 	if overlap > 0 && a.continues(pos) {
 		start = a.back(pos, overlap)
 	}
 	end = to
-	if k := int(f.tokens(start)) + o.MaxTokens - 1; k < len(f.ends) {
+	if k := int(f.tokens(start)) + a.room(start) - 1; k < len(f.ends) {
 		end = min(to, f.ends[k])
 	}
 	for {
 		end = a.down(end, pos)
 		tokens = tok.Count(a.md[start:end])
-		if tokens <= o.MaxTokens {
+		room := a.room(start)
+		if tokens <= room {
 			return start, end, tokens
 		}
-		k := int(f.tokens(end)) - 1 - (tokens - o.MaxTokens)
+		k := int(f.tokens(end)) - 1 - (tokens - room)
 		switch {
 		case k >= 0 && f.ends[k] > pos:
 			end = f.ends[k]
@@ -229,10 +316,14 @@ func (a *assembler) add(start, pos, end, tokens int) {
 	c := Chunk{Ordinal: len(a.chunks), Start: start, End: end, Overlap: pos - start, Tokens: tokens, InputTokens: tokens}
 	var path int
 	c.Headings, path = a.outline.at(pos)
-	if text := a.md[start:end]; len(c.Headings) == 0 || standsAlone(text, a.splitter.slash) {
+	c.Header, _ = a.find.headers.at(start)
+	if c.Header != "" {
+		path = a.splitter.tok.Count(events.Lead(c.Headings, c.Header))
+	}
+	if text := a.md[start:end]; path == 0 || standsAlone(text, a.splitter.slash) {
 		c.InputTokens += path
 	} else {
-		c.InputTokens = a.splitter.tok.Count(lead(c.Headings) + text)
+		c.InputTokens = a.splitter.tok.Count(events.Lead(c.Headings, c.Header) + text)
 	}
 	for a.page < len(a.pages) && a.pages[a.page].Offset <= first {
 		a.page++

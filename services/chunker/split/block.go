@@ -24,19 +24,23 @@ const (
 // lines reports whether the line is the unit of such a block, and not the sentence.
 func (k kind) lines() bool { return k == table || k == code || k == html || k == front }
 
-// A block begins at the start of a line and reaches to the start of the next
-// block, so that blank lines belong to the block they follow.
+// A block reaches to the start of the next block, so that blank lines belong to
+// the block they follow. It begins at the start of a line, but for headings and
+// tables in HTML and what follows them.
 type block struct {
 	start int
 	text  int // of a heading: where its text ends
+	table int // 1 + where the table begins that the block is, or is a part of; 0 outside of tables
 	kind  kind
 	level uint8 // of a heading: 1 to 6. Of others: how many list items they are inside of, or are
 }
 
 // blockAt returns the block that pos is in.
-func blockAt(blocks []block, pos int) *block {
+func blockAt(blocks []block, pos int) *block { return &blocks[indexOf(blocks, pos)] }
+
+func indexOf(blocks []block, pos int) int {
 	i := sort.Search(len(blocks), func(i int) bool { return blocks[i].start > pos })
-	return &blocks[max(i, 1)-1]
+	return max(i, 1) - 1
 }
 
 // scanner finds the blocks of a text line by line. It follows CommonMark where
@@ -54,33 +58,43 @@ type scanner struct {
 	fenceLen int
 	fenceCol int    // a line left of this column ends the code block and its list item
 	until    string // what ends the open HTML block; " " stands for a blank line, "" for none open
+	quoted   bool   // the open table is inside a quote
+	markup   markup
+	began    bool // there is a block
+	pos      int  // what is before it has been scanned
 }
 
 // scan appends the blocks of md to dst.
 func scan(dst []block, md string) []block {
 	s := scanner{md: md, blocks: dst}
-	pos := frontMatter(md)
-	if pos > 0 {
-		s.add(0, front, 0)
-	}
-	for pos < len(md) {
-		end := len(md)
-		if i := strings.IndexByte(md[pos:], '\n'); i >= 0 {
-			end = pos + i + 1
-		}
-		s.line(pos, md[pos:end])
-		s.prev, pos = pos, end
-	}
-	if len(s.blocks) > len(dst) {
-		// What precedes the first block is blank: it belongs to it.
-		s.blocks[len(dst)].start = 0
-	}
+	s.upTo(len(md))
 	return s.blocks
 }
 
+// upTo scans all lines that begin before end. Later lines can still change what
+// the last block is.
+func (s *scanner) upTo(end int) {
+	if s.pos == 0 {
+		if s.pos = frontMatter(s.md); s.pos > 0 {
+			s.add(0, front, 0)
+		}
+	}
+	for s.pos < min(end, len(s.md)) {
+		pos, next := s.pos, len(s.md)
+		if i := strings.IndexByte(s.md[pos:], '\n'); i >= 0 {
+			next = pos + i + 1
+		}
+		s.line(pos, s.md[pos:next])
+		s.prev, s.pos = pos, next
+	}
+}
+
 func (s *scanner) add(pos int, k kind, level int) {
+	if !s.began {
+		s.began, pos = true, 0 // what precedes the first block is blank: it belongs to it
+	}
 	s.blocks = append(s.blocks, block{start: pos, kind: k, level: uint8(min(level, 255))})
-	s.cur, s.indented = k, false
+	s.cur, s.indented, s.quoted = k, false, false
 }
 
 // line takes one line, its line break included.
@@ -101,6 +115,8 @@ func (s *scanner) line(pos int, line string) {
 		if s.until == " " {
 			if blank {
 				s.until = ""
+			} else {
+				s.tags(pos, line)
 			}
 		} else if containsFold(line, s.until) {
 			s.until = ""
@@ -151,6 +167,7 @@ func (s *scanner) starts(pos, col int, line, rest string) bool {
 				return false // a heading inside a list item does not begin a section
 			}
 			s.lists = s.lists[:0]
+			s.markup = markup{}
 			s.add(pos, heading, level)
 			s.blocks[len(s.blocks)-1].text = pos + len(line)
 			s.open = false
@@ -160,6 +177,9 @@ func (s *scanner) starts(pos, col int, line, rest string) bool {
 		if n := opensFence(rest, c); n > 0 {
 			s.leave(col)
 			s.add(pos, code, len(s.lists))
+			if separator(rest) != "" {
+				s.blocks[len(s.blocks)-1].table = pos + 1
+			}
 			s.fence, s.fenceLen, s.open = c, n, false
 			s.fenceCol = 0
 			if n := len(s.lists); n > 0 {
@@ -169,7 +189,14 @@ func (s *scanner) starts(pos, col int, line, rest string) bool {
 		}
 	case '>':
 		if s.open && s.cur == quote {
+			s.quotedDelimiter(pos, rest)
 			return false // goes on
+		}
+		if s.open && s.quoted {
+			if isBlank(strings.TrimLeft(rest, "> \t")) {
+				s.add(pos, quote, len(s.lists))
+			}
+			return true
 		}
 		s.leave(col)
 		s.add(pos, quote, len(s.lists))
@@ -182,6 +209,10 @@ func (s *scanner) starts(pos, col int, line, rest string) bool {
 			s.open = false
 			if end == " " || !containsFold(rest[min(len(rest), 2):], end) {
 				s.until = end
+			}
+			if end == " " {
+				s.markup.begin()
+				s.tags(pos, line)
 			}
 			return true
 		}
@@ -268,7 +299,7 @@ func (s *scanner) bullet(pos, col int, rest string, n int) bool {
 func (s *scanner) setext(pos, level int) {
 	b := &s.blocks[len(s.blocks)-1]
 	b.kind, b.level, b.text = heading, uint8(level), pos
-	s.cur, s.open = heading, false
+	s.cur, s.open, s.markup = heading, false, markup{}
 }
 
 // delimiter turns the previous line and this one into the head of a table if
@@ -284,12 +315,28 @@ func (s *scanner) delimiter(pos int, rest string) bool {
 	if !isDelimiter(rest) || cells(s.md[s.prev:pos]) != cells(rest) {
 		return false
 	}
-	if b.start == s.prev {
+	s.tableFrom(s.prev)
+	return true
+}
+
+// tableFrom turns the open block, from the line at pos on, into a table.
+func (s *scanner) tableFrom(pos int) {
+	if b := &s.blocks[len(s.blocks)-1]; b.start == pos || skipSpace(s.md, b.start) >= pos {
 		b.kind, s.cur = table, table
 	} else {
-		s.add(s.prev, table, len(s.lists))
+		s.add(pos, table, len(s.lists))
 	}
-	return true
+	s.blocks[len(s.blocks)-1].table = pos + 1
+}
+
+// quotedDelimiter is delimiter inside of a quote.
+func (s *scanner) quotedDelimiter(pos int, rest string) {
+	unquote := func(line string) string { return strings.TrimLeft(line, "> \t") }
+	head := unquote(s.md[s.prev:pos])
+	if row := unquote(rest); isDelimiter(row) && !isBlank(head) && cells(head) == cells(row) {
+		s.tableFrom(s.prev)
+		s.quoted = true
+	}
 }
 
 // indent returns the column of the first character of line that is not a space

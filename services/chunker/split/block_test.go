@@ -28,7 +28,7 @@ func parsed(md string) []string {
 	doc := commonMark.Parse(text.NewReader([]byte(md)))
 	for n := doc.FirstChild(); n != nil; n = n.NextSibling() {
 		if h, ok := n.(*ast.Heading); ok {
-			out = append(out, fmt.Sprintf("%d %s", h.Level, plain(string(h.Lines().Value([]byte(md))))))
+			out = append(out, fmt.Sprintf("%d %s", h.Level, title(string(h.Lines().Value([]byte(md))))))
 		}
 	}
 	return out
@@ -39,7 +39,7 @@ func scanned(md string) []string {
 	var out []string
 	for _, b := range scan(nil, md) {
 		if b.kind == heading {
-			out = append(out, fmt.Sprintf("%d %s", b.level, plain(md[b.start:b.text])))
+			out = append(out, fmt.Sprintf("%d %s", b.level, title(md[b.start:b.text])))
 		}
 	}
 	return out

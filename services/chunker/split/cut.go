@@ -47,6 +47,7 @@ type cut struct {
 	// others they are close but not certain.
 	opens, closes int8
 	additive      bool
+	header        int32 // tokens of the header that comes with a chunk that begins here
 }
 
 // finder collects the cuts of a text.
@@ -62,6 +63,8 @@ type finder struct {
 	giant  int   // white space of more tokens than this may be cut
 	cuts   []cut
 	deep   uint8 // of the cuts that are made now
+
+	headers headers
 
 	spaceFrom, spaceEnd int // the white space last looked at
 }
@@ -113,6 +116,8 @@ func (f *finder) at(pos int, cost int) cut {
 	if !c.additive {
 		c.opens, c.closes = f.edge(pos, c.tok)
 	}
+	_, header := f.headers.at(pos)
+	c.header = int32(header)
 	return c
 }
 
@@ -164,9 +169,10 @@ func (f *finder) edge(pos int, tok int32) (opens, closes int8) {
 
 func clamp(n int) int8 { return int8(min(max(n, 0), math.MaxInt8)) }
 
-// size returns the tokens of the text between two cuts.
+// size returns the tokens of a chunk between two cuts: of its text, and of the
+// header that comes with it.
 func size(a, b *cut) int {
-	return int(b.tok-a.tok) + int(a.opens) + int(b.closes)
+	return int(b.tok-a.tok) + int(a.opens) + int(b.closes) + int(a.header)
 }
 
 // push adds a cut at pos after the others, unless there is one within one step
@@ -185,47 +191,56 @@ func (f *finder) push(pos, cost int) *cut {
 	return &f.cuts[n]
 }
 
-// structure adds the cuts of the markdown strategy.
-func (f *finder) structure(ctx context.Context) error {
-	f.push(0, 0)
+// structure adds the cuts of the markdown strategy from pos on. o knows the
+// headings before it.
+func (f *finder) structure(ctx context.Context, pos int, o outline) error {
 	var force [8]bool // levels of the headings in force
-	for i := range f.blocks {
+	o.pass(pos)
+	for l := range o.force {
+		force[l] = o.force[l].kind == heading
+	}
+	f.deep = innermost(&force, uint8(len(force)))
+	f.push(pos, 0)
+	for i := indexOf(f.blocks, pos); i < len(f.blocks) && f.blocks[i].start < len(f.md); i++ {
 		if i%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		b := &f.blocks[i]
-		if b.kind == heading {
+		begins := b.start >= pos
+		if b.kind == heading && begins {
 			for l := int(b.level); l < len(force); l++ {
 				force[l] = false
 			}
 			f.deep = innermost(&force, b.level)
 		}
-		if i > 0 && b.start > 0 {
+		if b.start > pos {
 			if cost, ok := f.between(&f.blocks[i-1], b); ok {
 				if c := f.push(b.start, cost); c != nil && b.kind == heading {
 					c.head = b.level
 				}
 			}
-		} else if b.kind == heading {
-			f.cuts[0].head = b.level
+		} else if b.kind == heading && begins {
+			f.cuts[0].head, f.cuts[0].deep = b.level, f.deep
 		}
 		if b.kind == heading {
-			force[b.level], f.deep = true, b.level
+			if begins {
+				force[b.level], f.deep = true, b.level
+			}
 			continue
 		}
-		end := len(f.md)
+		start, end := max(b.start, pos), len(f.md)
 		if i+1 < len(f.blocks) {
-			end = f.blocks[i+1].start
+			end = min(end, f.blocks[i+1].start)
 		}
 		// A token takes at least a byte: most blocks are too short to look inside.
-		switch n := end - b.start; {
+		switch n := end - start; {
 		case b.kind.lines() && n > f.max:
-			if int(f.tokens(end)-f.tokens(b.start)) > f.max {
-				f.inside(b, end)
+			if int(f.tokens(end)-f.tokens(start)) > f.max || b.start < pos {
+				f.inside(b, start, end)
 			}
 		case !b.kind.lines() && n > f.max/4:
-			if int(f.tokens(end)-f.tokens(b.start)) > f.max/4 {
-				f.inside(b, end)
+			if int(f.tokens(end)-f.tokens(start)) > f.max/4 {
+				f.inside(b, start, end)
 			}
 		}
 	}
@@ -282,10 +297,10 @@ func (f *finder) endsWithColon(pos int) bool {
 	return false
 }
 
-// inside adds the cuts inside a block: lines of some kinds of block, sentences
-// of others.
-func (f *finder) inside(b *block, end int) {
-	pos := skipSpace(f.md[:end], b.start)
+// inside adds the cuts inside a block, from start to end: lines of some kinds of
+// block, sentences of others.
+func (f *finder) inside(b *block, start, end int) {
+	pos := skipSpace(f.md[:end], start)
 	if !b.kind.lines() {
 		nested := nestedCost / 2 * int(min(b.level, 6))
 		for {
@@ -303,8 +318,13 @@ func (f *finder) inside(b *block, end int) {
 		}
 		cost := lineCost
 		switch {
-		case b.kind == table && n <= 2:
+		case b.kind == table && n <= 2 && start == b.start:
 			cost = headCost // the head of a table stays with its first row
+		case b.kind == html && b.table != 0:
+			// Between rows, not inside of one.
+			if !beginsRow(f.md[next:min(end, next+64)]) {
+				cost = wordCost
+			}
 		case b.kind != table && strings.Count(f.md[max(pos, next-3):next], "\n") > 1:
 			cost = sentenceCost // after a blank line
 		}
@@ -314,10 +334,10 @@ func (f *finder) inside(b *block, end int) {
 }
 
 // every adds a cut wherever next says that a unit ends.
-func (f *finder) every(ctx context.Context, next func(string) int, cost int) error {
-	f.push(0, 0)
-	first := skipSpace(f.md, 0) // what precedes the first word is part of it
-	for pos, n := 0, 0; pos < len(f.md); n++ {
+func (f *finder) every(ctx context.Context, from int, next func(string) int, cost int) error {
+	f.push(from, 0)
+	first := skipSpace(f.md, from) // what precedes the first word is part of it
+	for pos, n := from, 0; pos < len(f.md); n++ {
 		if n%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}

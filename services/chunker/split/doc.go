@@ -11,7 +11,8 @@
 //     is nothing but white space has no chunks.
 //   - No cut is inside a rune.
 //   - The same text and options give the same chunks.
-//   - Time and memory grow linearly with the text, whatever is in it.
+//   - Time grows linearly with the text, whatever is in it; memory is that of the
+//     text, its chunks, and one window of work.
 //
 // # How the markdown strategy cuts
 //
@@ -34,13 +35,19 @@
 //
 // A table that has to be cut is cut between rows, inside a row only if the row
 // alone is more than MaxTokens. Since chunks are exact slices, the header row is
-// not repeated in the chunks that continue the table.
+// not repeated in the text of the chunks that continue the table: it travels
+// beside it, as Chunk.Header, and takes its part of MaxTokens.
 //
 // # Counting
 //
-// The text is tokenised once. Before every line that does not begin with a line
-// break, token counts add up: both encodings end a piece after the last line
-// break of white space, and look no further. So the size of a chunk between
+// The text is tokenised once, window by window: all of a short text, half a
+// megabyte or many chunks of a long one. Of each window but the last the final
+// chunks are not taken; the next window begins there, so that no cut depends on
+// where a window ends.
+//
+// Before every line that does not begin with a line break, token counts add up:
+// both encodings end a piece after the last line break of white space, and look no
+// further. So the size of a chunk between
 // such lines is a subtraction. The few chunks that begin or end elsewhere are
 // counted again.
 package split

@@ -19,6 +19,9 @@ func list(md string, chunks []Chunk) string {
 	for _, c := range chunks {
 		fmt.Fprintf(&b, "=== %d bytes %d-%d overlap %d page %d tokens %d input %d path %q\n",
 			c.Ordinal, c.Start, c.End, c.Overlap, c.Page, c.Tokens, c.InputTokens, c.Headings)
+		if c.Header != "" {
+			fmt.Fprintf(&b, "--- header: %s\n", c.Header)
+		}
 		b.WriteString(md[c.Start:c.End] + "\n")
 	}
 	return b.String()

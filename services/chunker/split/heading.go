@@ -1,13 +1,18 @@
 package split
 
 import (
+	entity "html"
 	"strings"
 	"unicode/utf8"
+
+	"sluice/pkg/events"
 )
 
 const (
-	// maxHeadingBytes is how much of a heading is looked at for the path.
+	// maxHeadingBytes is how much of a heading is looked at for the path;
+	// maxMarkupBytes if it is written in HTML, whose attributes can be long.
 	maxHeadingBytes = 512
+	maxMarkupBytes  = 4 << 10
 	// maxHeadingTokens is the most one heading takes in the path.
 	maxHeadingTokens = ContextTokens/2 - 2
 )
@@ -19,7 +24,7 @@ type outline struct {
 	tok    tokenizer
 	blocks []block
 	next   int       // the first block not yet passed
-	force  [7]int    // by level: 1 + index of the heading block in force, 0 for none
+	force  [7]block  // by level: the heading in force; of no kind where there is none
 	texts  [7]string // of the headings in force, once somebody asked
 	known  [7]bool   // texts is set
 	dirty  bool      // force has changed since path was made
@@ -32,17 +37,7 @@ type outline struct {
 // "path\n\n". The path does not contain a heading that the chunk itself begins
 // with, nor any that this heading ends. Callers must not change the path.
 func (o *outline) at(pos int) (path []string, tokens int) {
-	for ; o.next < len(o.blocks) && o.blocks[o.next].start < pos; o.next++ {
-		b := &o.blocks[o.next]
-		if b.kind != heading {
-			continue
-		}
-		for l := int(b.level); l < len(o.force); l++ {
-			o.force[l], o.known[l] = 0, false
-		}
-		o.force[b.level] = o.next + 1
-		o.dirty = true
-	}
+	o.pass(pos)
 	under := uint8(len(o.force))
 	if o.next < len(o.blocks) && o.blocks[o.next].start == pos && o.blocks[o.next].kind == heading {
 		under = o.blocks[o.next].level
@@ -53,11 +48,11 @@ func (o *outline) at(pos int) (path []string, tokens int) {
 	o.dirty, o.under = false, under
 	o.path = nil
 	for l := 1; l < int(under); l++ {
-		if o.force[l] == 0 {
+		if o.force[l].kind != heading {
 			continue
 		}
 		if !o.known[l] {
-			b := o.blocks[o.force[l]-1]
+			b := o.force[l]
 			o.texts[l], o.known[l] = o.title(o.md[b.start:b.text]), true
 		}
 		if o.texts[l] != "" {
@@ -66,6 +61,21 @@ func (o *outline) at(pos int) (path []string, tokens int) {
 	}
 	o.bound()
 	return o.path, o.tokens
+}
+
+// pass goes on to pos: the headings before it are in force.
+func (o *outline) pass(pos int) {
+	for ; o.next < len(o.blocks) && o.blocks[o.next].start < pos; o.next++ {
+		b := &o.blocks[o.next]
+		if b.kind != heading {
+			continue
+		}
+		for l := int(b.level); l < len(o.force); l++ {
+			o.force[l], o.known[l] = block{}, false
+		}
+		o.force[b.level] = *b
+		o.dirty = true
+	}
 }
 
 // bound drops headings from the path until it fits into ContextTokens, with room
@@ -77,7 +87,7 @@ func (o *outline) bound() {
 			o.path, o.tokens = nil, 0
 			return
 		}
-		o.tokens = o.tok.Count(lead(o.path))
+		o.tokens = o.tok.Count(events.Lead(o.path, ""))
 		if o.tokens <= ContextTokens-2 {
 			return
 		}
@@ -89,17 +99,9 @@ func (o *outline) bound() {
 	}
 }
 
-// lead returns what events.Chunk.Input puts before the text.
-func lead(path []string) string {
-	if len(path) == 0 {
-		return ""
-	}
-	return strings.Join(path, " > ") + "\n\n"
-}
-
 // title returns the plain text of a heading, cut to maxHeadingTokens.
 func (o *outline) title(source string) string {
-	text := plain(source)
+	text := title(source)
 	for o.tok.Count(text) > maxHeadingTokens {
 		cut := len(text) * 3 / 4
 		if i := strings.LastIndexByte(text[:cut], ' '); i > cut/2 {
@@ -113,18 +115,24 @@ func (o *outline) title(source string) string {
 	return text
 }
 
-// plain returns the words of a heading without the Markdown around them.
-func plain(s string) string {
-	if len(s) > maxHeadingBytes {
-		s = s[:maxHeadingBytes]
+// title returns the words of a heading without the Markdown or HTML around them.
+func title(s string) string {
+	if lead := strings.TrimLeft(s[:min(len(s), maxHeadingBytes)], " \t\r\n"); strings.HasPrefix(lead, "<") {
+		return plain(s[:min(len(s), maxMarkupBytes)])
 	}
-	s = strings.TrimSpace(strings.ToValidUTF8(s, "\uFFFD"))
+	s = strings.TrimSpace(s[:min(len(s), maxHeadingBytes)])
 	if t := strings.TrimLeft(s, "#"); len(t) < len(s) && len(s)-len(t) <= 6 {
 		s = strings.TrimSpace(t)
 		if u := strings.TrimRight(s, "#"); u == "" || u[len(u)-1] == ' ' || u[len(u)-1] == '\t' {
 			s = u // a closing sequence
 		}
 	}
+	return plain(s)
+}
+
+// plain returns the words of inline Markdown.
+func plain(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	var b strings.Builder
 	ticks := false // inside a code span
 	for i := 0; i < len(s); i++ {
@@ -153,19 +161,49 @@ func plain(s string) string {
 				}
 			}
 		case c == '<' && i+1 < len(s) && (isLetter(s[i+1]) || s[i+1] == '/' || s[i+1] == '!'):
-			if n := strings.IndexByte(s[i:], '>'); n > 0 {
-				if inner := s[i+1 : i+n]; strings.Contains(inner, "://") {
-					b.WriteString(inner) // an autolink
-				}
-				i += n
-			} else {
+			n := strings.IndexByte(s[i:], '>')
+			if n <= 0 {
 				b.WriteByte(c)
+				break
 			}
+			b.WriteString(tagText(s[i : i+n]))
+			i += n
+		case c == '&':
+			n := strings.IndexByte(s[i:min(len(s), i+longestEntity)], ';')
+			if n < 0 {
+				n = 0
+			}
+			b.WriteString(entity.UnescapeString(s[i : i+n+1]))
+			i += n
 		default:
 			b.WriteByte(c)
 		}
 	}
 	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// longestEntity is how many bytes an entity like &amp; is looked for in.
+const longestEntity = 32
+
+// tagText returns what a reader sees of a tag, which is without its last byte: the
+// address of an autolink, the description of a picture.
+func tagText(tag string) string {
+	switch name, _ := tagName(tag); name {
+	case "img":
+		for _, quote := range [...]string{`"`, "'"} {
+			if _, rest, ok := strings.Cut(tag, "alt="+quote); ok {
+				alt, _, _ := strings.Cut(rest, quote)
+				return entity.UnescapeString(alt)
+			}
+		}
+	case "", "b", "i", "u", "s", "a", "em", "sub", "sup", "kbd", "tt", "del", "ins", "code", "span", "font", "mark", "abbr", "small", "strong", "strike", "wbr":
+		if inner := tag[1:]; strings.Contains(inner, "://") && !strings.ContainsAny(inner, " =") {
+			return inner
+		}
+	default: // a line break, or a block
+		return " "
+	}
+	return ""
 }
 
 func isPunct(c byte) bool {

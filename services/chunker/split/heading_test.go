@@ -27,8 +27,8 @@ func TestPlain(t *testing.T) {
 		"# \xff\n":                           "\uFFFD",
 		"# 見出し\n":                            "見出し",
 	} {
-		if got := plain(in); got != want {
-			t.Errorf("plain(%q) is %q, want %q", in, got, want)
+		if got := title(in); got != want {
+			t.Errorf("title(%q) is %q, want %q", in, got, want)
 		}
 	}
 }

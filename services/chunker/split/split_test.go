@@ -3,6 +3,7 @@ package split
 import (
 	"context"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode"
@@ -58,9 +59,12 @@ func check(t failer, s *Splitter, md string, chunks []Chunk) {
 		if got := s.tok.Count(md[c.Start:c.End]); c.Tokens != got || got > s.o.MaxTokens {
 			t.Fatalf("chunk %d says %d tokens, has %d, limit %d: %q", i, c.Tokens, got, s.o.MaxTokens, md[c.Start:c.End])
 		}
-		e := events.Chunk{Text: md[c.Start:c.End], Headings: c.Headings}
+		e := events.Chunk{Text: md[c.Start:c.End], Headings: c.Headings, Header: c.Header}
 		if got := s.tok.Count(e.Input()); c.InputTokens != got || got > s.o.MaxTokens+ContextTokens {
 			t.Fatalf("chunk %d says %d input tokens, has %d: %q", i, c.InputTokens, got, e.Input())
+		}
+		if got := s.tok.Count(c.Header+"\n") + c.Tokens; c.Header != "" && got > s.o.MaxTokens {
+			t.Fatalf("chunk %d has %d tokens with its header %q, limit %d", i, got, c.Header, s.o.MaxTokens)
 		}
 		if c.Overlap > 0 {
 			if got := s.tok.Count(md[c.Start:fresh]); got > s.o.Overlap+4 {
@@ -121,6 +125,7 @@ func anyText(t *rapid.T) string {
 	lead := rapid.SampledFrom([]string{
 		"", "", "", "# ", "## ", "### ", "###### ", "- ", "  - ", "    - ", "1. ", "10) ", "> ", ">> ", "    ", "\t", "```go", "```",
 		"~~~", "| a | b |\n|---|---|\n| ", "| ", "<div>", "<!-- ", "-->", "---", "===", "***", "<pre>", "</pre>", "+++", "$$",
+		"<h2>", "</h2>", "<H1 class=a>", "<table>", "</table>", "<tr><th>a<th>b</tr>", "<tr><td>1<td>", "```csv\na,b\n", "> | a | b |\n> |---|---|\n> |", "> | ",
 	})
 	brk := rapid.SampledFrom([]string{"\n", "\n", "\n\n", "\r\n", "\n \n", "\n\n\n\n", " \n\t\n ", "\r", "\n/", strings.Repeat("\n \t", 200), strings.Repeat(" ", 3000)})
 	n := rapid.IntRange(0, 60).Draw(t, "lines")
@@ -154,6 +159,61 @@ func TestSplitKeepsItsPromises(t *testing.T) {
 			t.Fatalf("the second time: %v, %+v, the first time: %+v", err, again, first)
 		}
 	})
+}
+
+// A window of a long text is cut as if the text were not long.
+func TestSplitInWindows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := anyOptions(t)
+		o.MaxTokens, o.MinTokens, o.Overlap = 16+o.MaxTokens%32, 0, o.Overlap%8
+		var b strings.Builder
+		for range rapid.IntRange(1, 6).Draw(t, "texts") {
+			b.WriteString(anyText(t))
+			b.WriteString("\n\n")
+		}
+		md := b.String()
+		s, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := s.Split(context.Background(), md, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, s, md, whole)
+		s.least = 0
+		windows, err := s.Split(context.Background(), md, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, s, md, windows)
+		// What both begin a chunk with has the same context.
+		at := map[int]Chunk{}
+		for _, c := range whole {
+			at[c.Start] = c
+		}
+		for _, c := range windows {
+			if d, ok := at[c.Start]; ok && c.Overlap == d.Overlap && (!reflect.DeepEqual(c.Headings, d.Headings) || c.Header != d.Header) {
+				t.Fatalf("at byte %d of %q the path is %q, header %q; in one window it is %q, %q", c.Start, md, c.Headings, c.Header, d.Headings, d.Header)
+			}
+		}
+	})
+}
+
+// The work on a long text does not grow with it: what is allocated is the chunks.
+func TestLongTextsTakeNoMoreMemory(t *testing.T) {
+	md := corpus(3, 8<<20)
+	for _, strategy := range []string{Markdown, Recursive, Sentence, Fixed} {
+		s := mustNew(t, Options{Strategy: strategy})
+		mustSplit(t, s, md[:2<<20]) // loads tables
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		chunks := mustSplit(t, s, md)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 2*uint64(len(md)) {
+			t.Errorf("%s: %d chunks of %d MiB took %d MiB", strategy, len(chunks), len(md)>>20, took>>20)
+		}
+	}
 }
 
 func FuzzSplit(f *testing.F) {
