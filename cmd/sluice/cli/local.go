@@ -132,7 +132,8 @@ type ChunkCmd struct {
 // Help is shown by --help.
 func (ChunkCmd) Help() string {
 	return examples("Prints the chunks that the pipeline would make of a document. With --json a line a chunk: ordinal, text, exact tokens, "+
-		"start and end as byte offsets into the Markdown of 'sluice parse', headings, and the page where it is known. Nothing has to run.",
+		"start and end as byte offsets into the Markdown of 'sluice parse', headings, the header row of the table that a chunk goes on with, "+
+		"and the page where it is known. What is embedded is headings, header and text. Nothing has to run.",
 		"sluice chunk report.pdf", "Look at the chunks",
 		"sluice chunk notes.md --strategy sentence --max-tokens 256", "Another strategy and size",
 		"sluice chunk notes.md --json | jq .tokens", "The sizes of all chunks")
@@ -146,6 +147,7 @@ type chunkLine struct {
 	Start    int      `json:"start"`
 	End      int      `json:"end"`
 	Headings []string `json:"headings"`
+	Header   string   `json:"header,omitempty"`
 	Page     int      `json:"page,omitempty"`
 }
 
@@ -169,7 +171,7 @@ func (cmd ChunkCmd) Run(ctx context.Context, o *output) error {
 		for i, c := range chunks {
 			lines[i] = chunkLine{
 				Ordinal: c.Ordinal, Text: out.Markdown[c.Start:c.End], Tokens: c.Tokens, Start: c.Start, End: c.End,
-				Headings: append([]string{}, c.Headings...), Page: c.Page,
+				Headings: append([]string{}, c.Headings...), Header: c.Header, Page: c.Page,
 			}
 		}
 		return printLines(o, lines)
@@ -184,6 +186,9 @@ func (cmd ChunkCmd) Run(ctx context.Context, o *output) error {
 		}
 		for _, h := range c.Headings {
 			head += " > " + safe(h)
+		}
+		if c.Header != "" {
+			head += "; table header: " + safe(c.Header)
 		}
 		o.printf("%s %s\n%s\n", o.paint(bold, "chunk "+grouped(int64(c.Ordinal))), o.paint(dim, head), out.Markdown[c.Start:c.End])
 	}
@@ -213,7 +218,7 @@ type PlanCmd struct {
 func (PlanCmd) Help() string {
 	return examples("Parses and cuts documents as the pipeline would, counts exact tokens, and says what each provider would charge for them. "+
 		"Nothing is sent anywhere, nothing has to run, nothing is spent. Embedding prices apply to what is embedded: "+
-		"each chunk with its heading path. LlamaParse charges by page; a document without pages counts as one, and text formats "+
+		"each chunk with its heading path and the header of its table. LlamaParse charges by page; a document without pages counts as one, and text formats "+
 		"that the pipeline does not send cost nothing there.",
 		"sluice plan docs", "What embedding a directory would cost",
 		"sluice plan 'contracts/**/*.pdf' --max-tokens 256", "With smaller chunks",
@@ -253,7 +258,7 @@ type planned struct {
 	Sent        bool            `json:"sent"` // to a service that parses, where one is configured
 	Chunks      int             `json:"chunks"`
 	Tokens      int             `json:"tokens"`       // of the chunks' texts
-	InputTokens int             `json:"input_tokens"` // with heading paths: what is embedded
+	InputTokens int             `json:"input_tokens"` // with heading paths and headers of tables: what is embedded
 	Failure     *events.Failure `json:"failure,omitempty"`
 	Warnings    []string        `json:"warnings,omitempty"`
 }

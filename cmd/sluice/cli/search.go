@@ -113,6 +113,9 @@ func printHit(o *output, n int, h events.Hit, terms []string) {
 		where += ", " + strings.Join(h.Headings, " > ")
 	}
 	o.printf("%2d. %s%s  %s\n", n, o.paint(bold, safe(name)), safe(where), o.paint(dim, "("+score(h.Score)+")"))
+	if h.Header != "" {
+		o.printf("    %s\n", snippet(o, h.Header, terms))
+	}
 	o.printf("    %s\n", snippet(o, h.Text, terms))
 }
 

@@ -74,6 +74,7 @@ type doc struct {
 	meta     map[string]string
 	title    string
 	headings []string
+	header   string
 	vectors  [][]float32 // default: made from the texts
 }
 
@@ -104,7 +105,7 @@ func (d doc) ops() []index.Op {
 		v.ID = events.ChunkID(v.Document, i, events.TextHash(text), "fingerprint")
 		v.Ordinal, v.Of = i, len(d.texts)
 		v.Text, v.Start, v.End = text, 100*i, 100*i+len(text)
-		v.Headings, v.Page = d.headings, i+1
+		v.Headings, v.Header, v.Page = d.headings, d.header, i+1
 		v.Tokens, v.InputTokens = len(text), len(text)+1
 		if i == 0 {
 			v.About = &events.About{
@@ -587,7 +588,10 @@ func testKeyword(t *testing.T, s index.Store) {
 	}})
 	put(t, s, doc{name: "b", revision: 2, headings: []string{"Zürich office"}, texts: []string{"Opening hours are nine to five."}})
 	put(t, s, doc{name: "c", revision: 3, texts: []string{"東京タワーは高いです。", "The who is a band. To be or not to be."}})
+	put(t, s, doc{name: "e", revision: 4, header: "Tensile strength | Supplier", texts: []string{"| bolt-7 | 800 | Acme |"}})
 	for query, want := range map[string]string{
+		"tensile strengths":          "| bolt-7", // by the header of its table
+		"bolt-7":                     "| bolt-7",
 		"refund":                     "Refunds are paid",
 		"REFUNDING the returns":      "Refunds are paid",
 		"what is the refund policy?": "Refunds are paid",
@@ -777,7 +781,7 @@ func testBadQueries(t *testing.T, s index.Store) {
 func testHit(t *testing.T, s index.Store) {
 	d := doc{
 		name: "Käse & Brot.md", revision: 41, title: "A title", texts: []string{"first", "second apple"},
-		headings: []string{"One", "Two > three"}, meta: map[string]string{"k": "v"},
+		headings: []string{"One", "Two > three"}, header: "Article | Ware‑house", meta: map[string]string{"k": "v"},
 	}
 	put(t, s, d)
 	hits := search(t, s, index.Query{Text: "apple", Mode: index.Keyword})
@@ -792,7 +796,7 @@ func testHit(t *testing.T, s index.Store) {
 	v := d.ops()[1].Vector
 	want := events.Hit{
 		Chunk: v.ID, Document: d.id(), Revision: 41, Tenant: events.DefaultTenant, Name: d.name, Title: d.title, Text: "second apple",
-		Headings: d.headings, Ordinal: 1, Start: v.Start, End: v.End, Page: 2, Model: model, Meta: d.meta,
+		Headings: d.headings, Header: d.header, Ordinal: 1, Start: v.Start, End: v.End, Page: 2, Model: model, Meta: d.meta,
 	}
 	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("hit\n%+v, want\n%+v", got, want)

@@ -178,7 +178,7 @@ func (r *ready) prepare(v *events.Vector, a *words.Analyzer) error {
 		return fault.Invalid("bad-vector", "the vector of model %s has the length %g, outside of what Postgres can compare", v.Model, norm).
 			WithHint("let the embedder give vectors of length 1")
 	}
-	terms, count := revision.Words(v, a)
+	terms, count := revision.Words(&v.Chunk, a)
 	r.terms, r.length = slices.Clone(terms), count
 	if len(v.Headings) > 0 {
 		r.headings = string(events.Encode(v.Headings))

@@ -8,6 +8,7 @@ import (
 	pgvec "github.com/pgvector/pgvector-go"
 
 	"sluice/pkg/events"
+	"sluice/services/indexer/internal/revision"
 	"sluice/services/indexer/internal/words"
 )
 
@@ -249,9 +250,9 @@ func (t *transaction) copyChunks() error {
 		if !validText(text) {
 			text, raw = cleanText(text), []byte(v.Text)
 		}
-		rows = append(rows, []any{id, c.Key, c.space, int32(c.Tokens), c.Nano, c.Reused, c.Degraded, int32(v.Start), int32(v.Page), cleanText(c.ready.headings), text, raw})
+		rows = append(rows, []any{id, c.Key, c.space, int32(c.Tokens), c.Nano, c.Reused, c.Degraded, int32(v.Start), int32(v.Page), cleanText(c.ready.headings), cleanText(v.Header), text, raw})
 	})
-	return t.copy("chunk", []string{"id", "key", "space", "tokens", "nano", "reused", "degraded", "start", "page", "headings", "text", "raw"}, rows)
+	return t.copy("chunk", []string{"id", "key", "space", "tokens", "nano", "reused", "degraded", "start", "page", "headings", "header", "text", "raw"}, rows)
 }
 
 func (t *transaction) copyVectors() error {
@@ -301,27 +302,23 @@ func (t *transaction) copyWords() error {
 		}
 	})
 	if len(staged) > 0 {
-		rows, err := t.tx.Query(t.ctx, "SELECT id, headings, text FROM chunk WHERE id = ANY ($1)", staged)
+		rows, err := t.tx.Query(t.ctx, "SELECT id, headings, header, text FROM chunk WHERE id = ANY ($1)", staged)
 		if err != nil {
 			return err
 		}
 		err = each(rows, func() error {
 			var id int64
-			var headings, text string
-			if err := rows.Scan(&id, &headings, &text); err != nil {
+			var headings string
+			var c events.Chunk
+			if err := rows.Scan(&id, &headings, &c.Header, &c.Text); err != nil {
 				return err
 			}
-			a.Add(text, words.InText)
 			if headings != "" {
-				var list []string
-				if err := json.Unmarshal([]byte(headings), &list); err != nil {
+				if err := json.Unmarshal([]byte(headings), &c.Headings); err != nil {
 					return damaged("the headings of row %d cannot be read", id)
 				}
-				for _, h := range list {
-					a.Add(h, words.InHeading)
-				}
 			}
-			terms, length := a.Take()
+			terms, length := revision.Words(&c, a)
 			put(id, titles[byID[id>>ordinalBits]], terms, length)
 			return nil
 		})

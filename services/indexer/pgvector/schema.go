@@ -89,6 +89,9 @@ var migrations = []string{
 	-- No list of pending keys: each of a search's many looks would read all of it.
 	CREATE INDEX word_keys ON word USING gin (keys) WITH (fastupdate = off);
 	`,
+	`
+	ALTER TABLE chunk ADD COLUMN header text NOT NULL DEFAULT ''; -- of the table that the chunk goes on with
+	`,
 }
 
 const (

@@ -324,7 +324,7 @@ func (s search) hits(ctx context.Context, ranked []index.Ranked) ([]events.Hit, 
 		ids[i] = r.Row
 	}
 	rows, err := s.tx.Query(ctx, `
-		SELECT c.id, c.key, d.key, e.revision, d.tenant, e.about, s.model, c.start, c.page, c.headings, c.text, c.raw
+		SELECT c.id, c.key, d.key, e.revision, d.tenant, e.about, s.model, c.start, c.page, c.headings, c.header, c.text, c.raw
 		FROM chunk c JOIN edition e ON e.id = c.id >> 20 JOIN document d ON d.id = e.document JOIN space s ON s.id = c.space
 		WHERE c.id = ANY ($1)`, ids)
 	if err != nil {
@@ -336,7 +336,7 @@ func (s search) hits(ctx context.Context, ranked []index.Ranked) ([]events.Hit, 
 		var row int64
 		var about, headings string
 		var raw []byte
-		if err := rows.Scan(&row, &h.Chunk, &h.Document, &h.Revision, &h.Tenant, &about, &h.Model, &h.Start, &h.Page, &headings, &h.Text, &raw); err != nil {
+		if err := rows.Scan(&row, &h.Chunk, &h.Document, &h.Revision, &h.Tenant, &about, &h.Model, &h.Start, &h.Page, &headings, &h.Header, &h.Text, &raw); err != nil {
 			return err
 		}
 		if raw != nil {

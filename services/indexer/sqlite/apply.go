@@ -119,7 +119,7 @@ func (r *ready) prepare(v *events.Vector, a *words.Analyzer) error {
 	r.embedding = pack(make([]byte, 0, 1+len(v.Embedding)), v.Embedding)
 	r.chunk.Code = ram.Encode(vector)
 
-	terms, count := revision.Words(v, a)
+	terms, count := revision.Words(&v.Chunk, a)
 	r.chunk.Terms, r.chunk.Length = slices.Clone(terms), count
 	r.terms = ram.EncodeTerms(make([]byte, 0, 6*len(terms)), terms)
 	if len(v.Headings) > 0 {
@@ -249,10 +249,10 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 	if _, err := t.stmt.putChunk.Exec(r.chunk.Row, v.ID, sp.id, row.Tokens, row.Nano, row.Reused, row.Degraded, r.chunk.Length, r.terms, []byte(r.chunk.Code)); err != nil {
 		return index.Outcome{}, err
 	}
-	if _, err := t.stmt.putContent.Exec(r.chunk.Row, r.embedding, v.Start, v.Page, r.headings, v.Text); err != nil {
+	if _, err := t.stmt.putContent.Exec(r.chunk.Row, r.embedding, v.Start, v.Page, r.headings, v.Header, v.Text); err != nil {
 		return index.Outcome{}, err
 	}
-	t.bytes += int64(rowBytes + len(r.embedding) + len(r.terms) + len(r.chunk.Code) + len(v.Text))
+	t.bytes += int64(rowBytes + len(r.embedding) + len(r.terms) + len(r.chunk.Code) + len(v.Header) + len(v.Text))
 	if upgrade {
 		if err := t.show(d, e); err != nil {
 			return index.Outcome{}, err

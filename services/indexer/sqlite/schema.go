@@ -74,6 +74,9 @@ var migrations = []string{
 		text      TEXT NOT NULL
 	) STRICT;
 	`,
+	`
+	ALTER TABLE content ADD COLUMN header TEXT NOT NULL DEFAULT ''; -- of the table that the chunk goes on with
+	`,
 }
 
 // migrate brings the file to the newest schema.
@@ -128,7 +131,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.stmt.putEdition, "INSERT OR REPLACE INTO edition (" + editionColumns + ", document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
 		{&s.stmt.putSpace, "INSERT INTO space (id, model, dimensions) VALUES (?, ?, ?)"},
 		{&s.stmt.putChunk, "INSERT OR REPLACE INTO chunk (id, key, space, tokens, nano, reused, degraded, words, terms, code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
-		{&s.stmt.putContent, "INSERT OR REPLACE INTO content (id, embedding, start, page, headings, text) VALUES (?, ?, ?, ?, ?, ?)"},
+		{&s.stmt.putContent, "INSERT OR REPLACE INTO content (id, embedding, start, page, headings, header, text) VALUES (?, ?, ?, ?, ?, ?, ?)"},
 		{&s.stmt.dropEdition, "DELETE FROM edition WHERE id = ?"},
 		{&s.stmt.dropChunks, "DELETE FROM chunk WHERE id BETWEEN ? AND ?"},
 		{&s.stmt.dropTexts, "DELETE FROM content WHERE id BETWEEN ? AND ?"},

@@ -159,7 +159,7 @@ func (c *candidates) hits(ctx context.Context, ranked []index.Ranked, meta map[s
 		return hits, nil
 	}
 	rows, err := c.tx.QueryContext(ctx, `
-		SELECT t.id, c.key, d.key, e.revision, d.tenant, e.about, s.model, t.start, t.page, t.headings, t.text
+		SELECT t.id, c.key, d.key, e.revision, d.tenant, e.about, s.model, t.start, t.page, t.headings, t.header, t.text
 		FROM content t JOIN chunk c ON c.id = t.id JOIN edition e ON e.id = t.id >> 20
 		JOIN document d ON d.id = e.document JOIN space s ON s.id = c.space
 		WHERE t.id IN (SELECT value FROM json_each(?))`, rowList(ranked))
@@ -172,7 +172,7 @@ func (c *candidates) hits(ctx context.Context, ranked []index.Ranked, meta map[s
 		var h events.Hit
 		var row int64
 		var about, headings string
-		if err := rows.Scan(&row, &h.Chunk, &h.Document, &h.Revision, &h.Tenant, &about, &h.Model, &h.Start, &h.Page, &headings, &h.Text); err != nil {
+		if err := rows.Scan(&row, &h.Chunk, &h.Document, &h.Revision, &h.Tenant, &about, &h.Model, &h.Start, &h.Page, &headings, &h.Header, &h.Text); err != nil {
 			return nil, err
 		}
 		var a events.About

@@ -160,10 +160,11 @@ func WrongDimensions(model string, have, want int) error {
 }
 
 // Words returns the words of a chunk, valid until a is used again, and their number.
-func Words(v *events.Vector, a *words.Analyzer) ([]words.Term, int) {
+func Words(v *events.Chunk, a *words.Analyzer) ([]words.Term, int) {
 	a.Add(v.Text, words.InText)
 	for _, h := range v.Headings {
 		a.Add(h, words.InHeading)
 	}
+	a.Add(v.Header, words.InText)
 	return a.Take()
 }
