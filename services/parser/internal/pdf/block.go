@@ -49,7 +49,7 @@ type region struct {
 	rows []row
 }
 
-func (d *document) line(r *row) line {
+func (d *document) line(p *page, r *row) line {
 	l := line{y: r.y, top: r.top, bottom: r.bottom}
 	n, bold, mono := 0, 0, 0
 	sizes := map[float32]int{}
@@ -82,7 +82,7 @@ func (d *document) line(r *row) line {
 		}
 	}
 	l.bold, l.mono = 10*bold >= 9*n, 10*mono >= 9*n
-	orderRTL(l.words)
+	readingOrder(l.words, p.readsLeft)
 	return l
 }
 
@@ -170,13 +170,13 @@ func (d *document) blocks(r region, t typography) []block {
 			i++
 			continue
 		}
-		if tab, n := alignedTable(r.rows, i); n > 0 {
+		if tab, n := alignedTable(r.rows, i, r.page.readsLeft); n > 0 {
 			b.flush()
 			b.add(block{kind: tableBlock, table: tab, left: tab.x0})
 			i += n
 			continue
 		}
-		if l := d.line(&r.rows[i]); isOrnament(&l) {
+		if l := d.line(r.page, &r.rows[i]); isOrnament(&l) {
 			b.flush()
 		} else {
 			b.pending = append(b.pending, l)
@@ -314,7 +314,7 @@ func (b *builder) continues(cur *block, l *line, right float32) continuation {
 		abs(prev.size-l.size) > .1*size || prev.bold != l.bold && (len(cur.lines) == 1 || l.bold) {
 		return newBlock
 	}
-	rtl := len(l.words) > 0 && isRTL(l.words[0].text)
+	rtl := len(l.words) > 0 && isRTL(l.words[0].text) && !b.region.page.readsLeft
 	meant = meant && !rtl
 	switch m := b.marker(l); {
 	case isBullet(m):
@@ -443,6 +443,15 @@ func hyphenated(before, after string) bool {
 		b = b[:i]
 	}
 	return len(a) > 2 && len(b) > 1 && allCaps(a) && allCaps(b)
+}
+
+// dividedNumber reports whether a number, say of a telephone, goes on in the
+// next line after its hyphen.
+func dividedNumber(before, after string) bool {
+	number := strings.TrimRight(before, "-‐")
+	last, _ := utf8.DecodeLastRuneInString(number)
+	first, _ := utf8.DecodeRuneInString(after)
+	return len(number) < len(before) && unicode.IsDigit(last) && unicode.IsDigit(first)
 }
 
 func startsLower(s string) bool {

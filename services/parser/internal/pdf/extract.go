@@ -22,6 +22,7 @@ type docRef = references.FPDF_DOCUMENT
 type page struct {
 	number        int // from 1
 	width, height float32
+	readsLeft     bool     // from the right, as Arabic is; its x are mirrored
 	words         []word   // in the order in which they were drawn
 	asides        [][]word // text in other directions, each turned upright
 	rules         []rule
@@ -152,6 +153,9 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 		}
 	}
 	p := &page{number: index + 1}
+	if err := f.correctAngles(ref, text.Chars); err != nil {
+		return nil, fmt.Errorf("its text: %w", err)
+	}
 	fr := frame{turns: commonTurns(text.Chars)}
 	if len(text.Chars) == 0 && len(annots) > 0 {
 		fr.turns = f.turned(ref)
@@ -175,6 +179,9 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 			if text, err = f.flatten(ref); err != nil {
 				return nil, fmt.Errorf("%w: %w", errAnnotations, err)
 			}
+			if err := f.correctAngles(ref, text.Chars); err != nil {
+				return nil, fmt.Errorf("%w: %w", errAnnotations, err)
+			}
 			p.words, p.asides = nil, nil
 			if err := f.words(ref, d, p, fr, text); err != nil {
 				return nil, fmt.Errorf("%w: %w", errAnnotations, err)
@@ -183,6 +190,9 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 		p.annotate(d, annots, before, fr)
 	}
 	p.link(links, fr)
+	if p.readsLeft {
+		p.turnBack()
+	}
 	return p, nil
 }
 
@@ -234,6 +244,59 @@ func commonTurns(chars []*responses.GetPageTextStructuredChar) int {
 	return best
 }
 
+// correctAngles turns text whose size is negative: it is set head over heels,
+// often by a matrix that is so, too, and pdfium's angle tells of the matrix only.
+// Such text shows by letters that run against their own direction.
+func (f *file) correctAngles(ref requests.Page, chars []*pageChar) error {
+	var text references.FPDF_TEXTPAGE
+	for from := 0; from < len(chars); {
+		to := from
+		backwards := false
+		for ; to < len(chars) && chars[to].Text != "\n"; to++ {
+			backwards = backwards || to > from && runsBack(chars[to-1], chars[to])
+		}
+		if backwards {
+			if text == "" {
+				loaded, err := f.instance.FPDFText_LoadPage(&requests.FPDFText_LoadPage{Page: ref})
+				if err != nil {
+					return err
+				}
+				text = loaded.TextPage
+			}
+			for i := from; i < to; i++ {
+				size, err := f.instance.FPDFText_GetFontSize(&requests.FPDFText_GetFontSize{TextPage: text, Index: i})
+				if err != nil {
+					return err
+				}
+				if size.FontSize < 0 {
+					chars[i].Angle += math.Pi
+				}
+			}
+		}
+		from = to + 1
+	}
+	if text == "" {
+		return nil
+	}
+	_, err := f.instance.FPDFText_ClosePage(&requests.FPDFText_ClosePage{TextPage: text})
+	return err
+}
+
+// runsBack reports whether b stands just before a, as the angle of both has it.
+func runsBack(a, b *pageChar) bool {
+	if a.Angle != b.Angle || !isLTRRune(runeOf(a)) || !isLTRRune(runeOf(b)) {
+		return false
+	}
+	fr := frame{turns: turns(a.Angle)}
+	box := func(c *pageChar) (x0, y0, x1, y1 float32) {
+		return fr.box(float32(c.PointPosition.Left), float32(c.PointPosition.Bottom), float32(c.PointPosition.Right), float32(c.PointPosition.Top))
+	}
+	ax0, ay0, ax1, ay1 := box(a)
+	bx0, by0, bx1, by1 := box(b)
+	h := max(ay1-ay0, by1-by0)
+	return bx0+bx1 < ax0+ax1-.1*h && ax0-bx1 < h && abs(ay1-by1) < h
+}
+
 // extractor makes words of the characters of one page.
 type extractor struct {
 	*file
@@ -278,8 +341,21 @@ func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStruc
 		text.Reset()
 		first, spaced = -1, false
 	}
-	for i, c := range chars {
+	steps, err := x.order(chars)
+	if err != nil {
+		return err
+	}
+	for _, step := range steps {
+		if step.char < 0 {
+			flush()
+			spaced = true
+			continue
+		}
+		i, c := step.char, chars[step.char]
 		r, _ := utf8.DecodeRuneInString(c.Text)
+		if step.r != 0 {
+			r = step.r
+		}
 		switch {
 		case c.Text == "" || unicode.IsSpace(r) || r == utf8.RuneError:
 			flush()
@@ -301,7 +377,7 @@ func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStruc
 		if first >= 0 {
 			h := max(y1-y0, cy1-cy0, 3)
 			apart := max(cy0-y1, y0-cy1) // negative if they overlap vertically
-			if d != dir || cx0-cur.x1 > 1.2*h || cx0-cur.x1 < -1.5*h && !unicode.In(r, unicode.Hebrew, unicode.Arabic) || apart > .6*h {
+			if d != dir || !step.placed && (cx0-cur.x1 > 1.2*h || cx0-cur.x1 < -1.5*h || apart > .6*h) {
 				flush()
 				spaced = d != dir || spaced
 			}
@@ -372,7 +448,7 @@ func (x *extractor) typeset(w *word, first, dir int, fr frame, y0, y1 float32) e
 	}
 	prev := x.latest
 	x.latest = sample{dir: dir, points: size.FontSize, weight: weight.FontWeight}
-	if gap := w.x0 - prev.x1; prev.size > 0 && prev.dir == dir && prev.points == size.FontSize && prev.weight == weight.FontWeight &&
+	if gap := max(w.x0-prev.x1, prev.x0-w.x1); prev.size > 0 && prev.dir == dir && prev.points == size.FontSize && prev.weight == weight.FontWeight &&
 		y1 > prev.y-.9*prev.size && y0 < prev.y && y1 < prev.y+.35*prev.size && gap > 0 && gap < .8*prev.size {
 		w.y, w.size, w.font = prev.y, prev.size, prev.font
 		x.latest.word = *w
@@ -385,7 +461,7 @@ func (x *extractor) typeset(w *word, first, dir int, fr frame, y0, y1 float32) e
 	} else if trapped(err) {
 		return err
 	}
-	w.size = float32(size.FontSize)
+	w.size = float32(math.Abs(size.FontSize))
 	if m, err := x.instance.FPDFText_GetMatrix(&requests.FPDFText_GetMatrix{TextPage: x.textRef, Index: first}); err == nil {
 		w.size *= float32(math.Hypot(float64(m.Matrix.C), float64(m.Matrix.D)))
 	}

@@ -396,44 +396,4 @@ func unspaced(r rune) bool {
 		r >= 0x3000 && r <= 0x303f || r >= 0xff00 && r <= 0xffef
 }
 
-func isRTL(s string) bool {
-	for _, r := range s {
-		if unicode.In(r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana) {
-			return true
-		}
-		if unicode.IsLetter(r) {
-			return false
-		}
-	}
-	return false
-}
-
-// orderRTL puts the words of a line of Arabic or Hebrew into reading order:
-// from the right, with runs of other scripts and numbers from the left.
-func orderRTL(words []word) {
-	rtl := 0
-	for i := range words {
-		if isRTL(words[i].text) {
-			rtl++
-		}
-	}
-	if 2*rtl <= len(words) {
-		return
-	}
-	slices.SortStableFunc(words, func(a, b word) int { return cmp.Compare(b.x0, a.x0) })
-	for i := 0; i < len(words); {
-		j := i
-		for j < len(words) && !isRTL(words[j].text) {
-			j++
-		}
-		slices.Reverse(words[i:j])
-		i = max(j, i+1)
-	}
-	for i := range words {
-		if i > 0 {
-			words[i].glued = false
-		}
-	}
-}
-
 func abs(v float32) float32 { return float32(math.Abs(float64(v))) }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/zlib"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 )
 
 // sheet is a page being written, US Letter, with y growing upwards as in PDF.
@@ -14,6 +16,7 @@ type sheet struct {
 	extra   string // further entries of the page's dictionary
 	image   bool   // draws the image /Im
 	annots  []string
+	made    *made
 }
 
 // Fonts of every sheet.
@@ -22,6 +25,7 @@ const (
 	bold    = "F2" // Helvetica-Bold
 	courier = "F3"
 	ligated = "F4" // Helvetica whose characters 1 and 2 are the ligatures fi and fl
+	drawn   = "F5" // see glyphs
 )
 
 func (s *sheet) text(font string, size, x, y float64, text string) *sheet {
@@ -39,6 +43,28 @@ func (s *sheet) lines(x, y float64, lines ...string) float64 {
 	return y
 }
 
+// glyphs draws glyphs side by side from x on, half an em wide each, and says
+// what letters each of them stands for. fromRight draws the last of them first,
+// as programs do that go through a line in reading order. A space is
+// left out: nothing is drawn there.
+func (s *sheet) glyphs(size, x, y float64, fromRight bool, glyphs ...string) *sheet {
+	for i := range glyphs {
+		if fromRight {
+			i = len(glyphs) - 1 - i
+		}
+		if glyphs[i] == " " {
+			continue
+		}
+		code := slices.Index(s.made.glyphs, glyphs[i])
+		if code < 0 {
+			code = len(s.made.glyphs)
+			s.made.glyphs = append(s.made.glyphs, glyphs[i])
+		}
+		fmt.Fprintf(&s.content, "BT /%s %g Tf 1 0 0 1 %g %g Tm <%02x> Tj ET\n", drawn, size, x+float64(i)*size/2, y, code+1)
+	}
+	return s
+}
+
 func (s *sheet) rule(x0, y0, x1, y1 float64) *sheet {
 	fmt.Fprintf(&s.content, "%g %g m %g %g l S\n", x0, y0, x1, y1)
 	return s
@@ -54,6 +80,7 @@ type made struct {
 	fields  []string // of the form
 	form    string   // further entries of the form's dictionary
 	catalog string   // further entries of the catalog
+	glyphs  []string // what the codes from 1 of the font "drawn" stand for
 }
 
 // Objects that a test adds come before all others, but for the font of
@@ -74,7 +101,7 @@ func (m *made) next(n int) string { return fmt.Sprintf("%d 0 R", firstObject+len
 func (m *made) font() string { return "1 0 R" }
 
 func (m *made) sheet() *sheet {
-	s := &sheet{}
+	s := &sheet{made: m}
 	m.sheets = append(m.sheets, s)
 	return s
 }
@@ -105,6 +132,28 @@ func (m *made) bytes(t testing.TB) []byte {
 	} {
 		n := object("<< /Type /Font /Subtype /Type1 /BaseFont /%s /Encoding %s >>", f.base, f.encoding)
 		fonts = append(fonts, fmt.Sprintf("/%s %d 0 R", f.name, n))
+	}
+	if len(m.glyphs) > 0 {
+		var cmap, procs, names strings.Builder
+		cmap.WriteString("begincmap\n1 begincodespacerange <00> <ff> endcodespacerange\n")
+		fmt.Fprintf(&cmap, "%d beginbfchar\n", len(m.glyphs))
+		const box = "500 0 0 0 480 700 d1 0 0 480 700 re f"
+		proc := object("<< /Length %d >>\nstream\n%s\nendstream", len(box), box)
+		for i, g := range m.glyphs {
+			fmt.Fprintf(&cmap, "<%02x> <", i+1)
+			for _, u := range utf16.Encode([]rune(g)) {
+				fmt.Fprintf(&cmap, "%04x", u)
+			}
+			cmap.WriteString(">\n")
+			fmt.Fprintf(&procs, "/g%d %d 0 R ", i+1, proc)
+			fmt.Fprintf(&names, "/g%d ", i+1)
+		}
+		cmap.WriteString("endbfchar\nendcmap\n")
+		toUnicode := object("<< /Length %d >>\nstream\n%sendstream", cmap.Len(), cmap.String())
+		n := object("<< /Type /Font /Subtype /Type3 /FontBBox [0 0 500 700] /FontMatrix [.001 0 0 .001 0 0] /CharProcs << %s >> "+
+			"/Encoding << /Type /Encoding /Differences [1 %s] >> /FirstChar 1 /LastChar %d /Widths [%s] /Resources << >> /ToUnicode %d 0 R >>",
+			procs.String(), names.String(), len(m.glyphs), strings.Repeat("500 ", len(m.glyphs)), toUnicode)
+		fonts = append(fonts, fmt.Sprintf("/%s %d 0 R", drawn, n))
 	}
 	image := object("<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 1 >>\nstream\nx\nendstream")
 	pages := len(offsets) + 1 + 2*len(m.sheets)

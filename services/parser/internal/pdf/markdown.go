@@ -333,6 +333,7 @@ func (b *block) text(words map[string]bool, newline string) string {
 			if dropHyphen(words, before, text) {
 				out.Truncate(len(bytes.TrimRight(out.Bytes(), "-‐")))
 			}
+		case dividedNumber(before, text):
 		default:
 			last, _ := utf8.DecodeLastRuneInString(before)
 			first, _ := utf8.DecodeRuneInString(text)

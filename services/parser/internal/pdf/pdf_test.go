@@ -173,6 +173,12 @@ func TestMarkdown(t *testing.T) {
 			fmt.Fprintf(&s.content, "BT /F1 10 Tf 0 1 -1 0 300 100 Tm (Turned text is read) Tj ET\n")
 			fmt.Fprintf(&s.content, "BT /F1 10 Tf 0 1 -1 0 312 100 Tm (line after line.) Tj ET\n")
 		}, "Turned text is read line after line.\n"},
+		{"negative sizes", func(m *made) {
+			s := m.sheet()
+			// Upright, and so that both lines are read on in their order.
+			fmt.Fprintf(&s.content, "BT /F1 -10 Tf -1 0 0 -1 72 700 Tm (Text of a negative size that stands) Tj ET\n")
+			fmt.Fprintf(&s.content, "q 1 0 0 -1 0 792 cm BT /F1 -10 Tf -1 0 0 1 72 104 Tm (upright in a matrix that turns it.) Tj ET Q\n")
+		}, "Text of a negative size that stands upright in a matrix that turns it.\n"},
 		{"text up the margin", func(m *made) {
 			s := m.sheet()
 			fmt.Fprintf(&s.content, "BT /F1 10 Tf 0 1 -1 0 30 300 Tm (arXiv stamp) Tj ET\n")

@@ -28,7 +28,7 @@ func (p *page) ruledTables() []table {
 	}
 	var tables []table
 	for _, g := range grids(p.rules) {
-		t, rest, ok := g.fill(p.words)
+		t, rest, ok := g.fill(p.words, p.readsLeft)
 		if ok {
 			tables = append(tables, t)
 			p.words = rest
@@ -107,7 +107,7 @@ func distinct(vs []float32) []float32 {
 
 // fill puts words into the grid's cells. It reports false if what comes out is
 // no table: a frame around a page, boxes in a diagram.
-func (g *grid) fill(words []word) (table, []word, bool) {
+func (g *grid) fill(words []word, readsLeft bool) (table, []word, bool) {
 	nr, nc := len(g.ys)-1, len(g.xs)-1
 	x0, x1, y0, y1 := g.xs[0], g.xs[nc], g.ys[0], g.ys[nr]
 	owner := g.owners()
@@ -147,7 +147,7 @@ func (g *grid) fill(words []word) (table, []word, bool) {
 					return table{}, nil, false // a whole table in a frame
 				}
 			}
-			line[c] = cellText(rs)
+			line[c] = cellText(rs, readsLeft)
 			filled++
 			total += len(ws)
 			largest = max(largest, len(ws))
@@ -218,15 +218,15 @@ func (t *table) dropColumns(used []bool) {
 }
 
 // cellText returns the rows of a cell as one line of text.
-func cellText(rs []row) string {
+func cellText(rs []row, readsLeft bool) string {
 	var lines []string
 	for i := range rs {
-		lines = append(lines, rs[i].text())
+		lines = append(lines, rs[i].text(readsLeft))
 	}
 	return joinLines(lines)
 }
 
-func (r *row) text() string {
+func (r *row) text(readsLeft bool) string {
 	var words []word
 	for i := range r.segs {
 		from := len(words)
@@ -235,7 +235,7 @@ func (r *row) text() string {
 			words[from].glued = false
 		}
 	}
-	orderRTL(words)
+	readingOrder(words, readsLeft)
 	s := segment{words: words}
 	return s.text()
 }
@@ -260,7 +260,7 @@ func joinLines(lines []string) string {
 
 // alignedTable finds a table without rules in rs[from:]: rows of segments that
 // stand in the same columns. It returns how many rows it takes, 0 for none.
-func alignedTable(rs []row, from int) (*table, int) {
+func alignedTable(rs []row, from int, readsLeft bool) (*table, int) {
 	if len(rs[from].segs) < 2 || rs[from].segs[0].table != nil {
 		return nil, 0
 	}
@@ -326,7 +326,7 @@ func alignedTable(rs []row, from int) (*table, int) {
 	if multi < 2 || multi < 3 && len(cols) < 3 || !aligned(rs[from:from+n], cols) {
 		return nil, 0
 	}
-	return fillAligned(rs[from:from+n], cols), n
+	return fillAligned(rs[from:from+n], cols, readsLeft), n
 }
 
 func startsBlock(r *row) bool { return isBullet(r.segs[0].text()) }
@@ -457,7 +457,7 @@ func common(vs []float32, d float32) bool {
 	return 5*best >= 3*len(vs)
 }
 
-func fillAligned(rs []row, cols []interval) *table {
+func fillAligned(rs []row, cols []interval, readsLeft bool) *table {
 	t := &table{x0: cols[0].x0, x1: cols[len(cols)-1].x1, y0: rs[0].top, y1: rs[len(rs)-1].bottom}
 	var pitch []float32
 	for i := 1; i < len(rs); i++ {
@@ -475,6 +475,7 @@ func fillAligned(rs []row, cols []interval) *table {
 			if line[c] != "" {
 				line[c] += " "
 			}
+			readingOrder(s.words, readsLeft)
 			line[c] += s.text()
 		}
 		// Closer than rows are, and nothing in the first column: the rest of

@@ -1,0 +1,57 @@
+package pdf
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestFromTheRight has lines of Arabic and Hebrew as they are seen, glyph by
+// glyph from the left, and drawn in both orders: programs do either.
+func TestFromTheRight(t *testing.T) {
+	letters := func(s string) []string { return strings.Split(s, "") }
+	for _, tt := range []struct {
+		name, want string
+		glyphs     []string
+	}{
+		{"words", "שלום עולם", letters("םלוע םולש")},
+		{"a ligature of two letters", "السلام عليكم", []string{"م", "ك", "ي", "ل", "ع", " ", "م", "لا", "س", "ل", "ا"}},
+		{"a ligature with hamza", "عقد الإيجار", []string{"ر", "ا", "ج", "ي", "لإ", "ا", " ", "د", "ق", "ع"}},
+		{"a presentation form", "لا يلغى", []string{"ى", "غ", "ل", "ي", " ", "\ufefb"}},
+		{"a ligature that begins with alef", "الله أكبر", []string{"ر", "ب", "ك", "أ", " ", "الله"}},
+		{"another ligature", "محمد", []string{"د", "محم"}},
+		{"numbers and a full stop", "חדר 123 בקומה 4.", letters(".4 המוקב 123 רדח")},
+		{"a decimal number and its unit", "דמי שכירות 12.5% מהערך", letters("ךרעהמ 12.5% תוריכש ימד")},
+		{"a date", "בתאריך 15/03/2026 ודנה", letters("הנדו 15/03/2026 ךיראתב")},
+		{"words of another script", "תוכנה כמו Microsoft Word 2016 כדי", letters("ידכ Microsoft Word 2016 ומכ הנכות")},
+		{"a prefix before another script", "תוכנת ו-LibreOffice כדי", letters("ידכ LibreOffice-ו תנכות")},
+		{"no space that is drawn between scripts", "מול ABC שלום", letters("םולש ABC לומ")},
+		{"brackets as they are seen", "תקופה (12 חודשים) ארוכה", letters("הכורא (םישדוח 12) הפוקת")},
+		{"brackets as they are written", "תקופה (12 חודשים) ארוכה", letters("הכורא )םישדוח 12( הפוקת")},
+	} {
+		for _, fromRight := range []bool{false, true} {
+			name := tt.name + ", drawn from the left"
+			if fromRight {
+				name = tt.name + ", drawn from the right"
+			}
+			t.Run(name, func(t *testing.T) {
+				var m made
+				m.sheet().glyphs(12, 100, 700, fromRight, tt.glyphs...)
+				if got := strings.TrimSpace(read(t, &m).Markdown); got != tt.want {
+					t.Errorf("got  %q\nwant %q", got, tt.want)
+				}
+			})
+		}
+	}
+}
+
+func TestLineFromTheLeftWithWordsFromTheRight(t *testing.T) {
+	for _, fromRight := range []bool{false, true} {
+		var m made
+		s := m.sheet()
+		s.lines(72, 730, "Most of what stands on this page is read from the left.")
+		s.glyphs(12, 72, 700, fromRight, strings.Split("the words םלוע םולש mean hello", "")...)
+		if got, want := read(t, &m).Markdown, "the words שלום עולם mean hello"; !strings.Contains(got, want) {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+}
