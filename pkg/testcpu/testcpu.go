@@ -41,6 +41,25 @@ func Linear(tb testing.TB, n int, work func(n int)) {
 		step, float64(large)/float64(max(small, 1)), large, small)
 }
 
+// Bounded fails the test unless large, the same work on a much larger input, costs
+// hardly more than small: the work is cut off at a limit that both go beyond.
+func Bounded(tb testing.TB, small, large func()) {
+	tb.Helper()
+	var less, more time.Duration
+	for try := range tries {
+		more = shortest(more, try, Used(large))
+		if more < least {
+			return
+		}
+		less = shortest(less, try, Used(small))
+		if more <= slack*less {
+			return
+		}
+	}
+	tb.Errorf("the larger input costs %.1f times the processor time (%v after %v): nothing cuts it off",
+		float64(more)/float64(max(less, 1)), more, less)
+}
+
 func shortest(known time.Duration, try int, measured time.Duration) time.Duration {
 	if try == 0 {
 		return measured

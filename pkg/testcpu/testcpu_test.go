@@ -27,6 +27,25 @@ func steps(n int) {
 	}
 }
 
+func TestBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		small, large int
+		bounded      bool
+	}{
+		"bounded":   {1 << 26, 1 << 26, true},
+		"unbounded": {1 << 26, 1 << 29, false},
+		"small":     {1 << 3, 1 << 10, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := &verdict{TB: t}
+			testcpu.Bounded(v, func() { steps(c.small) }, func() { steps(c.large) })
+			if v.failed == c.bounded {
+				t.Errorf("failed: %v", v.failed)
+			}
+		})
+	}
+}
+
 func TestLinear(t *testing.T) {
 	for name, c := range map[string]struct {
 		n      int

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
+	"sluice/pkg/testcpu"
 	"sluice/services/parser/local"
 )
 
@@ -279,6 +281,35 @@ func TestRefusals(t *testing.T) {
 			if c.src.Name != "" && !strings.Contains(err.Error(), c.src.Name) {
 				t.Errorf("%q does not name %s", err, c.src.Name)
 			}
+		})
+	}
+}
+
+// A bomb costs what its limit allows, however much more is in it.
+func TestBombsCostWhatTheLimitAllows(t *testing.T) {
+	p := newParser(t, func(c *local.Config) {
+		c.MaxInput, c.MaxOutput, c.MaxExpanded, c.MaxFiles, c.MaxDepth = 8<<20, 1<<20, 4<<20, 1000, 3
+		c.Isolate = false // the processor time of this process is measured
+	})
+	lines := bytes.Repeat([]byte("0123456789abcde\n"), 1<<16) // 1 MiB
+	for name, data := range map[string]func(n int) []byte{    // n MiB
+		"one file":    func(n int) []byte { return zipOf(t, member{"a.txt", bytes.Repeat(lines, n)}) },
+		"many files":  func(n int) []byte { return zipOf(t, slices.Repeat([]member{{"a.txt", lines}}, n)...) },
+		"overlapping": func(n int) []byte { return overlappingZIP(t, n, lines) },
+		"nested": func(n int) []byte {
+			return zipOf(t, member{"a.zip", zipOf(t, member{"a.bin", bytes.Repeat(lines, n/2)})}, member{"b.zip", zipOf(t, member{"b.bin", bytes.Repeat(lines, n/2)})})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refused := func(n int) func() {
+				src := provider.Source{Name: "a.zip", Data: data(n)}
+				return func() {
+					if _, err := p.Parse(t.Context(), src); fault.From(err) == nil || fault.From(err).Reason != "too-large" {
+						t.Errorf("%d MiB: %v", n, err)
+					}
+				}
+			}
+			testcpu.Bounded(t, refused(8), refused(128))
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/pkg/fault"
+	"sluice/pkg/testcpu"
 	"sluice/services/parser/internal/ebook"
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/mail"
@@ -240,6 +242,41 @@ func TestBombs(t *testing.T) {
 			if !strings.Contains(err.Error(), c.limit) {
 				t.Errorf("%v does not name %q", err, c.limit)
 			}
+		})
+	}
+}
+
+// A bomb costs what its limit allows, however much more is in it.
+func TestBombsCostWhatTheLimitAllows(t *testing.T) {
+	limits := limits
+	limits.Expanded, limits.Output = 4<<20, 1<<20
+	comment := "<!--" + strings.Repeat("A", 1<<20) + "-->"
+	for name, c := range map[string]struct {
+		read         format.Reader
+		data         func(n int) []byte
+		small, large int
+	}{
+		"unpacks": {ooxml.DOCX, func(n int) []byte { return samples.WordDocument(t, strings.Repeat(comment, n)) }, 8, 128},
+		"text": {ooxml.DOCX, func(n int) []byte {
+			return samples.WordDocument(t, strings.Repeat(samples.Para("", "a line of text"), n))
+		}, 1 << 17, 1 << 20},
+		"nesting":   {ooxml.DOCX, func(n int) []byte { return samples.WordDocument(t, strings.Repeat("<w:sdt><w:sdtContent>", n)) }, 1 << 10, 1 << 17},
+		"rtf depth": {rtf.RTF, func(n int) []byte { return []byte(`{\rtf1 ` + strings.Repeat("{", n)) }, 2000, 4 << 20},
+		"ods rows": {odf.ODT, func(n int) []byte {
+			return samples.OdsDocument(t, fmt.Sprintf(`<table:table-row table:number-rows-repeated="%d"><table:table-cell table:number-columns-repeated="16384">`+
+				`<text:p>all of them</text:p></table:table-cell></table:table-row>`, n))
+		}, 64, 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refused := func(n int) func() {
+				data := c.data(n)
+				return func() {
+					if _, err := c.read(t.Context(), format.Input{Name: name, Data: data, Limits: limits}); fault.Of(err) != fault.Validation {
+						t.Errorf("%d: %v", n, err)
+					}
+				}
+			}
+			testcpu.Bounded(t, refused(c.small), refused(c.large))
 		})
 	}
 }
