@@ -65,12 +65,10 @@ func took(t *testing.T, l *router.Limiter, n, tokens int) time.Duration {
 func TestAnAccountIsShared(t *testing.T) {
 	e := env(t)
 	a := limiter(t, e)
-	if d := took(t, a, 1000, 300_000); d > time.Second {
-		t.Errorf("without a limit 1,000 calls wait %v", d)
-	}
+	took(t, a, 1000, 300_000) // without a limit; what would have to wait for long is refused
 	a.Observe(provider.RateInfo{Status: 200, Requests: provider.Quota{Known: true, Limit: 6000, Remaining: 5000}})
-	took(t, a, 95, 1) // what may go at once
-	if d := took(t, a, 20, 1); d < 150*time.Millisecond {
+	// 95 may go at once. Both are measured together: a pause in between is credit.
+	if d := took(t, a, 95+20, 1); d < 150*time.Millisecond {
 		t.Errorf("20 calls at 95 a second took %v", d)
 	}
 	b := limiter(t, e) // learns the limit, and both have half of it
@@ -88,8 +86,10 @@ func TestARefusalStopsAll(t *testing.T) {
 		a.Observe(provider.RateInfo{Status: 429, RetryAfter: 300 * time.Millisecond})
 		return took(t, b, 1, 1) > 100*time.Millisecond
 	})
+	began := time.Now()
 	a.Observe(provider.RateInfo{Status: 429, RetryAfter: 300 * time.Millisecond})
-	if d := took(t, a, 1, 1); d < 200*time.Millisecond {
+	took(t, a, 1, 1)
+	if d := time.Since(began); d < 300*time.Millisecond {
 		t.Errorf("went on after %v, was told to wait 300ms", d)
 	}
 	// A limit that was learnt from refusals is unlearnt.
