@@ -58,7 +58,8 @@ type Scaling struct {
 	reading  sync.Mutex // one at a time asks the broker
 	read     time.Time  // of queues
 	queues   map[string]queue
-	surveyed time.Time // of takers
+	rooms    map[string]room // by the stream's name
+	surveyed time.Time       // of takers
 	takers   map[string]taker
 }
 
@@ -72,6 +73,12 @@ type taker struct {
 type queue struct {
 	backlog uint64
 	first   time.Time
+}
+
+// room is how full a stream is, or the one behind a bucket or an object store.
+type room struct {
+	bytes uint64
+	limit int64 // 0 = there is none, or old messages make room for new ones
 }
 
 const (
@@ -168,8 +175,16 @@ func (s *Scaling) survey(ctx context.Context) (map[string]queue, error) {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	var work []*jetstream.StreamInfo
+	rooms := map[string]room{}
 	streams := s.js.ListStreams(ctx)
 	for info := range streams.Info() {
+		r := room{bytes: info.State.Bytes}
+		if info.Config.MaxBytes > 0 && info.Config.Discard == jetstream.DiscardNew {
+			r.limit = info.Config.MaxBytes
+		}
+		if vocabulary[info.Config.Name] {
+			rooms[info.Config.Name] = r
+		}
 		if info.Config.Retention == jetstream.WorkQueuePolicy {
 			work = append(work, info)
 		}
@@ -194,10 +209,30 @@ func (s *Scaling) survey(ctx context.Context) (map[string]queue, error) {
 		}
 		if t.stage != "" {
 			queues[t.stage] = queue{info.State.Msgs, info.State.FirstTime}
+			if _, known := rooms[name]; !known { // the queue of a stage of another tree
+				rooms[name] = room{info.State.Bytes, max(0, info.Config.MaxBytes)}
+			}
 		}
 	}
-	s.queues, s.read = queues, time.Now()
+	s.queues, s.rooms, s.read = queues, rooms, time.Now()
 	return queues, nil
+}
+
+// vocabulary has the names of the streams that the pipeline has. There may be any
+// number of others on the server.
+var vocabulary = func() map[string]bool {
+	all := map[string]bool{}
+	for _, s := range broker.Vocabulary() {
+		all[s.Stream()] = true
+	}
+	return all
+}()
+
+// full returns how full the streams are, as they were when survey last looked.
+func (s *Scaling) full() map[string]room {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	return s.rooms
 }
 
 // stage returns the stage that takes from a work queue, or "" if it is not one.
@@ -244,6 +279,8 @@ func (s *Scaling) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var (
 	backlogDesc = prometheus.NewDesc("sluice_backlog", "Messages that wait for the stage or are in its hands, whether it runs or not.", []string{"stage"}, nil)
+	bytesDesc   = prometheus.NewDesc("sluice_stream_bytes", "Bytes in a stream of the pipeline, or in the one behind a bucket (KV_) or an object store (OBJ_).", []string{"stream"}, nil)
+	limitDesc   = prometheus.NewDesc("sluice_stream_limit_bytes", "Bytes from which on the stream refuses messages; absent if there is no limit, or if old messages make room for new ones.", []string{"stream"}, nil)
 	oldestDesc  = prometheus.NewDesc("sluice_backlog_oldest_seconds", "Age of the oldest of them; 0 if there is none.", []string{"stage"}, nil)
 )
 
@@ -251,6 +288,8 @@ var (
 func (s *Scaling) Describe(c chan<- *prometheus.Desc) {
 	c <- backlogDesc
 	c <- oldestDesc
+	c <- bytesDesc
+	c <- limitDesc
 }
 
 // Collect is of prometheus.Collector. A backlog that cannot be read is absent.
@@ -268,5 +307,11 @@ func (s *Scaling) Collect(c chan<- prometheus.Metric) {
 		}
 		c <- prometheus.MustNewConstMetric(backlogDesc, prometheus.GaugeValue, float64(a.Backlog), name)
 		c <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, a.Oldest, name)
+	}
+	for stream, r := range s.full() {
+		c <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(r.bytes), stream)
+		if r.limit > 0 {
+			c <- prometheus.MustNewConstMetric(limitDesc, prometheus.GaugeValue, float64(r.limit), stream)
+		}
 	}
 }

@@ -131,6 +131,10 @@ func TestTheDaemonServesBacklogs(t *testing.T) {
 	if _, err := env.JS.CreateStream(t.Context(), own); err != nil {
 		t.Fatal(err)
 	}
+	// One that is nobody's here is none of ours.
+	if _, err := env.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "FOREIGN", Subjects: []string{"foreign.>"}, Retention: jetstream.WorkQueuePolicy}); err != nil {
+		t.Fatal(err)
+	}
 	taking := map[string]string{"parser": events.StreamDocuments, "chunker": events.StreamParsed, "embedder": events.StreamChunks, "critic": "TRANSLATED"}
 	for name, stream := range taking {
 		stageOf(t, env.JS, broker.Durable{Name: name, Stream: stream})
@@ -166,14 +170,40 @@ func TestTheDaemonServesBacklogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	series := 0
+	series, gauges := 0, map[string]map[string]float64{} // by name and stream
 	for _, f := range families {
 		if strings.HasPrefix(f.GetName(), "sluice_backlog") {
 			series += len(f.GetMetric())
 		}
+		if strings.HasPrefix(f.GetName(), "sluice_stream_") {
+			gauges[f.GetName()] = map[string]float64{}
+			for _, m := range f.GetMetric() {
+				gauges[f.GetName()][m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+			}
+		}
 	}
 	if series != 2*len(taking) {
 		t.Errorf("%d series of backlogs", series)
+	}
+	for stream, limited := range map[string]bool{
+		events.StreamHeld: true, "KV_" + events.BucketClaims: true, "KV_" + events.BucketJobs: true, events.StreamDocuments: true,
+		events.StreamEvents: false, "TRANSLATED": false,
+	} {
+		info, err := env.JS.Stream(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := info.CachedInfo()
+		bytes, there := gauges["sluice_stream_bytes"][stream]
+		if !there || stream != events.StreamDocuments && bytes != float64(state.State.Bytes) || stream == events.StreamDocuments && bytes <= 0 {
+			t.Errorf("%s: %v bytes (%v), the server says %d", stream, bytes, there, state.State.Bytes)
+		}
+		if limit, there := gauges["sluice_stream_limit_bytes"][stream]; there != limited || limited && limit != float64(state.Config.MaxBytes) {
+			t.Errorf("%s: a limit of %v (%v), the server says %d", stream, limit, there, state.Config.MaxBytes)
+		}
+	}
+	if _, there := gauges["sluice_stream_bytes"]["FOREIGN"]; there {
+		t.Error("a stream that is not the pipeline's is told of")
 	}
 	// Within a second the broker is not asked again.
 	for range 3 {
