@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ const Key = "clock"
 
 // Clock reads the clocks of submissions for one process. Watch makes one.
 type Clock struct {
+	ctx context.Context // of Watch
+	js  jetstream.JetStream
 	kv  jetstream.KeyValue
 	log zerolog.Logger
 
@@ -31,6 +34,9 @@ type Clock struct {
 	reader   *Reader
 	revision uint64 // of the mark in the bucket
 	warned   time.Time
+	own      uint64    // the latest message that was delivered to this process for the first time
+	looked   time.Time // at the end of the stream
+	doubt    bool      // the latest look failed
 }
 
 // Watch returns a clock that follows the mark in the bucket until ctx ends.
@@ -47,7 +53,7 @@ func Watch(ctx context.Context, js jetstream.JetStream, log zerolog.Logger) (*Cl
 	if err != nil {
 		return nil, err
 	}
-	c := &Clock{kv: kv, log: log, reader: NewReader(m), revision: revision}
+	c := &Clock{ctx: ctx, js: js, kv: kv, log: log, reader: NewReader(m), revision: revision}
 	c.reader.Rewind(stream.CachedInfo().State.LastSeq)
 	w, err := broker.NewWatch(ctx, kv, Key, c.hear)
 	if err != nil {
@@ -68,8 +74,16 @@ func (c *Clock) hear(e jetstream.KeyValueEntry) {
 	c.reader.Adopt(decode(e.Value()))
 }
 
-// Read returns the clock of a submission that has arrived, from memory.
-func (c *Clock) Read(document string, sequence uint64, t time.Time) uint64 {
+// Read returns the clock of a submission that has arrived, from memory. first tells
+// that it was never delivered before. Such messages come in the order of their
+// sequences: if one does not, Read asks the server whether the stream still is what
+// it was.
+func (c *Clock) Read(document string, sequence uint64, t time.Time, first bool) uint64 {
+	if first && c.odd(sequence) {
+		if err := c.look(c.ctx, sequence, t); err != nil {
+			c.log.Debug().Err(err).Msg("looking whether the stream was restored; it is looked again before the clock is used")
+		}
+	}
 	c.mu.Lock()
 	at, step := c.reader.Read(document, sequence, t)
 	c.mu.Unlock()
@@ -86,6 +100,52 @@ func (c *Clock) Read(document string, sequence uint64, t time.Time) uint64 {
 		Str("hint", "see the clock of the NATS server; docs/concepts.md says how submissions are ordered").
 		Msg("the NATS server's clock ran backwards: submissions are ordered by their sequence until it has caught up")
 	return at
+}
+
+// lookEvery bounds how often a process looks at the stream because another one is
+// ahead, which is usual.
+const lookEvery = time.Second
+
+// odd tells whether a message that was never delivered before has a sequence that
+// was read already, here or, as far as the mark tells, by another process.
+func (c *Clock) odd(sequence uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	back := sequence <= c.own
+	c.own = sequence
+	return back || sequence <= c.reader.Last() && time.Since(c.looked) >= lookEvery
+}
+
+// recent is the age, by the server's own clock, below which a message is not from a
+// backup.
+const recent = 10 * time.Second
+
+// look finds out whether the stream was restored from a backup, or made again, while
+// this process ran. Then what comes next is newer than all that was read of the stream
+// before. What was in the backup keeps its clock.
+func (c *Clock) look(ctx context.Context, sequence uint64, t time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	s, err := c.js.Stream(ctx, events.StreamDocuments)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.doubt = err != nil; err != nil {
+		return err
+	}
+	c.looked = time.Now()
+	info := s.CachedInfo()
+	last, was := info.State.LastSeq, c.reader.Last()
+	if last >= was && !c.reader.Another(sequence, t) {
+		return nil
+	}
+	if age := info.TimeStamp.Sub(t); age < recent {
+		last = sequence - 1
+	}
+	if c.reader.Rewind(min(last, max(was, 1)-1)) {
+		c.log.Warn().Uint64("ends", last).Uint64("ended", was).
+			Msg("the stream DOCUMENTS ends earlier than it did: it was restored or made again; what is submitted now is ordered after all that was")
+	}
+	return nil
 }
 
 // ahead warns of a server whose clock is far from this machine's.
@@ -110,6 +170,16 @@ func (c *Clock) ahead(t time.Time) {
 // whatever happens to this process, every other one will read the same. It writes
 // the mark if that is due. Its faults wait for the bucket.
 func (c *Clock) Keep(ctx context.Context, sequence uint64, t time.Time) (uint64, error) {
+	c.mu.Lock()
+	doubt := c.doubt
+	c.mu.Unlock()
+	if doubt {
+		if err := c.look(ctx, sequence, t); err != nil {
+			return 0, fault.Wrap(err, fault.Unavailable, "clock", "look whether the stream %s was restored", events.StreamDocuments).
+				WithHint("it goes on when NATS answers").After(time.Second).WaitFor(fault.On(fault.WaitStore, events.StreamDocuments))
+		}
+		c.Read(strconv.FormatUint(sequence, 10), sequence, t, false) // as one that arrives now
+	}
 	at, due := c.due(sequence, t)
 	if due == nil {
 		return at, nil

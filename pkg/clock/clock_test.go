@@ -42,7 +42,7 @@ func pipeline(t *testing.T) (jetstream.JetStream, jetstream.KeyValue) {
 // keep reads a message as a parser does.
 func keep(t *testing.T, c *clock.Clock, document string, sequence uint64, at time.Time) uint64 {
 	t.Helper()
-	c.Read(document, sequence, at)
+	c.Read(document, sequence, at, false)
 	got, err := c.Keep(t.Context(), sequence, at)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestManyWritersOfTheMark(t *testing.T) {
 			}
 			wg.Go(func() {
 				sequence, document := first+n*replicas+uint64(i), string(rune('a'+i))
-				c.Read(document, sequence, at)
+				c.Read(document, sequence, at, false)
 				got, err := c.Keep(t.Context(), sequence, at)
 				if err != nil || got <= last[i] {
 					t.Errorf("replica %d: message %d has the clock %d after %d: %v", i, n, got, last[i], err)
@@ -154,5 +154,81 @@ func TestAnIndexFromTheFuture(t *testing.T) {
 	}
 	if after, err := clock.Load(t.Context(), kv); err != nil || after.Sequence != before.Sequence || after.Clock != before.Clock {
 		t.Errorf("raising again changes %+v to %+v, %v", before, after, err)
+	}
+}
+
+// TestAStreamThatIsRestoredUnderRunningParsers restores a backup of DOCUMENTS while
+// two processes read, after clocks that are ahead of the server's were used. What is
+// submitted then is newer than all of them, in both processes, and in one that comes
+// later. What was in the backup keeps its clock.
+func TestAStreamThatIsRestoredUnderRunningParsers(t *testing.T) {
+	for name, more := range map[string]int{"it ends earlier": 0, "it has grown since": 20} {
+		t.Run(name, func(t *testing.T) {
+			js, _ := pipeline(t)
+			a, b := watch(t, js), watch(t, js)
+			var now time.Time
+			submit := func() uint64 {
+				t.Helper()
+				ack, err := js.Publish(t.Context(), events.SubjectSubmit, []byte("x"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := js.Stream(t.Context(), events.StreamDocuments)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m, err := s.GetMsg(t.Context(), ack.Sequence)
+				if err != nil {
+					t.Fatal(err)
+				}
+				now = m.Time
+				return ack.Sequence
+			}
+			first := func(c *clock.Clock, sequence uint64, at time.Time) uint64 {
+				t.Helper()
+				c.Read("x", sequence, at, true)
+				got, err := c.Keep(t.Context(), sequence, at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return got
+			}
+			kept := submit()
+			was := first(a, kept, now)
+			backup, stored := natstest.TakeBackup(t, js.Conn(), events.StreamDocuments), now
+			used := uint64(0)
+			for range 10 { // with times of a server whose clock is an hour ahead
+				used = first(a, submit(), now.Add(time.Hour))
+			}
+			natstest.Eventually(t, 10*time.Second, "b knows of them", func() bool { return first(b, submit(), now) > used })
+			used = first(b, submit(), now)
+			if err := js.DeleteStream(t.Context(), events.StreamDocuments); err != nil {
+				t.Fatal(err)
+			}
+			backup.Restore(t, js.Conn(), events.StreamDocuments)
+			if got := keep(t, a, "x", kept, stored); got != was {
+				t.Errorf("what was in the backup has the clock %d, it had %d", got, was)
+			}
+			next := submit()
+			at := now
+			for range more {
+				submit()
+			}
+			c := first(a, next, at)
+			if c <= used {
+				t.Errorf("the clock of what was submitted after the restore is %d, not above %d", c, used)
+			}
+			natstest.Eventually(t, 10*time.Second, "b reads it, too", func() bool { return keep(t, b, "x", next, at) == c })
+			later := submit()
+			if got := first(b, later, now); got <= c {
+				t.Errorf("the clock of a later submission is %d, not above %d", got, c)
+			}
+			if got := keep(t, watch(t, js), "x", next, at); got != c {
+				t.Errorf("a process that starts later reads %d, not %d", got, c)
+			}
+			if got := keep(t, a, "x", kept, stored); got != was {
+				t.Errorf("what was in the backup has the clock %d, it had %d", got, was)
+			}
+		})
 	}
 }

@@ -54,6 +54,7 @@ type Mark struct {
 	Clock    uint64 `json:"clock"`    // the latest clock by then
 	Until    uint64 `json:"until"`    // no later clock has been used, nor may be before this is written again
 	Steps    []Step `json:"steps,omitempty"`
+	Rewound  int    `json:"rewound,omitempty"` // how often the stream was found to end earlier than it did
 }
 
 // Of returns the clock of the message with a sequence that the server stored at t.
@@ -122,7 +123,10 @@ type Reader struct {
 	high    uint64 // the latest clock that was read
 	last    uint64 // the highest sequence that was read
 	seen    [2]map[string]reading
-	changed bool // the mark has to be written, whatever is read
+	stored  [2]map[uint64]uint64 // when messages were stored, by sequence
+	changed bool                 // the mark has to be written, whatever is read
+	// rewound says that the mark in the bucket does not know yet of a Rewind to here.
+	rewound *uint64
 }
 
 // reading is what was read last of a document.
@@ -130,13 +134,30 @@ type reading struct{ sequence, clock uint64 }
 
 // NewReader returns a reader that goes on from a mark.
 func NewReader(m Mark) *Reader {
-	r := &Reader{seen: [2]map[string]reading{{}, {}}}
+	r := &Reader{}
+	r.forget()
 	r.Adopt(m)
 	return r
 }
 
+// forget drops what is known of the messages of a stream.
+func (r *Reader) forget() {
+	r.seen, r.stored = [2]map[string]reading{{}, {}}, [2]map[uint64]uint64{{}, {}}
+}
+
 // Adopt takes over a mark that another replica has written.
 func (r *Reader) Adopt(m Mark) {
+	switch {
+	case m.Rewound > r.kept.Rewound:
+		// It has found that the stream ends earlier, and what it has read since.
+		r.last, r.steps, r.rewound = 0, nil, nil
+		r.forget()
+	case r.rewound != nil && m.Rewound < r.kept.Rewound:
+		// It does not know yet.
+		m.Steps = slices.Clone(m.Steps)
+		m.rewind(*r.rewound)
+	}
+	m.Rewound = max(m.Rewound, r.kept.Rewound)
 	mine, steps := r.high, r.steps
 	r.kept, r.steps = m, nil
 	r.high, r.last = max(r.high, m.Clock), max(r.last, m.Sequence)
@@ -184,6 +205,10 @@ func (r *Reader) Read(document string, sequence uint64, t time.Time) (uint64, *S
 			r.seen[0], r.seen[1] = map[string]reading{}, r.seen[0]
 		}
 		r.seen[0][document] = reading{sequence, c}
+		if len(r.stored[0]) >= maxSeen {
+			r.stored[0], r.stored[1] = map[uint64]uint64{}, r.stored[0]
+		}
+		r.stored[0][sequence] = stored
 	}
 	r.high = max(r.high, c)
 	return c, found
@@ -211,7 +236,11 @@ func (r *Reader) Due(c uint64, now time.Time) *Mark {
 // Stored tells that a mark that Due has returned was stored at now.
 func (r *Reader) Stored(m Mark, now time.Time) {
 	steps := r.steps
-	r.kept, r.steps, r.changed, r.written = m, nil, false, now
+	if m.Rewound >= r.kept.Rewound {
+		r.rewound, r.changed = nil, false
+	}
+	m.Rewound = max(m.Rewound, r.kept.Rewound)
+	r.kept, r.steps, r.written = m, nil, now
 	for _, s := range steps { // found meanwhile
 		if !slices.ContainsFunc(m.Steps, func(k Step) bool { return k.Sequence == s.Sequence }) {
 			r.steps = append(r.steps, s)
@@ -219,9 +248,32 @@ func (r *Reader) Stored(m Mark, now time.Time) {
 	}
 }
 
-// Rewind tells where the stream ends now, before anything is read from it.
-func (r *Reader) Rewind(last uint64) {
-	if r.kept.rewind(last) {
-		r.last, r.changed = r.kept.Sequence, true
+// Rewind tells where the stream ends now, before anything that comes after it is
+// read. It reports whether that is earlier than was known: the stream was restored,
+// or made again.
+func (r *Reader) Rewind(last uint64) bool {
+	if last >= r.last {
+		return false
 	}
+	r.kept.Steps = slices.Clone(r.kept.Steps)
+	r.kept.rewind(last)
+	r.kept.Rewound++
+	r.steps = slices.DeleteFunc(r.steps, func(s Step) bool { return s.Sequence > last })
+	r.last, r.changed, r.rewound = last, true, &last
+	r.forget()
+	return true
 }
+
+// Another tells whether the message of a sequence is known to have been another one:
+// the stream was restored, or made again, and has grown since.
+func (r *Reader) Another(sequence uint64, t time.Time) bool {
+	for _, stored := range r.stored {
+		if at, known := stored[sequence]; known {
+			return at != micros(t)
+		}
+	}
+	return false
+}
+
+// Last returns the highest sequence that was read, here or by who wrote the mark.
+func (r *Reader) Last() uint64 { return r.last }

@@ -111,6 +111,10 @@ func (m *Message) EmitNow(e events.Event, key string) {
 	}
 }
 
+// First tells whether this is the first time that the message was delivered to
+// anybody. First deliveries come in the order of the stream.
+func (m *Message) First() bool { return m.delivered == 1 && m.source.stream == m.stage.In.Stream }
+
 // Fail marks the message of a batch as failed. See package fault for what follows.
 func (m *Message) Fail(err error) { m.err = err }
 

@@ -167,7 +167,7 @@ func (s *parser) identify(m *stage.Message) {
 	default:
 		m.Document = events.ContentDocumentID(m.Tenant, events.ContentHash(m.Data))
 	}
-	m.Revision, m.Sequence = events.RevisionOf(s.clock.Read(m.Document, m.Seq, m.Time)), m.Seq
+	m.Revision, m.Sequence = events.RevisionOf(s.clock.Read(m.Document, m.Seq, m.Time, m.First())), m.Seq
 	if again := replayed(m); again != 0 {
 		m.Revision, m.Sequence = again, 0 // which is not the submission's own
 	}
