@@ -138,7 +138,8 @@ func classify(ctx context.Context, err error, name string) error {
 // finish brings the output of any reader into the form that is promised.
 func finish(out *format.Output, in format.Input, media string) (*format.Output, error) {
 	name := label(in.Name)
-	markdown, pages := normalise(out.Markdown, out.Pages)
+	markdown, pages, left := cutPictures(out.Markdown, out.Pages)
+	markdown, pages = normalise(markdown, pages)
 	if markdown == "" {
 		return nil, fault.Invalid("empty", "%s holds no text", name).
 			WithHint("check that the right document was submitted; text in pictures needs OCR first")
@@ -152,9 +153,10 @@ func finish(out *format.Output, in format.Input, media string) (*format.Output, 
 		f.Type = media
 	}
 	for _, s := range []*string{&f.Title, &f.Author} {
-		*s = oneLine(*s)
+		cut, _, _ := cutPictures(*s, nil)
+		*s = oneLine(cut)
 	}
-	return &format.Output{Markdown: markdown, Pages: pages, Facts: f, Warnings: warnings(out.Warnings)}, nil
+	return &format.Output{Markdown: markdown, Pages: pages, Facts: f, Warnings: warnings(append(out.Warnings, left...))}, nil
 }
 
 // warnings bounds what a document can have said about it: they travel with it.
