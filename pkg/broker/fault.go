@@ -28,7 +28,7 @@ func StoreFault(err error, name, doing string) error {
 		return nil
 	}
 	f := fault.Wrap(err, fault.Unavailable, ReasonStore, "cannot %s: the bucket %s does not answer", doing, name).
-		WithHint("see 'sluice doctor': NATS may be away, or the bucket is missing")
+		WithHint("see 'sluice doctor': NATS may be away, or the bucket is missing; 'sluice apply' makes it")
 	if IsFull(err) {
 		f = fault.Wrap(err, fault.Unavailable, ReasonStore, "cannot %s: the bucket %s is full", doing, name).
 			WithHint("'sluice doctor' says how full it is; 'nats stream edit' gives it more room")

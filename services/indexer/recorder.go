@@ -170,8 +170,8 @@ func (r *recorder) store(ctx context.Context, d *events.Document, revision uint6
 // away is the fault of a bucket that does not answer: no event is to blame, and
 // all of them wait for it.
 func away(err error, doing, document string) error {
-	return fault.Wrap(err, fault.Unavailable, "documents-away", "%s the state of document %s", doing, document).
-		WithHint("see 'sluice doctor': the bucket %s does not answer", events.BucketDocuments).
+	return fault.Wrap(err, fault.Unavailable, "documents-away", "cannot %s the state of document %s: the bucket %s does not answer", doing, document, events.BucketDocuments).
+		WithHint("see 'sluice doctor': NATS may be away, or the bucket is missing; 'sluice apply' makes it").
 		After(time.Second).WaitFor(fault.On(fault.WaitStore, events.BucketDocuments))
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"sluice/cmd/sluice/services"
 	"sluice/pkg/broker"
+	"sluice/pkg/clock"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 )
@@ -50,7 +51,7 @@ func titled(s broker.Stream) string {
 func loss(s broker.Stream) string {
 	switch s.Name {
 	case events.BucketDocuments:
-		return "the states of all documents are lost, and 'sluice rm' does not know them, though their texts stay searchable: restart the stages, which make the bucket; the indexer writes into it what is searchable, and what was on its way has to be submitted again"
+		return "the states of all documents are lost, and 'sluice rm' does not know them, though their texts stay searchable: 'sluice apply' makes the bucket, and stages that wait for it go on; the indexer writes into it what is searchable, and what was on its way has to be submitted again"
 	case events.BucketBudget:
 		return "the ledgers are lost: what was spent counts as nothing; restart costd and set the limits to what may still be spent"
 	}
@@ -110,6 +111,7 @@ func checkStreams(ctx context.Context, u *checkup, c *client) bool {
 	}
 	checkWrites(ctx, u, c, infos)
 	checkAge(u, infos)
+	checkClock(ctx, u, c, infos)
 	if len(u.Checks) == before {
 		u.ok("streams", "%d streams, buckets and object stores, all there and with room", len(infos))
 	}
@@ -181,6 +183,28 @@ func checkAge(u *checkup, infos map[string]*jetstream.StreamInfo) {
 	}
 	u.warn("streams", "the indexer writes into it what is searchable, when it starts and every five minutes (--reconcile); submit again what was on its way or had failed",
 		"the bucket %s was made anew on %s: the states of older documents are lost", events.BucketDocuments, stamp(documents.Created))
+}
+
+// checkClock finds revisions that run ahead of the server's time: its clock was wrong,
+// or an index holds what a wrong clock has made.
+func checkClock(ctx context.Context, u *checkup, c *client, infos map[string]*jetstream.StreamInfo) {
+	info := infos["KV_"+events.BucketPipeline]
+	if info == nil {
+		return
+	}
+	kv, err := c.js.KeyValue(ctx, events.BucketPipeline)
+	var m clock.Mark
+	if err == nil {
+		m, err = clock.Load(ctx, kv)
+	}
+	if err != nil {
+		u.err("streams", err)
+		return
+	}
+	if ahead := clock.Time(m.Clock).Sub(info.TimeStamp); ahead > time.Minute {
+		u.warn("streams", "set the server's clock by NTP; nothing else has to be done: submissions are ordered after what there is, until the time has caught up",
+			"revisions are %v ahead of the NATS server's time: its clock is, or was, wrong", ahead.Round(time.Second))
+	}
 }
 
 // checkConsumers finds consumers that are gone or paused, and work that nobody

@@ -327,3 +327,52 @@ func TestDoctorKnowsSubmissionsThatWait(t *testing.T) {
 		}
 	}
 }
+
+// A bucket that is deleted under running stages is named, by them and by doctor, and
+// they go on by themselves when it is made again: nothing that was submitted meanwhile
+// is lost, and what was searchable before is known again.
+func TestABucketOfDocumentsThatIsMadeAgain(t *testing.T) {
+	node := start(t, func(c *allinone.Config) { c.Stages.Indexer.Reconcile = 200 * time.Millisecond })
+	js := node.Env.JS
+	in(t, map[string]string{"a.md": "Ferries cross the estuary.", "b.md": "Barges lie in the estuary."})
+	sluice(t, "ingest", "a.md").want(t, 0)
+	if err := js.DeleteKeyValue(t.Context(), events.BucketDocuments); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), events.SubjectSubmit+".b.md", []byte("Barges lie in the estuary.")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the parser and the recorder wait for it, and are not ready", func() bool {
+		n := 0
+		for _, s := range node.Env.Health.Stages() {
+			if (s.Stage == "parser" || s.Stage == "recorder") && !s.Ready && strings.Contains(s.Held(), "bucket documents") {
+				n++
+			}
+		}
+		return n == 2
+	})
+	wrong, code := checks(t)
+	if code == 0 {
+		t.Error("doctor is content")
+	}
+	names(t, wrong, "streams", statusFail, "the bucket documents is missing", "'sluice apply'")
+	names(t, wrong, "stage parser", statusFail, "the bucket documents does not answer")
+	names(t, wrong, "stage recorder", statusFail, "the bucket documents does not answer")
+	sluice(t, "apply").want(t, 0)
+	eventually(t, "both documents are known", func() bool {
+		all := entries(t)
+		return all["a.md"].State == events.StateComplete && all["b.md"].State == events.StateComplete
+	})
+	eventually(t, "all stages are ready", func() bool {
+		for _, s := range node.Env.Health.Stages() {
+			if !s.Ready {
+				return false
+			}
+		}
+		return true
+	})
+	sluice(t, "rm", "a.md").want(t, 0)
+	if n := deadLetters(t, node); n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+}

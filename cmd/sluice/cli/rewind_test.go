@@ -30,6 +30,8 @@ func TestDocumentsRestoredUnderARunningParser(t *testing.T) {
 		sluice(t, "ingest", "note.txt").want(t, 0)
 		return time.Until(entries(t)["note.txt"].Revision.Time()) > 30*time.Minute
 	})
+	wrong, _ := checks(t)
+	names(t, wrong, "streams", statusWarn, "ahead of the NATS server's time", "NTP")
 	before := entries(t)["note.txt"].Revision
 	if err := node.Env.JS.DeleteStream(t.Context(), events.StreamDocuments); err != nil {
 		t.Fatal(err)
