@@ -369,6 +369,7 @@ func (p *page) annotate(d *document, annots []annotation, before []word, fr fram
 		added = append(added, b.place(a, d)...)
 	}
 	p.words = slices.DeleteFunc(p.words, func(w word) bool { return w.text == "" })
+	p.annotated = len(added) > 0 || slices.Contains(drawn, true)
 	p.words = append(p.words, added...)
 	p.remarks(d, annots, fr)
 }

@@ -27,7 +27,15 @@ type page struct {
 	asides        [][]word // text in other directions, each turned upright
 	rules         []rule
 	links         []string // targets; word.link - 1 is an index
-	images        int
+	pictures      int      // and forms, which may be pictures
+	drawings      int      // lines and areas
+	cover         cover    // what pictures cover
+
+	annotated bool   // annotations have put words on it
+	stamps    []word // the words of a page that is a picture, if they are few
+	stamped   bool   // it is a scan with a stamp
+
+	glyphs, unmapped int // characters, and those of them without Unicode
 }
 
 // word is a run of characters without space in one font.
@@ -173,6 +181,9 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 	if err := f.words(ref, d, p, fr, text); err != nil {
 		return nil, fmt.Errorf("its fonts: %w", err)
 	}
+	if p.pictures > 0 && p.said() <= mostStamps && p.cover.share() >= wholePage {
+		p.stamps = append([]word{}, p.words...)
+	}
 	if len(annots) > 0 {
 		before := p.words
 		if slices.ContainsFunc(annots, func(a annotation) bool { return a.shows && !a.box }) {
@@ -317,6 +328,9 @@ func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStruc
 		return err
 	}
 	x.textRef = loaded.TextPage
+	if err := x.markUnmapped(chars); err != nil {
+		return err
+	}
 
 	var (
 		text   strings.Builder
@@ -590,6 +604,7 @@ func (f *file) graphics(ref requests.Page, p *page, fr frame, text bool) error {
 		return err
 	}
 	if count.Count > maxPageObjects {
+		p.drawings = count.Count
 		// Not "the first 4,000": half a grid is worse than none.
 		return nil
 	}
@@ -610,8 +625,12 @@ func (f *file) graphics(ref requests.Page, p *page, fr frame, text bool) error {
 		}
 		switch kind.Type {
 		case enums.FPDF_PAGEOBJ_IMAGE, enums.FPDF_PAGEOBJ_FORM:
-			p.images++
+			p.pictures++
+			if err := f.picture(o.PageObject, kind.Type == enums.FPDF_PAGEOBJ_FORM, p, fr); err != nil {
+				return err
+			}
 		case enums.FPDF_PAGEOBJ_PATH:
+			p.drawings++
 			if text {
 				if err := f.path(o.PageObject, p, fr); err != nil {
 					return err

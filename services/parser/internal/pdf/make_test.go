@@ -17,6 +17,8 @@ type sheet struct {
 	image   bool   // draws the image /Im
 	annots  []string
 	made    *made
+	fonts   string // further entries of its fonts
+	forms   string // further entries of its forms and pictures
 }
 
 // Fonts of every sheet.
@@ -176,8 +178,8 @@ func (m *made) bytes(t testing.TB) []byte {
 			s.extra += " /Annots [" + strings.Join(s.annots, " ") + "]"
 		}
 		n := object("<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream", z.Len(), z.String())
-		kid := object("<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << %s >> /XObject << /Im %d 0 R >> >> %s >>",
-			pages, n, strings.Join(fonts, " "), image, s.extra)
+		kid := object("<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << %s %s >> /XObject << /Im %d 0 R %s >> >> %s >>",
+			pages, n, strings.Join(fonts, " "), s.fonts, image, s.forms, s.extra)
 		kids = append(kids, fmt.Sprintf("%d 0 R", kid))
 	}
 	object("<< /Type /Pages /Count %d /Kids [%s] >>", len(kids), strings.Join(kids, " "))

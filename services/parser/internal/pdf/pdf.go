@@ -210,25 +210,18 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 	}
 	d.outline = f.outline()
 
-	var words, images int
+	words, pictures := 0, 0
 	for _, p := range d.pages {
-		words += len(p.words)
-		images += p.images
-		if len(p.words) == 0 && p.images > 0 {
-			d.warnings = append(d.warnings, fmt.Sprintf("page %d has no text, only pictures", p.number))
-		}
+		words += p.said()
+		pictures += p.pictures
 	}
-	if words == 0 {
-		switch {
-		case len(d.warnings) > 0 && images == 0:
-			return nil, fault.Invalid("corrupt", "%s: no page of %d can be read: %s", in.Name, pages, d.warnings[0]).
-				WithHint("open it with a viewer and save it again")
-		case images > 0:
-			return nil, fault.Invalid("scanned", "%s: none of its %d pages has text, only pictures", in.Name, pages).
-				WithHint("run OCR on it first, or use the LlamaParse parser, which does")
-		default:
-			return nil, fault.Invalid("empty", "%s: none of its %d pages has text", in.Name, pages)
-		}
+	if words == 0 && pictures == 0 && len(d.warnings) > 0 {
+		return nil, fault.Invalid("corrupt", "%s: no page of %d can be read: %s", in.Name, pages, d.warnings[0]).
+			WithHint("open it with a viewer and save it again")
+	}
+	if err := d.unreadable(); err != nil {
+		err.Message = in.Name + ": " + err.Message
+		return nil, err
 	}
 
 	markdown, marks, err := d.markdown(ctx)
