@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"sluice/pkg/fault"
 	"sluice/services/parser/internal/format"
@@ -18,8 +21,11 @@ import (
 const maxJSONDepth = 10_000
 
 // JSON reads a JSON document, or a sequence of them, one a line, as fenced
-// code: indented, its order and numbers untouched. What is not valid JSON is
-// kept as it stands, with a warning.
+// code: indented, its order and numbers untouched, its strings as their reader
+// sees them. Letters that are written as escapes become letters and, but for JSON
+// lines, escaped line ends become line ends: no search finds "n\u00e4chste", nor
+// the second word of "Sehr\ngeehrte". What is not valid JSON is kept as it stands,
+// with a warning.
 func JSON(ctx context.Context, in format.Input) (*format.Output, error) {
 	src, warnings, err := format.Decode(in, format.ContentTypeCharset(in.ContentType))
 	if err != nil {
@@ -47,17 +53,17 @@ func JSON(ctx context.Context, in format.Input) (*format.Output, error) {
 			}
 			src = b.String()
 		}
-		return &format.Output{Markdown: md.Fence("json", src), Warnings: warnings}, nil
+		return &format.Output{Markdown: md.Fence("json", readable(src, "\n")), Warnings: warnings}, nil
 	}
 	if lines, bad, at := jsonLines(src); lines > 1 {
 		if bad > 0 {
 			warnings = append(warnings, fmt.Sprintf("%s: %d of %d lines are not valid JSON, the first is line %d; they are kept as they are",
 				format.NameOf(in), bad, lines, at))
 		}
-		return &format.Output{Markdown: md.Fence("jsonl", src), Warnings: warnings}, nil
+		return &format.Output{Markdown: md.Fence("jsonl", readable(src, " ")), Warnings: warnings}, nil
 	}
 	warnings = append(warnings, fmt.Sprintf("%s is not valid JSON (%s); it is kept as it is", format.NameOf(in), jsonProblem(data)))
-	return &format.Output{Markdown: md.Fence("json", src), Warnings: warnings}, nil
+	return &format.Output{Markdown: md.Fence("json", readable(src, "\n")), Warnings: warnings}, nil
 }
 
 // measureJSON returns how deep brackets nest in src, and about how many bytes
@@ -128,4 +134,79 @@ func jsonProblem(data []byte) string {
 		return err.Error()
 	}
 	return "more text follows its end"
+}
+
+// readable writes the escapes within the strings of src as what they stand for,
+// line ends as lineEnd. Escapes of quotes and backslashes, of control characters
+// and of halves of characters stay as they are.
+func readable(src, lineEnd string) string {
+	first := strings.IndexByte(src, '\\')
+	if first < 0 {
+		return src
+	}
+	var b strings.Builder
+	b.Grow(len(src))
+	b.WriteString(src[:first])
+	for i := first; i < len(src); {
+		if src[i] != '\\' || i+1 >= len(src) {
+			next := strings.IndexByte(src[i+1:], '\\')
+			if next < 0 {
+				b.WriteString(src[i:])
+				break
+			}
+			b.WriteString(src[i : i+1+next])
+			i += 1 + next
+			continue
+		}
+		switch src[i+1] {
+		case 'n':
+			b.WriteString(lineEnd)
+		case 'r':
+			if !strings.HasPrefix(src[i+2:], `\n`) {
+				b.WriteString(lineEnd)
+			}
+		case 't', 'f', 'b':
+			b.WriteByte(' ')
+		case '/':
+			b.WriteByte('/')
+		case 'u':
+			r, size := escapedRune(src[i:])
+			if r >= ' ' && r != '"' && r != '\\' && r != utf8.RuneError && r != 0x7f {
+				b.WriteRune(r)
+			} else {
+				b.WriteString(src[i : i+size])
+			}
+			i += size
+			continue
+		default:
+			b.WriteString(src[i : i+2])
+		}
+		i += 2
+	}
+	return b.String()
+}
+
+// escapedRune reads \uXXXX, or two of them for one character, at the beginning of
+// s. What is none is utf8.RuneError, with the bytes to keep.
+func escapedRune(s string) (r rune, size int) {
+	unit := func(s string) (rune, bool) {
+		if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(s[2:6], 16, 16)
+		return rune(n), err == nil
+	}
+	high, ok := unit(s)
+	if !ok {
+		return utf8.RuneError, min(2, len(s))
+	}
+	if !utf16.IsSurrogate(high) {
+		return high, 6
+	}
+	if low, ok := unit(s[6:]); ok {
+		if r := utf16.DecodeRune(high, low); r != utf8.RuneError {
+			return r, 12
+		}
+	}
+	return utf8.RuneError, 6
 }
