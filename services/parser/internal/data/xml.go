@@ -3,14 +3,16 @@
 package data
 
 import (
+	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
 	"strings"
 
+	"sluice/pkg/events"
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/md"
 	"sluice/services/parser/internal/web"
@@ -26,116 +28,280 @@ func newXMLDecoder(src string) *xml.Decoder {
 	return d
 }
 
-// XML reads XML of no particular vocabulary. Documents (with paragraphs or
-// titles) become headings, paragraphs, lists and tables; data becomes nested
-// lists of names and values. What is not well-formed is kept as it stands, with
-// a warning.
+// XML reads XML of no particular vocabulary. Documents become headings,
+// paragraphs, lists and tables; data becomes nested lists of names, attributes
+// and values. What is not well-formed is kept as it stands, with a warning.
+// Pictures and other files within it (base64) are left out, with a warning.
 func XML(ctx context.Context, in format.Input) (*format.Output, error) {
 	src, warnings, err := format.Decode(in, web.DeclaredInHTML(in.Data))
 	if err != nil {
 		return nil, err
 	}
-	limit := format.OutputLimit(in.Limits.Output)
 	out := &format.Output{Warnings: warnings}
-	write := writeData
-	if proseXML.MatchString(src) {
-		write = writeProse
+	w := &xmlWriter{ctx: ctx, in: in, limit: format.OutputLimit(in.Limits.Output)}
+	if err = w.survey(src); err == nil {
+		if w.isProse() {
+			err = w.prose(src)
+		} else {
+			err = w.data(src)
+		}
 	}
-	out.Markdown, err = write(ctx, in, src, limit)
 	var syntax *xml.SyntaxError
 	switch {
 	case errors.As(err, &syntax):
 		out.Warnings = append(out.Warnings, fmt.Sprintf("%s is not well-formed XML (line %d: %s); it is kept as it is", format.NameOf(in), syntax.Line, syntax.Msg))
 		out.Markdown = md.Fence("xml", strings.TrimSpace(src))
+		return out, nil
 	case err != nil:
 		return nil, err
+	}
+	out.Markdown, out.Facts = w.out.String(), w.facts
+	if w.files > 0 {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("%s holds %d pictures or other files in base64, which were left out", format.NameOf(in), w.files))
 	}
 	return out, nil
 }
 
-// proseXML finds the elements that vocabularies for documents (DocBook, JATS,
-// TEI, DITA) have and those for data do not.
-var proseXML = regexp.MustCompile(`<(?:[A-Za-z][\w.-]*:)?(?:para|p|simpara|sec|sect1|chapter|abstract)[\s>]`)
+// xmlWriter writes an XML document as Markdown.
+type xmlWriter struct {
+	ctx   context.Context
+	in    format.Input
+	limit int64
+	out   strings.Builder
+	facts events.Facts
+	files int // that were left out
+	steps int
+
+	// What the survey has found. Elements are numbered in the order of their
+	// beginnings.
+	root      string
+	mixed     []bool // elements that have text of their own and elements
+	proseText int    // bytes of text in paragraphs and headings
+	text      int    // bytes of text at all
+}
+
+// step asks the context and the limits now and then.
+func (w *xmlWriter) step(written int) error {
+	if w.steps++; w.steps&1023 != 0 {
+		return nil
+	}
+	if w.ctx.Err() != nil {
+		return format.Ended(w.ctx, format.NameOf(w.in))
+	}
+	if int64(written) > w.limit {
+		return format.TooLarge(format.NameOf(w.in), w.limit)
+	}
+	return nil
+}
+
+// survey looks at a document once, before it is written: whether an element stands
+// within running text is known only when its parent has ended.
+func (w *xmlWriter) survey(src string) error {
+	type element struct {
+		number         int
+		prose          bool // it or what it is in is running text
+		text, children bool
+	}
+	var open []element
+	d := newXMLDecoder(src)
+	for {
+		tok, err := d.RawToken()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.step(0); err != nil {
+			return err
+		}
+		switch t := tok.(type) {
+		case xml.StartElement:
+			name := strings.ToLower(t.Name.Local)
+			if w.root == "" {
+				w.root = name
+			}
+			e := element{number: len(w.mixed), prose: proseText[name]}
+			if len(open) > 0 {
+				open[len(open)-1].children = true
+				e.prose = e.prose || open[len(open)-1].prose
+			}
+			w.mixed = append(w.mixed, false)
+			open = append(open, e)
+		case xml.CharData:
+			n := len(bytes.TrimSpace(t))
+			if n == 0 || len(open) == 0 {
+				continue
+			}
+			e := &open[len(open)-1]
+			e.text = true
+			if w.text += n; e.prose {
+				w.proseText += n
+			}
+		case xml.EndElement:
+			if len(open) == 0 {
+				continue
+			}
+			e := open[len(open)-1]
+			w.mixed[e.number] = e.text && e.children
+			open = open[:len(open)-1]
+		}
+	}
+}
+
+// isProse tells documents from data: by the root of a vocabulary for documents,
+// else by most of the text being running text.
+func (w *xmlWriter) isProse() bool {
+	return proseRoots[w.root] || w.proseText*10 >= w.text*6 && w.proseText > 0
+}
+
+// isFile reports whether the text of an element is a file in base64.
+func isFile(text []byte) bool {
+	const shortest = 256
+	if len(text) < shortest {
+		return false
+	}
+	run := 0
+	for _, c := range text {
+		switch {
+		case isBase64(c):
+			run++
+		case c == '\n' || c == '\r' || c == ' ' || c == '\t':
+			if run > 0 && run < 40 && c == ' ' {
+				return false // words
+			}
+			run = 0
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func isBase64(c byte) bool {
+	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '='
+}
 
 // xmlElement is an element that has been opened and not closed.
 type xmlElement struct {
 	name    string
 	attrs   string
-	text    strings.Builder
-	written bool // data: the line of the element is out
+	text    []byte
+	raised  []int // where the text of elements within running text begins, if it is raised
+	written bool  // the line of the element is out
 }
 
-// writeData writes each element as a list item under that of its parent:
-// "* name: value", with attributes in parentheses.
-func writeData(ctx context.Context, in format.Input, src string, limit int64) (string, error) {
+// data writes each element as a list item under that of its parent:
+// "* name: value", with attributes in parentheses. Running text stays one line.
+func (w *xmlWriter) data(src string) error {
 	const deepest = 12 // levels of indentation
 	var (
-		b     strings.Builder
-		stack []*xmlElement
-		steps int
+		stack   []*xmlElement
+		running int // open elements from the one that is running text
 	)
 	line := func(depth int, e *xmlElement, value string) {
-		b.WriteString(strings.Repeat("  ", min(depth, deepest)))
-		b.WriteString("* ")
-		b.WriteString(md.EscapeInline(e.name))
+		w.out.WriteString(strings.Repeat("  ", min(depth, deepest)))
+		w.out.WriteString("* ")
+		w.out.WriteString(md.EscapeInline(e.name))
 		if e.attrs != "" {
-			b.WriteString(" (" + e.attrs + ")")
+			w.out.WriteString(" (" + e.attrs + ")")
 		}
 		if value != "" {
-			b.WriteString(": " + md.EscapeInline(value))
+			w.out.WriteString(": " + md.EscapeInline(value))
 		}
-		b.WriteByte('\n')
+		w.out.WriteByte('\n')
 	}
 	// flush writes the line of an open element before that of its child.
 	flush := func(depth int) {
 		e := stack[depth]
-		text := md.Fold(e.text.String())
-		e.text.Reset()
+		text := md.Fold(string(e.text))
+		e.text = e.text[:0]
 		if !e.written {
 			e.written = true
 			line(depth, e, text)
 		} else if text != "" {
-			b.WriteString(strings.Repeat("  ", min(depth+1, deepest)) + "* " + md.Escape(text) + "\n")
+			w.out.WriteString(strings.Repeat("  ", min(depth+1, deepest)) + "* " + md.Escape(text) + "\n")
 		}
 	}
 	d := newXMLDecoder(src)
-	for {
+	for number := -1; ; {
 		tok, err := d.Token()
 		if errors.Is(err, io.EOF) {
-			return b.String(), nil
+			return nil
 		}
 		if err != nil {
-			return "", err
+			return err
 		}
-		if steps++; steps&1023 == 0 {
-			if ctx.Err() != nil {
-				return "", format.Ended(ctx, format.NameOf(in))
-			}
-			if int64(b.Len()) > limit {
-				return "", format.TooLarge(format.NameOf(in), limit)
-			}
+		if err := w.step(w.out.Len()); err != nil {
+			return err
 		}
 		switch t := tok.(type) {
 		case xml.StartElement:
+			number++
+			if running > 0 {
+				running++
+				e := stack[len(stack)-1]
+				e.raised = append(e.raised, raisedFrom(t.Name.Local, len(e.text)))
+				if attrs := xmlAttrs(t.Attr); attrs != "" {
+					e.text = append(e.text, "("+attrs+") "...)
+				}
+				continue
+			}
 			if len(stack) > 0 {
 				flush(len(stack) - 1)
 			}
 			stack = append(stack, &xmlElement{name: t.Name.Local, attrs: xmlAttrs(t.Attr)})
+			if number < len(w.mixed) && w.mixed[number] && proseText[strings.ToLower(t.Name.Local)] {
+				running = 1
+			}
 		case xml.CharData:
 			if len(stack) > 0 {
-				stack[len(stack)-1].text.Write(t)
+				e := stack[len(stack)-1]
+				e.text = append(e.text, t...)
 			}
 		case xml.EndElement:
 			if len(stack) == 0 {
 				continue
 			}
 			depth := len(stack) - 1
-			if e := stack[depth]; !e.written || strings.TrimSpace(e.text.String()) != "" {
+			e := stack[depth]
+			if running > 0 {
+				if running--; running > 0 {
+					from := e.raised[len(e.raised)-1]
+					e.raised = e.raised[:len(e.raised)-1]
+					e.text = asPower(e.text, from)
+					continue
+				}
+			}
+			if isFile(e.text) {
+				e.text = e.text[:0]
+				w.files++
+			}
+			if !e.written || len(bytes.TrimSpace(e.text)) > 0 {
 				flush(depth)
 			}
 			stack = stack[:depth]
 		}
 	}
+}
+
+// raisedFrom returns where the text of an element begins if it is raised, or -1.
+func raisedFrom(name string, at int) int {
+	if name = strings.ToLower(name); name == "sup" || name == "superscript" {
+		return at
+	}
+	return -1
+}
+
+// asPower writes what was raised from there on as a power, if it is one.
+func asPower(text []byte, from int) []byte {
+	if from < 0 || from > len(text) {
+		return text
+	}
+	if md.IsPower(string(text[max(0, from-16):from]), strings.TrimSpace(string(text[from:]))) {
+		text = slices.Insert(text, from, '^')
+	}
+	return text
 }
 
 func xmlAttrs(attrs []xml.Attr) string {
@@ -151,126 +317,3 @@ func xmlAttrs(attrs []xml.Attr) string {
 	}
 	return b.String()
 }
-
-// writeProse writes the text of a document in the order it stands, with the
-// structure that the common element names tell.
-func writeProse(ctx context.Context, in format.Input, src string, limit int64) (string, error) {
-	var (
-		b       strings.Builder
-		text    strings.Builder // of the block being read
-		open    []string
-		level   int    // of sections around
-		item    string // the list marker owed
-		rows    [][]string
-		inTable int
-		steps   int
-	)
-	block := func(prefix string) {
-		s := md.Fold(text.String())
-		text.Reset()
-		if s == "" {
-			return
-		}
-		if inTable > 0 && len(rows) > 0 {
-			row := &rows[len(rows)-1]
-			if len(*row) == 0 {
-				*row = append(*row, "")
-			}
-			cell := &(*row)[len(*row)-1]
-			*cell = strings.TrimSpace(*cell + " " + md.EscapeInline(s))
-			return
-		}
-		if prefix == "" {
-			prefix, item = item, ""
-		}
-		b.WriteString(prefix + md.Escape(s) + "\n\n")
-	}
-	d := newXMLDecoder(src)
-	for {
-		tok, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			block("")
-			return b.String(), nil
-		}
-		if err != nil {
-			return "", err
-		}
-		if steps++; steps&1023 == 0 {
-			if ctx.Err() != nil {
-				return "", format.Ended(ctx, format.NameOf(in))
-			}
-			if int64(b.Len()+text.Len()) > limit {
-				return "", format.TooLarge(format.NameOf(in), limit)
-			}
-		}
-		switch t := tok.(type) {
-		case xml.StartElement:
-			name := strings.ToLower(t.Name.Local)
-			open = append(open, name)
-			if proseInline[name] {
-				continue
-			}
-			block("")
-			switch {
-			case proseSection[name]:
-				level++
-			case name == "table" || name == "informaltable":
-				inTable++
-			case name == "tr" || name == "row":
-				rows = append(rows, nil)
-			case name == "td" || name == "th" || name == "entry" || name == "cell":
-				if inTable > 0 && len(rows) > 0 {
-					rows[len(rows)-1] = append(rows[len(rows)-1], "")
-				}
-			case name == "li" || name == "listitem" || name == "list-item" || name == "item":
-				item = "* "
-			}
-		case xml.CharData:
-			text.Write(t)
-		case xml.EndElement:
-			name := strings.ToLower(t.Name.Local)
-			if len(open) > 0 {
-				open = open[:len(open)-1]
-			}
-			switch {
-			case proseInline[name]:
-				continue
-			case name == "title" || name == "head" || name == "article-title" || name == "heading":
-				block(strings.Repeat("#", min(level+1, 6)) + " ")
-			default:
-				block("")
-			}
-			switch {
-			case proseSection[name]:
-				level = max(level-1, 0)
-			case (name == "table" || name == "informaltable") && inTable > 0:
-				if inTable--; inTable == 0 {
-					if s := md.Table(rows); s != "" {
-						b.WriteString(s + "\n\n")
-					}
-					rows = nil
-				}
-			}
-		}
-	}
-}
-
-var (
-	proseSection = map[string]bool{
-		"sec": true, "section": true, "sect1": true, "sect2": true, "sect3": true, "sect4": true, "sect5": true,
-		"chapter": true, "part": true, "appendix": true, "div": true, "div1": true, "div2": true, "div3": true,
-		"abstract": true, "topic": true, "preface": true,
-	}
-	proseInline = map[string]bool{
-		"a": true, "abbrev": true, "acronym": true, "application": true, "b": true, "bold": true, "citetitle": true,
-		"code": true, "command": true, "email": true, "emph": true, "emphasis": true, "ext-link": true, "filename": true,
-		"foreignphrase": true, "function": true, "guilabel": true, "hi": true, "i": true, "inline-formula": true,
-		"italic": true, "link": true, "literal": true, "lb": true, "monospace": true, "name": true, "num": true,
-		"option": true, "orgname": true, "parameter": true, "persname": true, "phrase": true, "placename": true,
-		"quote": true, "ref": true, "rs": true, "sc": true, "span": true, "strong": true, "sub": true, "subscript": true,
-		"sup": true, "superscript": true, "term": true, "u": true, "ulink": true, "underline": true, "varname": true,
-		"xref": true, "em": true, "styled-content": true, "named-content": true, "uri": true, "surname": true,
-		"given-names": true, "firstname": true, "year": true, "month": true, "day": true, "volume": true, "fpage": true,
-		"lpage": true, "source": true, "person-group": true,
-	}
-)

@@ -2,6 +2,7 @@ package format
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -65,4 +66,14 @@ func Clip(s string, n int) string {
 		n--
 	}
 	return s[:n] + "…"
+}
+
+// Span reads how many rows or columns a cell says that it covers: 1 to
+// [md.MaxSpan].
+func Span(s string) int {
+	n, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil {
+		return 1
+	}
+	return min(max(n, 1), md.MaxSpan)
 }
