@@ -18,9 +18,11 @@ import (
 type xlsx struct {
 	*office.Archive
 	strings  []string
-	formats  []string // by cell style
+	formats  []*sheet.Format // by cell style
 	date1904 bool
+	stale    bool // the program that opens it is to compute all formulas
 	uncached bool // a formula without its value was seen
+	unsure   bool // a value whose format is not understood was seen
 }
 
 // XLSX reads an Excel workbook, a page per sheet.
@@ -68,6 +70,9 @@ func XLSX(ctx context.Context, in format.Input) (*format.Output, error) {
 	if w.uncached {
 		j.Warn("some formulas have no computed value and are shown as formulas")
 	}
+	if w.unsure {
+		j.Warn(sheet.Unsure)
+	}
 	return j.Finish(out)
 }
 
@@ -83,6 +88,8 @@ func (w *xlsx) workbook(part string, rels map[string]office.Relation) (sheets []
 			switch se.Name.Local {
 			case "workbookPr":
 				w.date1904 = office.IsTrue(office.Attr(se, "date1904"))
+			case "calcPr":
+				w.stale = office.IsTrue(office.Attr(se, "fullCalcOnLoad"))
 			case "sheets":
 				return x.Each(func(se xml.StartElement) error {
 					s := &bookSheet{rel: rels[office.RelID(se, "id")]}
@@ -102,23 +109,26 @@ func (w *xlsx) readStyles(part string) error {
 	if part == "" || !w.Has(part) {
 		return nil
 	}
-	custom := map[int]string{}
+	custom := map[int]*sheet.Format{}
 	err := w.Parse(part, func(x *office.XML, _ xml.StartElement) error {
 		return x.Each(func(se xml.StartElement) error {
 			switch se.Name.Local {
 			case "numFmts":
 				return x.Each(func(se xml.StartElement) error {
-					custom[office.Number(office.Attr(se, "numFmtId"), -1)] = office.Attr(se, "formatCode")
+					custom[office.Number(office.Attr(se, "numFmtId"), -1)] = sheet.Parse(office.Attr(se, "formatCode"))
 					return nil
 				})
 			case "cellXfs":
 				return x.Each(func(se xml.StartElement) error {
 					id := office.Number(office.Attr(se, "numFmtId"), 0)
-					code, ok := custom[id]
-					if !ok {
-						code = sheet.BuiltinFormats[id]
+					f := custom[id]
+					if f == nil {
+						var known bool
+						f, known = sheet.Builtin(id)
+						w.unsure = w.unsure || !known
+						custom[id] = f
 					}
-					w.formats = append(w.formats, code)
+					w.formats = append(w.formats, f)
 					return nil
 				})
 			}
@@ -202,6 +212,14 @@ func (w *xlsx) sheet(s *bookSheet) error {
 				switch se.Name.Local {
 				case "sheetData":
 					return w.rows(x, &s.Grid)
+				case "mergeCells":
+					return x.Each(func(se xml.StartElement) error {
+						first, last, _ := strings.Cut(office.Attr(se, "ref"), ":")
+						row, column := sheet.ParseCell(first)
+						lastRow, lastColumn := sheet.ParseCell(last)
+						s.Grid.Merge(row, column, lastRow, lastColumn)
+						return nil
+					})
 				case "hyperlinks":
 					return x.Each(func(se xml.StartElement) error {
 						if r := rels[office.RelID(se, "id")]; r.External {
@@ -225,6 +243,7 @@ func (w *xlsx) sheet(s *bookSheet) error {
 
 func (w *xlsx) rows(x *office.XML, g *sheet.Grid) error {
 	row := -1
+	shared := map[string]string{} // where formulas stand that other cells refer to
 	return x.Each(func(se xml.StartElement) error {
 		if se.Name.Local != "row" {
 			return nil
@@ -239,7 +258,7 @@ func (w *xlsx) rows(x *office.XML, g *sheet.Grid) error {
 			if ref := office.Attr(se, "r"); ref != "" {
 				_, column = sheet.ParseCell(ref)
 			}
-			text, err := w.cell(x, se)
+			text, err := w.cell(x, se, shared)
 			if err != nil {
 				return err
 			}
@@ -248,8 +267,9 @@ func (w *xlsx) rows(x *office.XML, g *sheet.Grid) error {
 	})
 }
 
-func (w *xlsx) cell(x *office.XML, se xml.StartElement) (string, error) {
+func (w *xlsx) cell(x *office.XML, se xml.StartElement, shared map[string]string) (string, error) {
 	kind, style := office.Attr(se, "t"), office.Number(office.Attr(se, "s"), 0)
+	here := office.Attr(se, "r")
 	var value, formula string
 	computed := false
 	err := x.Each(func(se xml.StartElement) (err error) {
@@ -258,18 +278,43 @@ func (w *xlsx) cell(x *office.XML, se xml.StartElement) (string, error) {
 			value, err = x.Text()
 			computed = true
 		case "f":
-			formula, err = x.Text()
+			group := ""
+			if office.Attr(se, "t") == "shared" {
+				group = office.Attr(se, "si")
+			}
+			if formula, err = x.Text(); group == "" {
+				break
+			}
+			if formula != "" {
+				shared[group] = here
+			} else if first := shared[group]; first != "" {
+				formula = "(as in " + first + ")"
+			}
 		case "is":
 			value, err = richText(x)
+			computed = true
 		}
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	if !computed && formula != "" {
-		w.uncached = true
-		return "=" + formula, nil
+	if formula != "" {
+		// Programs that only write workbooks leave the value out, or leave it empty, or
+		// write 0 and ask for everything to be computed. An empty text is a result.
+		if (value == "" && !(kind == "str" && computed)) || (w.stale && value == "0" && kind != "s" && kind != "str") {
+			w.uncached = true
+			return "=" + formula, nil
+		}
+	}
+	format := sheet.General
+	if style >= 0 && style < len(w.formats) {
+		format = w.formats[style]
+	}
+	words := func(s string) (string, error) {
+		s, sure := format.Text(s)
+		w.unsure = w.unsure || !sure
+		return s, nil
 	}
 	switch kind {
 	case "s":
@@ -280,15 +325,20 @@ func (w *xlsx) cell(x *office.XML, se xml.StartElement) (string, error) {
 			}
 			return "", nil
 		}
-		return w.strings[i], nil
+		return words(w.strings[i])
 	case "b":
-		if value == "1" {
+		switch {
+		case office.IsTrue(value):
 			return "TRUE", nil
+		case value == "":
+			return "", nil
 		}
 		return "FALSE", nil
 	case "str":
-		return unescapeXString(value), nil
-	case "inlineStr", "e":
+		return words(unescapeXString(value))
+	case "inlineStr":
+		return words(value)
+	case "e":
 		return value, nil
 	case "d":
 		return strings.TrimSuffix(strings.Replace(value, "T", " ", 1), " 00:00:00"), nil
@@ -297,11 +347,9 @@ func (w *xlsx) cell(x *office.XML, se xml.StartElement) (string, error) {
 	if err != nil {
 		return value, nil
 	}
-	code := ""
-	if style >= 0 && style < len(w.formats) {
-		code = w.formats[style]
-	}
-	return sheet.FormatNumber(v, code, w.date1904), nil
+	text, sure := format.Number(v, w.date1904)
+	w.unsure = w.unsure || !sure
+	return text, nil
 }
 
 // drawing reads what floats over a sheet: text boxes, pictures, and charts. The

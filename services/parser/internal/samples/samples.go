@@ -3,6 +3,8 @@ package samples
 
 import (
 	"fmt"
+	"html"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -210,6 +212,27 @@ func SheetFile(t testing.TB, data string) []byte {
 		Part{"xl/workbook.xml", `<workbook` + officeN + `><sheets><sheet name="S" sheetId="1" r:id="s"/></sheets></workbook>`},
 		Rels("xl/workbook.xml", "s worksheet worksheets/sheet1.xml"),
 		Part{"xl/worksheets/sheet1.xml", `<worksheet><sheetData>` + data + `</sheetData></worksheet>`})
+}
+
+// BookOf is a workbook of one sheet, whose XML stands after sheetData too, with
+// formats of its cells by number and further elements of the workbook.
+func BookOf(t testing.TB, rows, after string, formats []string, workbook string) []byte {
+	styles := `<styleSheet><numFmts>`
+	xfs := `<cellXfs><xf numFmtId="0"/>`
+	for i, code := range formats {
+		id := 164 + i
+		if n, err := strconv.Atoi(code); err == nil && n > 9 {
+			id = n // one of the built-in formats
+		} else {
+			styles += fmt.Sprintf(`<numFmt numFmtId="%d" formatCode="%s"/>`, id, html.EscapeString(code))
+		}
+		xfs += fmt.Sprintf(`<xf numFmtId="%d"/>`, id)
+	}
+	return Pack(t, Rels("", "r1 officeDocument xl/workbook.xml"),
+		Part{"xl/workbook.xml", `<workbook` + officeN + `><sheets><sheet name="S" sheetId="1" r:id="s"/></sheets>` + workbook + `</workbook>`},
+		Rels("xl/workbook.xml", "s worksheet worksheets/sheet1.xml", "t styles styles.xml"),
+		Part{"xl/styles.xml", styles + `</numFmts>` + xfs + `</cellXfs></styleSheet>`},
+		Part{"xl/worksheets/sheet1.xml", `<worksheet><sheetData>` + rows + `</sheetData>` + after + `</worksheet>`})
 }
 
 // Diagonal fills one cell a row: few cells, a quarter of a billion in the grid.

@@ -18,11 +18,17 @@ const (
 
 // Grid is the filled cells of a sheet, row by row and in order. Sheets are
 // mostly empty: two cells in opposite corners span 17 billion.
-type Grid struct{ rows []gridRow }
+type Grid struct {
+	rows   []gridRow
+	merges []merge
+	bytes  int // of text in it
+	left   int // bytes that copies of merged cells may still take
+}
 
 type gridRow struct {
 	number int // from 0
 	cells  []GridCell
+	spans  []span
 }
 
 type GridCell struct {
@@ -45,6 +51,7 @@ func (g *Grid) Set(j *office.Job, row, column int, text string) error {
 		g.rows = append(g.rows, gridRow{number: row})
 		n++
 	}
+	g.bytes += len(text)
 	r := &g.rows[n-1]
 	r.cells = append(r.cells, GridCell{Column: column, Text: text})
 	return nil
@@ -64,7 +71,7 @@ func (g *Grid) blocks(j *office.Job) ([]office.Block, error) {
 			}
 			end = next
 		}
-		b, err := tableOf(j, g.rows[i:end])
+		b, err := g.tableOf(j, g.rows[i:end])
 		if err != nil {
 			return nil, err
 		}
@@ -75,26 +82,46 @@ func (g *Grid) blocks(j *office.Job) ([]office.Block, error) {
 }
 
 // island returns the end of the rows that follow each other from i on, and the
-// columns they fill.
+// columns they fill. A cell that covers rows holds them together.
 func island(rows []gridRow, i int) (end, low, high int) {
 	low, high = MaxColumns, 0
 	for end = i; end < len(rows); end++ {
-		if end > i && rows[end].number > rows[end-1].number+1 {
+		if end > i && rows[end].number > rows[end-1].number+1 && !held(rows[end], rows[end-1].number) {
 			break
 		}
 		for _, c := range rows[end].cells {
 			low, high = min(low, c.Column), max(high, c.Column)
 		}
+		for _, s := range rows[end].spans {
+			if s.tall { // one that is only wide is a title
+				low, high = min(low, s.from), max(high, s.from)
+			}
+		}
 	}
 	return end, low, high
 }
 
+// held reports whether a cell covers a row and the row of that number above it.
+func held(r gridRow, above int) bool {
+	for _, s := range r.spans {
+		if s.top <= above {
+			return true
+		}
+	}
+	return false
+}
+
 // tableOf returns rows as a table without the columns that none of them fills.
-func tableOf(j *office.Job, rows []gridRow) (office.Block, error) {
+func (g *Grid) tableOf(j *office.Job, rows []gridRow) (office.Block, error) {
 	var columns []int
 	for _, r := range rows {
 		for _, c := range r.cells {
 			columns = append(columns, c.Column)
+		}
+		for _, s := range r.spans {
+			if s.tall && s.top < r.number && s.top < rows[0].number { // its value is in another table
+				columns = append(columns, s.from)
+			}
 		}
 	}
 	if len(columns) == 1 {
@@ -109,14 +136,18 @@ func tableOf(j *office.Job, rows []gridRow) (office.Block, error) {
 	out := make([][]string, 0, len(rows))
 	for _, r := range rows {
 		width := 0
-		for _, c := range r.cells {
+		cells, err := g.covered(j, r, columns)
+		if err != nil {
+			return office.Block{}, err
+		}
+		for _, c := range cells {
 			width = max(width, at(c.Column)+1)
 		}
-		if err := j.Spend(3 * (width - len(r.cells))); err != nil {
+		if err := j.Spend(3 * (width - len(cells))); err != nil {
 			return office.Block{}, err
 		}
 		row := make([]string, width)
-		for _, c := range r.cells {
+		for _, c := range cells {
 			row[at(c.Column)] = c.markdown()
 		}
 		out = append(out, row)
@@ -160,6 +191,7 @@ func (s *Sheet) AddTo(j *office.Job, out *office.Document) error {
 			}
 		}
 	}
+	s.Grid.spread(j)
 	blocks, err := s.Grid.blocks(j)
 	if err != nil {
 		return err

@@ -4,385 +4,535 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
+	"unicode/utf8"
 )
 
-// BuiltinFormats are the number formats that spreadsheets refer to by number
-// (MS-XLS 2.4.126, ECMA-376 18.8.30). Dates that follow the reader's locale are
-// written as in ISO 8601, which reads the same everywhere.
-var BuiltinFormats = map[int]string{
-	1: "0", 2: "0.00", 3: "#,##0", 4: "#,##0.00", 5: "#,##0", 6: "#,##0", 7: "#,##0.00", 8: "#,##0.00", 9: "0%", 10: "0.00%",
-	11: "0.00E+00", 14: "yyyy-mm-dd", 15: "d-mmm-yy", 16: "d-mmm", 17: "mmm-yy", 18: "h:mm AM/PM", 19: "h:mm:ss AM/PM",
-	20: "h:mm", 21: "h:mm:ss", 22: "yyyy-mm-dd h:mm", 37: "#,##0", 38: "#,##0", 39: "#,##0.00", 40: "#,##0.00",
-	45: "mm:ss", 46: "[h]:mm:ss", 47: "mm:ss.0", 48: "0.0E+0", 49: "@",
+// Format is a number format (ECMA-376 18.8.31), compiled for many cells.
+//
+// It is our own: excelize has the only other complete one in Go, does not export
+// it, and does not know the conditions of sections. Whatever a format has that is
+// not known here makes the value come out as it is stored, and not sure.
+type Format struct {
+	general  bool // shows every value as it is
+	iso      bool // shows it as a date in ISO 8601
+	sections []section
+	text     *section // of words; nil: they show as they are
 }
 
-// FormatNumber writes a number as a cell shows it, as far as text can: dates
-// and times, per cent, fixed decimals, thousands, the words around them. What
-// a format does beyond that (fractions, colours, fill) is left out. Date serials
-// count days from 1900, or from 1904 where date1904 is set.
-func FormatNumber(v float64, code string, date1904 bool) string {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return strconv.FormatFloat(v, 'g', -1, 64)
+// General is the format that shows every value as it is.
+var General = &Format{general: true}
+
+// Unsure is the warning of a document in which Number or Text were not sure.
+const Unsure = "the number formats of some cells are not known here, or hide them: those show their values as they are stored"
+
+// section is one of the up to four parts of a format.
+type section struct {
+	tokens []token
+	kind   sectionKind
+	op     string // of its condition: "<", "<=", "=", "<>", ">=", ">"; "" none
+	limit  float64
+	unsure bool // it has something that we do not know
+	empty  bool // it hides its values
+	number digits
+	date   clock
+}
+
+type sectionKind uint8
+
+const (
+	plainSection  sectionKind = iota // words, and perhaps the number as General shows it
+	numberSection                    // places for digits
+	ratioSection                     // # ?/?
+	dateSection
+	textSection // @
+)
+
+// token is a piece of a section.
+type token struct {
+	kind tokenKind
+	text string // of a literal; of AM/PM both words, apart by a slash
+	char byte   // of a place or a letter of dates, in lower case
+	n    int    // how many letters
+}
+
+type tokenKind uint8
+
+const (
+	tokLiteral tokenKind = iota
+	tokPad               // the width of a character, or fill
+	tokPlace             // 0 # ?
+	tokPoint
+	tokComma
+	tokPercent
+	tokExponent // char is the sign
+	tokSlash
+	tokAt
+	tokGeneral
+	tokDate
+	tokElapsed
+	tokHalf     // AM/PM
+	tokFraction // the n digits after the point of seconds
+	tokDigit    // 1 to 9: of a denominator, else a literal
+)
+
+// Parse compiles the code of a format. It never fails: what it does not
+// understand shows in what Number says of the values.
+func Parse(code string) *Format {
+	trimmed := strings.TrimSpace(code)
+	if trimmed == "" || trimmed == "@" || strings.EqualFold(trimmed, "general") || strings.EqualFold(trimmed, "standard") {
+		return General
 	}
-	code, negative := section(code, v)
-	if code == "" || code == "@" || strings.EqualFold(code, "general") {
-		return general(v)
+	f := &Format{}
+	for _, part := range splitSections(code) {
+		f.sections = append(f.sections, parseSection(part))
 	}
-	tokens, isDate := scanFormat(code)
-	if isDate {
-		if s, ok := formatDate(v, tokens, date1904); ok {
-			return s
+	last := len(f.sections) - 1
+	if last == 3 || (last < 3 && f.sections[last].kind == textSection) {
+		f.text = &f.sections[last]
+		f.sections = f.sections[:last]
+	}
+	if last > 3 {
+		for i := range f.sections {
+			f.sections[i].unsure = true
 		}
-		return general(v)
 	}
-	if negative {
-		v = -v // a section of its own says how it shows the sign
-	}
-	return formatDigits(v, tokens)
+	return f
 }
 
-// section picks the part of a format that is for numbers like v.
-func section(code string, v float64) (string, bool) {
+// splitSections cuts a code at its semicolons. At most five parts: no format has more than four.
+func splitSections(code string) []string {
 	var parts []string
-	quoted, from := false, 0
-	for i := 0; i < len(code); i++ {
-		switch {
-		case code[i] == '"':
+	quoted, bracket, from := false, false, 0
+	for i := 0; i < len(code) && len(parts) < 4; i++ {
+		switch c := code[i]; {
+		case c == '"' && !bracket:
 			quoted = !quoted
-		case code[i] == '\\':
+		case quoted:
+		case c == '\\' || c == '_' || c == '*':
 			i++
-		case code[i] == ';' && !quoted:
+		case c == '[':
+			bracket = true
+		case c == ']':
+			bracket = false
+		case c == ';' && !bracket:
 			parts = append(parts, code[from:i])
 			from = i + 1
 		}
 	}
-	parts = append(parts, code[from:])
+	return append(parts, code[from:])
+}
+
+func parseSection(code string) section {
+	s := section{}
+	s.scan(code)
+	if len(s.tokens) == 0 && code != "" { // a colour, a condition: for the number as it is
+		s.tokens = []token{{kind: tokGeneral}}
+	}
+	places, dates, ratio := false, false, false
+	for i, t := range s.tokens {
+		switch t.kind {
+		case tokPlace:
+			places = true
+		case tokDate, tokElapsed, tokHalf:
+			dates = true
+		case tokSlash:
+			ratio = ratio || (places && i+1 < len(s.tokens) && (s.tokens[i+1].kind == tokPlace || s.tokens[i+1].kind == tokDigit))
+		case tokAt:
+			s.kind = textSection
+		}
+	}
+	s.empty = code == ""
 	switch {
-	case v < 0 && len(parts) > 1 && parts[1] != "":
-		return parts[1], true
-	case v == 0 && len(parts) > 2 && parts[2] != "":
-		return parts[2], false
-	}
-	return parts[0], false
-}
-
-// formatToken is a literal, or a run of one format letter.
-type formatToken struct {
-	literal string
-	letter  byte // lower case; 0 for a literal
-	count   int
-	elapsed bool // [h]: hours beyond a day
-}
-
-func scanFormat(code string) (tokens []formatToken, isDate bool) {
-	literal := func(s string) { tokens = append(tokens, formatToken{literal: s}) }
-	for i := 0; i < len(code); {
-		c := code[i]
-		lower := c | 0x20
-		switch {
-		case c == '"':
-			end := strings.IndexByte(code[i+1:], '"')
-			if end < 0 {
-				end = len(code) - i - 1
-			}
-			literal(code[i+1 : i+1+end])
-			i = min(i+end+2, len(code))
-		case c == '\\' && i+1 < len(code):
-			literal(code[i+1 : i+2])
-			i += 2
-		case c == '_': // the width of a character
-			i += 2
-		case c == '*': // fill
-			i += 2
-		case c == '[':
-			end := strings.IndexByte(code[i:], ']')
-			if end < 0 {
-				return tokens, isDate
-			}
-			inner := strings.ToLower(code[i+1 : i+end])
-			if inner != "" && strings.Trim(inner, string(inner[0])) == "" && strings.IndexByte("hms", inner[0]) >= 0 {
-				tokens = append(tokens, formatToken{letter: inner[0], count: len(inner), elapsed: true})
-				isDate = true
-			} else if money, found := strings.CutPrefix(inner, "$"); found {
-				money, _, _ = strings.Cut(money, "-")
-				literal(strings.ToUpper(money))
-			}
-			i += end + 1
-		case len(code) >= i+5 && strings.EqualFold(code[i:i+5], "am/pm"):
-			tokens = append(tokens, formatToken{letter: 'a', count: 1})
-			i, isDate = i+5, true
-		case strings.IndexByte("ymdhs", lower) >= 0:
-			j := i
-			for j < len(code) && code[j]|0x20 == lower {
-				j++
-			}
-			tokens = append(tokens, formatToken{letter: lower, count: j - i})
-			i, isDate = j, true
-		case strings.IndexByte("0#?.,%", c) >= 0 || ((c == 'E' || c == 'e') && i+1 < len(code) && (code[i+1] == '+' || code[i+1] == '-')):
-			tokens = append(tokens, formatToken{letter: c, count: 1})
-			i++
-		default:
-			literal(code[i : i+1])
-			i++
-		}
-	}
-	return tokens, isDate
-}
-
-// serialTime returns the instant of a date serial. Serial 60 is 29 February
-// 1900, which never was: days before it are one off, as in Lotus 1-2-3.
-func serialTime(v float64, date1904 bool) (time.Time, bool) {
-	const lastDay = 2958466 // 1 January 10000
-	if v < 0 || v >= lastDay {
-		return time.Time{}, false
-	}
-	epoch := time.Date(1899, 12, 30, 0, 0, 0, 0, time.UTC)
-	if date1904 {
-		epoch = time.Date(1904, 1, 1, 0, 0, 0, 0, time.UTC)
-	} else if v < 60 {
-		epoch = epoch.AddDate(0, 0, 1)
-	}
-	days, part := math.Modf(v)
-	ms := math.Round(part * 86400e3)
-	return epoch.AddDate(0, 0, int(days)).Add(time.Duration(ms) * time.Millisecond), true
-}
-
-func formatDate(v float64, tokens []formatToken, date1904 bool) (string, bool) {
-	t, ok := serialTime(v, date1904)
-	if !ok {
-		return "", false
-	}
-	half, fraction := false, false
-	for i, k := range tokens {
-		half = half || k.letter == 'a'
-		fraction = fraction || (k.letter == '.' && i+1 < len(tokens) && tokens[i+1].letter == '0')
-	}
-	if !fraction {
-		t = t.Round(time.Second)
-	}
-	var b strings.Builder
-	for i, k := range tokens {
-		b.WriteString(k.literal)
-		switch k.letter {
-		case 'y':
-			if k.count <= 2 {
-				b.WriteString(t.Format("06"))
-			} else {
-				b.WriteString(t.Format("2006"))
-			}
-		case 'm':
-			if minutes(tokens, i) {
-				n := t.Minute()
-				if k.elapsed {
-					n = int(v * 24 * 60)
-				}
-				b.WriteString(padded(n, k.count))
-				break
-			}
-			switch k.count {
-			case 1, 2:
-				b.WriteString(padded(int(t.Month()), k.count))
-			case 3:
-				b.WriteString(t.Format("Jan"))
-			case 5:
-				b.WriteString(t.Format("Jan")[:1])
-			default:
-				b.WriteString(t.Format("January"))
-			}
-		case 'd':
-			switch k.count {
-			case 1, 2:
-				b.WriteString(padded(t.Day(), k.count))
-			case 3:
-				b.WriteString(t.Format("Mon"))
-			default:
-				b.WriteString(t.Format("Monday"))
-			}
-		case 'h':
-			n := t.Hour()
-			if k.elapsed {
-				n = int(v*24 + 1e-9)
-			} else if half {
-				n = (n+11)%12 + 1
-			}
-			b.WriteString(padded(n, k.count))
-		case 's':
-			n := t.Second()
-			if k.elapsed {
-				n = int(v*86400 + 1e-6)
-			}
-			b.WriteString(padded(n, k.count))
-		case 'a':
-			b.WriteString(t.Format("PM"))
-		case '.':
-			if fraction {
-				b.WriteByte('.')
-			}
-		case '0':
-			b.WriteString(strconv.Itoa(t.Nanosecond() / 100e6))
-		case ',', '%', '#', '?':
-			b.WriteByte(k.letter)
-		}
-	}
-	return strings.TrimSpace(b.String()), true
-}
-
-// minutes reports whether the m at i stands beside hours or seconds.
-func minutes(tokens []formatToken, i int) bool {
-	if tokens[i].elapsed {
-		return true
-	}
-	for j := i - 1; j >= 0; j-- {
-		if c := tokens[j].letter; c != 0 {
-			if c == 'h' {
-				return true
-			}
-			break
-		}
-	}
-	for j := i + 1; j < len(tokens); j++ {
-		if c := tokens[j].letter; c != 0 {
-			return c == 's'
-		}
-	}
-	return false
-}
-
-func padded(n, width int) string {
-	s := strconv.Itoa(n)
-	if width == 2 && len(s) < 2 {
-		return "0" + s
+	case s.kind == textSection:
+		s.unsure = s.unsure || places || dates
+	case dates:
+		s.kind = dateSection
+		s.date.parse(&s)
+		s.unsure = s.unsure || places
+	case ratio:
+		s.kind = ratioSection
+		s.number.parseRatio(&s)
+	case places:
+		s.kind = numberSection
+		s.number.parse(&s)
 	}
 	return s
 }
 
-// formatDigits writes a number with the decimals and separators of its format.
-func formatDigits(v float64, tokens []formatToken) string {
-	first, last := -1, -1
-	decimals, whole, point := 0, 0, false
-	exponent, thousands := false, false
-	for i, k := range tokens {
-		switch k.letter {
-		case '0', '#', '?':
-			if first < 0 {
-				first = i
+// scan cuts a section into its tokens.
+func (s *section) scan(code string) {
+	literal := func(t string) { s.tokens = append(s.tokens, token{kind: tokLiteral, text: t}) }
+	for i := 0; i < len(code); {
+		c := code[i]
+		lower := c | 0x20
+		_, size := utf8.DecodeRuneInString(code[i:])
+		rest := code[i:]
+		switch {
+		case c == '"':
+			words, _, closed := strings.Cut(code[i+1:], `"`)
+			literal(words)
+			if i += len(words) + 2; !closed {
+				i = len(code)
 			}
-			last = i
-			switch {
-			case exponent:
-			case point && k.letter == '0':
-				decimals++
-			case !point && k.letter == '0':
-				whole++
+		case c == '\\':
+			_, size := utf8.DecodeRuneInString(code[i+1:])
+			literal(code[i+1 : i+1+size])
+			i += 1 + size
+		case c == '_' || c == '*':
+			_, size := utf8.DecodeRuneInString(code[i+1:])
+			s.tokens = append(s.tokens, token{kind: tokPad})
+			i += 1 + size
+		case c == '[':
+			inner, _, closed := strings.Cut(code[i+1:], "]")
+			if !closed {
+				s.unsure = true
+				return
 			}
-		case '.':
-			point = true
-			last = max(last, i)
-		case 'E', 'e':
-			exponent = true
-		case '%':
-			v *= 100
-		case ',':
-			// Between digits: thousands. After the last one: divide.
-			if i+1 < len(tokens) && strings.IndexByte("0#?", tokens[i+1].letter) >= 0 && tokens[i+1].letter != 0 {
-				thousands = true
-			} else if first >= 0 {
-				v /= 1000
+			s.bracket(inner)
+			i += len(inner) + 2
+		case c == '0' || c == '#' || c == '?':
+			if n := s.secondsBefore(); n > 0 && c == '0' { // the digits after the point of seconds
+				s.tokens[n].n++
+			} else {
+				s.tokens = append(s.tokens, token{kind: tokPlace, char: c})
 			}
+			i++
+		case c >= '1' && c <= '9':
+			s.tokens = append(s.tokens, token{kind: tokDigit, text: rest[:1]})
+			i++
+		case (c == '.' || c == ',') && len(rest) > 1 && rest[1] == '0' && s.endsInSeconds():
+			s.tokens = append(s.tokens, token{kind: tokFraction})
+			i++
+		case c == '.':
+			s.tokens = append(s.tokens, token{kind: tokPoint, text: "."})
+			i++
+		case c == ',':
+			s.tokens = append(s.tokens, token{kind: tokComma, text: ","})
+			i++
+		case c == '%':
+			s.tokens = append(s.tokens, token{kind: tokPercent, text: "%"})
+			i++
+		case c == '/':
+			s.tokens = append(s.tokens, token{kind: tokSlash, text: "/"})
+			i++
+		case c == '@':
+			s.tokens = append(s.tokens, token{kind: tokAt})
+			i++
+		case lower == 'e' && len(rest) > 1 && (rest[1] == '+' || rest[1] == '-') && s.hasPlaces(): // else the year
+			s.tokens = append(s.tokens, token{kind: tokExponent, char: rest[1]})
+			i += 2
+		case foldPrefix(rest, "general"):
+			s.tokens = append(s.tokens, token{kind: tokGeneral})
+			i += len("general")
+		case foldPrefix(rest, "am/pm"), foldPrefix(rest, "a/p"):
+			words := rest[:3]
+			if rest[1] != '/' {
+				words = rest[:5]
+			}
+			s.tokens = append(s.tokens, token{kind: tokHalf, text: words})
+			i += len(words)
+		case strings.HasPrefix(rest, "上午/下午"), strings.HasPrefix(rest, "午前/午後"), strings.HasPrefix(rest, "오전/오후"):
+			s.tokens = append(s.tokens, token{kind: tokHalf, text: rest[:len("上午/下午")]})
+			i += len("上午/下午")
+		case i == 0 && (foldPrefix(rest, "b1") || foldPrefix(rest, "b2")): // the calendar: of the West, of Arabia
+			s.date.foreign = rest[1] == '2'
+			i += 2
+		case strings.IndexByte("ymdhsegba", lower) >= 0:
+			n := 1
+			for n < len(rest) && rest[n]|0x20 == lower {
+				n++
+			}
+			s.letters(lower, rest[:n])
+			i += n
+		default:
+			if lower >= 'a' && lower <= 'z' {
+				s.unsure = s.unsure || !s.isISOLetter(c)
+			}
+			literal(rest[:size])
+			i += size
 		}
 	}
-	var digits string
+}
+
+// letters takes a run of one letter that dates are made of.
+func (s *section) letters(lower byte, run string) {
 	switch {
-	case first < 0:
-	case exponent:
-		digits = strconv.FormatFloat(v, 'E', min(decimals, 30), 64)
-	default:
-		most := decimals
-		for i := first; i <= last; i++ { // optional decimals: as many as there are
-			if c := tokens[i].letter; point && (c == '#' || c == '?') && afterPoint(tokens, i) {
-				most++
-			}
-		}
-		digits = strconv.FormatFloat(halfUp(v, most), 'f', min(most, 30), 64)
-		if most > decimals {
-			cut := len(digits) - most + decimals
-			kept := strings.TrimRight(digits[cut:], "0")
-			digits = strings.TrimSuffix(digits[:cut]+kept, ".")
-		}
-		if thousands {
-			digits = grouped(digits)
-		}
-		if unsigned := strings.TrimLeft(digits, "-"); unsigned != "" {
-			integer, _, _ := strings.Cut(unsigned, ".")
-			if missing := min(whole, 32) - len(integer); missing > 0 {
-				digits = digits[:len(digits)-len(unsigned)] + strings.Repeat("0", missing) + unsigned
-			}
-		}
+	case lower == 'a' && len(run) < 3, lower == 'b' && len(run) != 2 && len(run) != 4:
+		s.unsure = true // no format of dates, and letters have to be quoted
 	}
-	var b strings.Builder
-	if rest, negative := strings.CutPrefix(digits, "-"); negative {
-		b.WriteByte('-') // before the currency
-		digits = rest
-	}
-	for i, k := range tokens {
-		if i == first {
-			b.WriteString(digits)
-		}
-		if k.letter == 0 && (i < first || i > last || first < 0) {
-			b.WriteString(k.literal)
-		}
-		if k.letter == '%' {
-			b.WriteByte('%')
-		}
-	}
-	if s := strings.TrimSpace(b.String()); s != "" {
-		return s
-	}
-	return general(v)
+	s.tokens = append(s.tokens, token{kind: tokDate, char: lower, n: len(run)})
 }
 
-// halfUp rounds as spreadsheets do, away from zero where it is even, and not
-// as strconv does, to the even digit.
-func halfUp(v float64, decimals int) float64 {
-	scale := math.Pow10(min(decimals, 15))
-	if s := v * scale; math.Abs(s) < 1e15 {
-		return math.Round(s) / scale
-	}
-	return v
+// isISOLetter reports whether an unquoted letter is one of 2026-03-15T12:00:00Z.
+func (s *section) isISOLetter(c byte) bool {
+	n := len(s.tokens)
+	return (c == 'T' || c == 'Z') && n > 0 && s.tokens[n-1].kind == tokDate
 }
 
-func afterPoint(tokens []formatToken, i int) bool {
-	for ; i >= 0; i-- {
-		if tokens[i].letter == '.' {
+// secondsBefore returns the token of the digits after the point of seconds, if
+// that is the last one.
+func (s *section) secondsBefore() int {
+	if n := len(s.tokens) - 1; n > 0 && s.tokens[n].kind == tokFraction {
+		return n
+	}
+	return 0
+}
+
+func (s *section) hasPlaces() bool {
+	for _, t := range s.tokens {
+		if t.kind == tokPlace {
 			return true
 		}
 	}
 	return false
 }
 
-// grouped puts commas between the thousands.
-func grouped(s string) string {
-	sign := ""
-	if strings.HasPrefix(s, "-") {
-		sign, s = "-", s[1:]
-	}
-	whole, rest, point := strings.Cut(s, ".")
-	var b strings.Builder
-	for i, c := range []byte(whole) {
-		if i > 0 && (len(whole)-i)%3 == 0 {
-			b.WriteByte(',')
+func (s *section) endsInSeconds() bool {
+	n := len(s.tokens) - 1
+	return n >= 0 && (s.tokens[n].kind == tokDate || s.tokens[n].kind == tokElapsed) && s.tokens[n].char == 's'
+}
+
+// bracket takes what stands in brackets: a condition, a colour, elapsed time, a
+// currency with its locale.
+func (s *section) bracket(inner string) {
+	lower := strings.ToLower(strings.TrimSpace(inner))
+	switch {
+	case lower == "":
+		s.unsure = true
+	case strings.IndexByte("hms", lower[0]) >= 0 && strings.Trim(lower, lower[:1]) == "":
+		s.tokens = append(s.tokens, token{kind: tokElapsed, char: lower[0], n: len(lower)})
+	case lower[0] == '$':
+		money, locale, found := strings.Cut(strings.TrimSpace(inner)[1:], "-")
+		if money != "" {
+			s.tokens = append(s.tokens, token{kind: tokLiteral, text: money})
 		}
-		b.WriteByte(c)
+		if found {
+			s.date.locale(locale)
+		}
+	case strings.IndexByte("<>=", lower[0]) >= 0:
+		op := lower[:1]
+		if len(lower) > 1 && strings.IndexByte(">=", lower[1]) >= 0 {
+			op = lower[:2]
+		}
+		limit, err := strconv.ParseFloat(strings.TrimSpace(lower[len(op):]), 64)
+		if err != nil || s.op != "" {
+			s.unsure = true
+		}
+		s.op, s.limit = op, limit
+	default:
+		s.unsure = s.unsure || !isStyle(lower)
 	}
-	if point {
-		return sign + b.String() + "." + rest
+}
+
+// isStyle reports whether words in brackets change how a value looks, and not
+// what it is: colours, and the digits of other scripts.
+func isStyle(lower string) bool {
+	for _, w := range []string{"dbnum", "natnum", "color", "colour"} {
+		if rest, ok := strings.CutPrefix(lower, w); ok && strings.Trim(rest, " 0123456789") == "" {
+			return true
+		}
 	}
-	return sign + b.String()
+	switch lower {
+	case "black", "blue", "cyan", "green", "magenta", "red", "white", "yellow",
+		"schwarz", "blau", "grün", "rot", "weiss", "weiß", "gelb": // by Excel in German, through other programs
+		return true
+	}
+	return false
+}
+
+func foldPrefix(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+func (s *section) holds(v float64) bool {
+	switch s.op {
+	case "<":
+		return v < s.limit
+	case "<=":
+		return v <= s.limit
+	case "=":
+		return v == s.limit
+	case "<>":
+		return v != s.limit
+	case ">=":
+		return v >= s.limit
+	case ">":
+		return v > s.limit
+	}
+	return true
+}
+
+// onlyNegative reports whether the section's own condition leaves no other numbers.
+func (s *section) onlyNegative() bool {
+	return (s.op == "<" && s.limit <= 0) || ((s.op == "<=" || s.op == "=") && s.limit < 0)
+}
+
+// pick returns the section that shows v, and whether it shows negative numbers
+// alone: such a section says itself how it shows the sign.
+func (f *Format) pick(v float64) (s *section, negative bool) {
+	all := f.sections
+	switch len(all) {
+	case 0: // a format of words alone
+		return nil, false
+	case 1:
+		if !all[0].holds(v) {
+			return nil, false
+		}
+		return &all[0], all[0].onlyNegative()
+	}
+	first := all[0].holds(v)
+	if all[0].op == "" {
+		first = v > 0 || (v == 0 && len(all) == 2 && all[1].op == "") || (v == 0 && len(all) == 2 && !all[1].holds(v))
+	}
+	if first {
+		return &all[0], all[0].onlyNegative()
+	}
+	second := all[1].holds(v)
+	if all[1].op == "" && len(all) == 3 {
+		second = v < 0
+	}
+	switch {
+	case second:
+		return &all[1], all[1].onlyNegative() || (all[0].op == "" && all[1].op == "")
+	case len(all) == 3:
+		return &all[2], false
+	}
+	return nil, false
+}
+
+// Number returns a number as its cell shows it. Where the format has something
+// that we do not know, that is the number itself, and sure is false. Dates count
+// days from 1900, or from 1904 where date1904 is set.
+func (f *Format) Number(v float64, date1904 bool) (text string, sure bool) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return strconv.FormatFloat(v, 'g', -1, 64), true
+	}
+	switch {
+	case f.general:
+		return general(v), true
+	case f.iso:
+		return isoDate(v, date1904), v >= 0 && v < daysToYear10000
+	}
+	s, negative := f.pick(v)
+	switch {
+	case s == nil && len(f.sections) == 0:
+		return general(v), true
+	case s == nil || s.unsure:
+		return general(v), false
+	case s.empty && v == 0:
+		return "", true // formats like 0;-0;;@ are there to hide zeros
+	case s.empty:
+		return general(v), false // hidden from readers, not from the file
+	}
+	if !negative {
+		return s.show(v, date1904)
+	}
+	text, sure = s.show(-v, date1904)
+	// A section that differs in its colour alone leaves the sign to the colour.
+	if other, _ := f.pick(-v); sure && other != nil && !other.unsure && other != s {
+		if same, _ := other.show(-v, date1904); same == text && strings.ContainsAny(text, "123456789") {
+			text = "-" + text
+		}
+	}
+	return text, sure
+}
+
+// show writes a number in a section.
+func (s *section) show(v float64, date1904 bool) (string, bool) {
+	switch s.kind {
+	case dateSection:
+		return s.showDate(v, date1904)
+	case ratioSection:
+		return s.showRatio(v)
+	case numberSection:
+		return s.showDigits(v), true
+	case textSection:
+		return general(v), true
+	}
+	var b strings.Builder
+	for _, t := range s.tokens {
+		if t.kind == tokGeneral {
+			b.WriteString(general(math.Abs(v)))
+			if v < 0 {
+				return "-" + joined(s.tokens, b.String()), true
+			}
+			return joined(s.tokens, b.String()), true
+		}
+	}
+	return joined(s.tokens, ""), true
+}
+
+// joined writes literals, with number where General stands.
+func joined(tokens []token, number string) string {
+	var b line
+	for _, t := range tokens {
+		switch t.kind {
+		case tokGeneral:
+			b.put(number)
+		case tokPad:
+			b.pad()
+		default:
+			b.put(t.text)
+		}
+	}
+	return b.String()
+}
+
+// Text returns words as a cell of this format shows them.
+func (f *Format) Text(words string) (text string, sure bool) {
+	if f.general || f.text == nil || words == "" {
+		return words, true
+	}
+	s := f.text
+	if s.kind != textSection || s.unsure {
+		return words, false // its words hide those of the cell
+	}
+	var b strings.Builder
+	for _, t := range s.tokens {
+		switch t.kind {
+		case tokAt:
+			b.WriteString(words)
+		case tokPad:
+		default:
+			b.WriteString(t.text)
+		}
+	}
+	return strings.TrimSpace(b.String()), true
+}
+
+// line collects what a cell shows. Padding aligns columns on a screen; in text it
+// is a space where two words would touch, and else nothing.
+type line struct {
+	b      strings.Builder
+	last   byte
+	padded bool
+}
+
+func (l *line) put(s string) {
+	if s == "" {
+		return
+	}
+	if l.padded && isWordByte(l.last) && isWordByte(s[0]) {
+		l.b.WriteByte(' ')
+	}
+	l.padded = false
+	l.b.WriteString(s)
+	l.last = s[len(s)-1]
+}
+
+func (l *line) pad() { l.padded = true }
+
+func (l *line) String() string { return strings.Join(strings.Fields(l.b.String()), " ") }
+
+func isWordByte(c byte) bool {
+	return c >= utf8.RuneSelf || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }
 
 // general writes a number with up to 15 digits, as a spreadsheet computes.
 func general(v float64) string {
+	if v == 0 {
+		return "0" // also where the sign of zero is set
+	}
 	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
@@ -394,6 +544,12 @@ func general(v float64) string {
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
 	return strconv.FormatFloat(v, 'G', -1, 64)
+}
+
+// FormatNumber writes one number in a format. What is done often keeps the Format.
+func FormatNumber(v float64, code string, date1904 bool) string {
+	text, _ := Parse(code).Number(v, date1904)
+	return text
 }
 
 // FormatCached formats a number that a chart caches, if it is one.

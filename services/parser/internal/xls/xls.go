@@ -27,6 +27,7 @@ const (
 	recCodePage   = 0x0042
 	recObj        = 0x005D
 	recBoundSheet = 0x0085
+	recMergeCells = 0x00E5
 	recMulRK      = 0x00BD
 	recRString    = 0x00D6
 	recXF         = 0x00E0
@@ -52,8 +53,9 @@ type xls struct {
 	page     encoding.Encoding // of BIFF5's strings
 	date1904 bool
 	strings  []string
-	codes    map[int]string // number formats
-	xfs      []int          // format of each cell style
+	formats  map[int]*sheet.Format
+	xfs      []int // format of each cell style
+	unsure   bool  // a value whose format is not understood was seen
 	sheets   []boundSheet
 }
 
@@ -81,7 +83,7 @@ func XLS(ctx context.Context, in format.Input) (*format.Output, error) {
 	if !c.Has(name) {
 		return nil, j.Unsupported("holds no workbook", "save it as .xlsx")
 	}
-	w := &xls{Compound: c, page: office.CodePage(1252), codes: map[int]string{}}
+	w := &xls{Compound: c, page: office.CodePage(1252), formats: map[int]*sheet.Format{}}
 	if w.stream, err = c.Read(name); err != nil {
 		return nil, err
 	}
@@ -107,6 +109,9 @@ func XLS(ctx context.Context, in format.Input) (*format.Output, error) {
 		if err := s.AddTo(j, out); err != nil {
 			return nil, err
 		}
+	}
+	if w.unsure {
+		j.Warn(sheet.Unsure)
 	}
 	return j.Finish(out)
 }
@@ -208,7 +213,7 @@ func (w *xls) globals() error {
 			}
 		case recFormat:
 			if len(d) >= 2 {
-				w.codes[int(office.Le.Uint16(d))] = w.longString(d[2:])
+				w.formats[int(office.Le.Uint16(d))] = sheet.Parse(w.longString(d[2:]))
 			}
 		case recXF:
 			if len(d) >= 4 {
@@ -358,7 +363,7 @@ func (w *xls) sheet(b boundSheet, s *sheet.Sheet) error {
 		object       int
 	}
 	var notes []note
-	row, column := 0, 0 // of the formula whose string follows
+	row, column, style := 0, 0, 0 // of the formula whose string follows
 	err := w.records(b.offset, func(r record) (bool, error) {
 		d := r.data
 		switch r.kind {
@@ -406,6 +411,11 @@ func (w *xls) sheet(b boundSheet, s *sheet.Sheet) error {
 				})
 			}
 			return true, nil
+		case recMergeCells:
+			for i := 2; i+8 <= len(d); i += 8 {
+				s.Grid.Merge(int(office.Le.Uint16(d[i:])), int(office.Le.Uint16(d[i+4:])), int(office.Le.Uint16(d[i+2:])), int(office.Le.Uint16(d[i+6:])))
+			}
+			return true, nil
 		case recHLink:
 			if url := hyperlinkURL(d); url != "" {
 				s.Links[sheet.CellName(int(office.Le.Uint16(d)), int(office.Le.Uint16(d[4:])))] = url
@@ -421,7 +431,7 @@ func (w *xls) sheet(b boundSheet, s *sheet.Sheet) error {
 			} else if len(d) >= 2 {
 				text = w.chars(int(office.Le.Uint16(d)), d[2:])
 			}
-			return true, s.Grid.Set(w.Job, row, column, text)
+			return true, s.Grid.Set(w.Job, row, column, w.words(text, style))
 		}
 		if len(d) < 6 {
 			return true, nil
@@ -432,12 +442,12 @@ func (w *xls) sheet(b boundSheet, s *sheet.Sheet) error {
 		case recLabelSST:
 			if len(d) >= 10 {
 				if i := int(office.Le.Uint32(d[6:])); i < len(w.strings) {
-					text = w.strings[i]
+					text = w.words(w.strings[i], xf)
 				}
 			}
 		case recLabel, recRString:
 			if len(d) >= 8 {
-				text = w.chars(int(office.Le.Uint16(d[6:])), d[8:])
+				text = w.words(w.chars(int(office.Le.Uint16(d[6:])), d[8:]), xf)
 			}
 		case recNumber:
 			if len(d) >= 14 {
@@ -463,7 +473,7 @@ func (w *xls) sheet(b boundSheet, s *sheet.Sheet) error {
 			if len(d) < 14 {
 				return true, nil
 			}
-			row, column = at, col
+			row, column, style = at, col, xf
 			switch {
 			case d[12] != 0xFF || d[13] != 0xFF:
 				text = w.number(math.Float64frombits(office.Le.Uint64(d[6:])), xf)
@@ -484,15 +494,31 @@ func (w *xls) sheet(b boundSheet, s *sheet.Sheet) error {
 	return nil
 }
 
-func (w *xls) number(v float64, xf int) string {
-	code := ""
-	if xf < len(w.xfs) {
-		var ok bool
-		if code, ok = w.codes[w.xfs[xf]]; !ok {
-			code = sheet.BuiltinFormats[w.xfs[xf]]
-		}
+// format returns the number format of a cell style.
+func (w *xls) format(xf int) *sheet.Format {
+	if xf >= len(w.xfs) {
+		return sheet.General
 	}
-	return sheet.FormatNumber(v, code, w.date1904)
+	f := w.formats[w.xfs[xf]]
+	if f == nil {
+		var known bool
+		f, known = sheet.Builtin(w.xfs[xf])
+		w.unsure = w.unsure || !known
+		w.formats[w.xfs[xf]] = f
+	}
+	return f
+}
+
+func (w *xls) number(v float64, xf int) string {
+	text, sure := w.format(xf).Number(v, w.date1904)
+	w.unsure = w.unsure || !sure
+	return text
+}
+
+func (w *xls) words(s string, xf int) string {
+	text, sure := w.format(xf).Text(s)
+	w.unsure = w.unsure || !sure
+	return text
 }
 
 // rkNumber decodes a number in 32 bits (MS-XLS 2.5.122): an integer or the high
