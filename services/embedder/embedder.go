@@ -10,6 +10,7 @@
 //	cache.go     vectors by content
 //	claims.go    who buys which text
 //	shelf.go     the bucket of vectors, and what is said when it is full
+//	reach.go     what is not answered in time is not bought again as large
 //	usable.go    answers that cannot be used stop the buying
 //	overtaken.go what is not wanted any more is not bought
 //	upgrade.go   embeds again what a fallback did
@@ -218,13 +219,12 @@ func embed(ctx context.Context, p provider.Embedder, count counter, batch []*sta
 		}
 		items = append(items, it)
 	}
-	info := p.Describe()
-	if info.NanoPerToken > 0 {
+	if p.Describe().NanoPerToken > 0 {
 		// A bill names no single input, so a paid call is one tenant's.
 		slices.SortStableFunc(items, func(a, b item) int { return strings.Compare(a.m.Tenant, b.m.Tenant) })
 	}
 	for len(items) > 0 {
-		n := fill(info, items)
+		n := fill(p.Describe(), items) // a call may hold less after one that was not answered
 		call(ctx, p, items[:n], prefix)
 		items = items[n:]
 	}

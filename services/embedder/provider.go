@@ -1,6 +1,7 @@
 package embedder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type OpenAI struct {
 	MaxInputs  int           `name:"embedding-max-inputs" env:"SLUICE_EMBEDDING_MAX_INPUTS" default:"2048" help:"Most inputs of a request; TEI takes 32."`
 	MaxTokens  int           `name:"embedding-max-tokens" env:"SLUICE_EMBEDDING_MAX_TOKENS" default:"300000" help:"Most tokens of a request."`
 	MaxInput   int           `name:"embedding-max-input-tokens" env:"SLUICE_EMBEDDING_MAX_INPUT_TOKENS" default:"8191" help:"Most tokens of one input."`
-	Timeout    time.Duration `name:"embedding-timeout" env:"SLUICE_EMBEDDING_TIMEOUT" default:"1m" help:"Time for a request."`
+	Timeout    time.Duration `name:"embedding-timeout" env:"SLUICE_EMBEDDING_TIMEOUT" default:"1m" help:"Time for a request. One that takes longer may be charged all the same, and its texts are bought again in smaller calls."`
 }
 
 // Stages returns the embedder and, for a service that may be away, the stage
@@ -44,6 +45,7 @@ type OpenAI struct {
 //
 //	cache, claims    what is there is not bought, and nothing is bought twice
 //	router           mode, fallback, limiter, breaker, attempts
+//	reaching         what was not answered in time is not bought again as large
 //	proving          an answer that cannot be used halts the configuration
 //	budget           each attempt is admitted, settled and recorded
 //	router.Client    tells the breaker what the client returned
@@ -96,7 +98,7 @@ func Stages(ctx context.Context, env *stage.Env, cfg Config) (stages []stage.Sta
 		closers.Add(gate.Stop)
 		p = budget.Embedder(gate, Name, p)
 	}
-	p = proving(p, c, env.Wake)
+	p = proving(reaching(p, cmp.Or(cfg.OpenAI.Timeout, openai.DefaultTimeout), env.Log.With().Str("stage", Name).Logger()), c, env.Wake)
 	keep, err := cfg.keep(ctx, env, p.Describe(), shown.cache, &closers)
 	if err != nil {
 		return nil, nil, err

@@ -70,6 +70,32 @@ func shownBudget(t *testing.T, node *allinone.Node) budget.State {
 	return s
 }
 
+// A service that charges large calls and does not answer them is not asked for them
+// again and again: calls shrink until they are answered, and stay so.
+func TestCallsThatAreNotAnsweredShrink(t *testing.T) {
+	const chunks, passes = 240, 20
+	server, node := paidWith(t, "5.00", "none", func(c *allinone.Config) { c.Stages.Embedder.OpenAI.Timeout = 2 * time.Second })
+	server.Script(fake.Rule{Over: passes, Fault: fake.Stall})
+	files := map[string]string{}
+	for i := range chunks {
+		files[fmt.Sprintf("d/%03d.md", i)] = fmt.Sprintf("# Lock %d\n\nThe lock number %d opens its gates at %d o'clock.\n", i, i, i%24)
+	}
+	in(t, files)
+	sluice(t, "ingest", "d").want(t, 0)
+	m := server.Meter()
+	if m.Lost == 0 {
+		t.Fatalf("no call was lost: %+v", m)
+	}
+	// All, then half, then a quarter; and for each worker the limit once more from below.
+	if vain := m.Inputs - chunks; vain > 3*chunks {
+		t.Errorf("%d inputs were paid for in vain, in %d calls, for %d chunks", vain, m.Lost, chunks)
+	}
+	natstest.Eventually(t, time.Minute, "the ledger is not below the meter", func() bool {
+		return shownBudget(t, node).Windows[1].Spent.Nano >= m.Nano
+	})
+	t.Logf("%+v", m)
+}
+
 func TestPaidEmbeddings(t *testing.T) {
 	server, node := paid(t, "5.00", "none")
 	files := map[string]string{}

@@ -17,6 +17,7 @@ type Rule struct {
 	Key         string  `json:"key,omitempty"`
 	Model       string  `json:"model,omitempty"`
 	Contains    string  `json:"contains,omitempty"` // in one of the inputs
+	Over        int     `json:"over,omitempty"`     // more inputs than that
 
 	// Effects.
 	Delay       Duration          `json:"delay,omitempty"`
@@ -107,7 +108,7 @@ func (s *Server) match(key, model string, inputs []string) (effect Rule) {
 }
 
 func (s *Server) matches(r *Rule, key, model string, inputs []string) bool {
-	if (r.Key != "" && r.Key != key) || (r.Model != "" && r.Model != model) || (r.Times > 0 && r.applied >= r.Times) {
+	if (r.Key != "" && r.Key != key) || (r.Model != "" && r.Model != model) || (r.Over > 0 && len(inputs) <= r.Over) || (r.Times > 0 && r.applied >= r.Times) {
 		return false
 	}
 	if r.Contains != "" {

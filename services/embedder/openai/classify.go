@@ -20,6 +20,10 @@ const (
 	ReasonInput = "input-refused"   // at least one of the inputs is at fault
 )
 
+// ReasonTimeout is the reason of what was not answered in time, here or at a gateway:
+// the same again would take as long.
+const ReasonTimeout = "timeout"
+
 // maxError bounds how much of an error's body is read.
 const maxError = 64 << 10
 
@@ -224,6 +228,8 @@ func classify(status int, a answer) *fault.Error {
 	switch {
 	case status >= 500 && strings.Contains(text, "too large to process"):
 		return input() // llama.cpp's way to say that an input is too long
+	case status == http.StatusGatewayTimeout, status == 524: // 524 is Cloudflare's
+		return fault.New(fault.Unavailable, ReasonTimeout, "")
 	case status >= 500:
 		return fault.New(fault.Unavailable, "unavailable", "")
 	default:

@@ -32,6 +32,9 @@ const (
 	MaxInputTokens = 8191
 )
 
+// DefaultTimeout is the time for a request if none is configured.
+const DefaultTimeout = time.Minute
+
 // Config says which server is asked for which vectors.
 type Config struct {
 	Service    string // metric label and budget scope; "openai" if empty
@@ -73,7 +76,7 @@ func New(cfg Config) (*Client, error) {
 	cfg.MaxInputs = cmp.Or(cfg.MaxInputs, MaxInputs)
 	cfg.MaxTokens = cmp.Or(cfg.MaxTokens, MaxTokens)
 	cfg.MaxInputTokens = cmp.Or(cfg.MaxInputTokens, MaxInputTokens)
-	cfg.Timeout = cmp.Or(cfg.Timeout, time.Minute)
+	cfg.Timeout = cmp.Or(cfg.Timeout, DefaultTimeout)
 	u, err := url.Parse(cfg.BaseURL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" {
 		return nil, halt("the base URL %q is not one", cfg.BaseURL).WithHint("use one like %s", DefaultBaseURL)
@@ -146,7 +149,7 @@ type request struct {
 //
 // Reasons besides those of Classify: "empty-input", "input-too-long"
 // (single inputs), ReasonBatch (the request would break a limit),
-// "bad-response", "timeout", "unreachable", "connection-lost".
+// "bad-response", ReasonTimeout, "unreachable", "connection-lost".
 func (c *Client) Embed(ctx context.Context, inputs []provider.Input) (provider.Embeddings, error) {
 	out := provider.Embeddings{Vectors: make([][]float32, len(inputs))}
 	texts := make([]string, 0, len(inputs))
@@ -220,7 +223,11 @@ func (c *Client) post(ctx context.Context, body []byte, n int) ([][]float32, int
 		return nil, 0, c.refusal(resp, text, err)
 	}
 	raw, err := c.read(resp, n)
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, 0, c.broken(ctx, err)
+	default:
 		return nil, 0, err
 	}
 	vectors, used, err := decode(raw, n, c.width)
@@ -264,7 +271,7 @@ func (c *Client) broken(ctx context.Context, err error) error {
 			WithHint("check --embedding-base-url and the network"))
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fault.Wrap(cause(err), fault.Unavailable, "timeout", "%s did not answer in time", c.cfg.Service)
+		return fault.Wrap(cause(err), fault.Unavailable, ReasonTimeout, "%s did not answer in time", c.cfg.Service)
 	}
 	return fault.Wrap(cause(err), fault.Unavailable, "connection-lost", "the connection to %s was lost", c.cfg.Service)
 }
