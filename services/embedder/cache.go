@@ -55,6 +55,10 @@ func Cached(p provider.Embedder, shelf *Shelf, cfg CacheConfig) provider.Embedde
 	return &cached{Embedder: p, info: info, model: events.Fingerprint(info.Model), shelf: shelf, cfg: cfg}
 }
 
+// keeping is how long what was bought is offered to a cache that does not answer. Its
+// texts stay claimed meanwhile: whoever held the same ones would pay for them again.
+const keeping = 30 * time.Second
+
 // lookups bounds the requests that one call of the cache has under way.
 const lookups = 32
 
@@ -176,12 +180,17 @@ func (c *cached) buy(ctx context.Context, inputs []provider.Input, texts []*text
 			out.Fallback[t.input] = got.Fallback[j]
 		}
 	}
+	patience := time.Now().Add(keeping)
 	parallel(texts, func(t *text) {
 		j := at[t]
 		if got.Vectors[j] == nil || t.failed != nil || (got.Fallback != nil && got.Fallback[j]) {
 			return // another model's vector has no place under this key
 		}
-		c.shelf.put(ctx, t.key, got.Vectors[j])
+		until := time.Time{} // a search waits for no store
+		if t.ours {
+			until = patience
+		}
+		c.shelf.put(ctx, t.key, got.Vectors[j], until)
 	})
 	// After the vectors are kept, or the next one would not find them.
 	c.release(ctx, texts)

@@ -495,6 +495,49 @@ func TestTheSameTextIsBoughtOnceByAll(t *testing.T) {
 	}
 }
 
+// What was bought while the cache did not answer is kept when it does again, and
+// stays claimed until then: whoever holds the same text does not buy it anew.
+func TestWhatWasBoughtWhileTheCacheIsAwayIsKept(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	var a *process
+	away := make(chan struct{})
+	p := &counting{price: 20, odd: func([]string, *provider.Embeddings) error {
+		return a.env.JS.DeleteKeyValue(t.Context(), events.BucketCache)
+	}}
+	a = begin(t, url, p, nil)
+	var once sync.Once
+	kv, err := a.env.JS.KeyValue(t.Context(), events.BucketCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shelf, err := embedder.NewShelf(kv, zerolog.Nop(), nil, func(state string) {
+		if state != "" {
+			once.Do(func() { close(away) })
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.cached = embedder.Cached(p, shelf, embedder.CacheConfig{Log: zerolog.Nop(), Claims: a.claims})
+	done := make(chan struct{})
+	go func() { defer close(done); a.all(t, inputs("a", "b")) }()
+	select {
+	case <-away:
+	case <-time.After(natstest.Patience):
+		t.Fatal("nobody says that the bucket does not take vectors")
+	}
+	if err := broker.Ensure(t.Context(), a.env.JS, broker.DefaultTopology(), embedder.Service); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	p.odd = nil
+	b := begin(t, url, p, nil)
+	b.all(t, inputs("a", "b"))
+	if _, n := p.asked(); n != 2 {
+		t.Errorf("%d texts bought, want 2", n)
+	}
+}
+
 // A claim of a call that failed is free at once. One of a process that died is
 // free when it has been silent for a while. A process that lives keeps its claims,
 // however long its call takes, and without a write.

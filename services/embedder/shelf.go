@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,19 +69,36 @@ func (s *Shelf) get(ctx context.Context, key string, dimensions int) ([]float32,
 	return v, nil
 }
 
-// put keeps a vector.
-func (s *Shelf) put(ctx context.Context, key string, v []float32) {
-	_, err := s.kv.Put(ctx, key, events.EncodeVector(v))
-	if ctx.Err() != nil {
-		return
+// put keeps a vector. A bucket that is full is left alone; one that does not answer,
+// because its server is being restarted for one, is asked again until then.
+func (s *Shelf) put(ctx context.Context, key string, v []float32, until time.Time) {
+	body := events.EncodeVector(v)
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		_, err := s.kv.Put(ctx, key, body)
+		if ctx.Err() != nil {
+			return
+		}
+		s.say(err)
+		if err == nil || refuses(err) || time.Now().Add(pause).After(until) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
 	}
+}
+
+// say tells what is amiss with the bucket when that changes.
+func (s *Shelf) say(err error) {
 	state := ""
 	switch {
 	case err == nil:
 	case refuses(err):
 		state = "the bucket " + s.kv.Bucket() + " is full: new vectors are not kept, and equal texts are paid for again"
 	default:
-		state = "the bucket " + s.kv.Bucket() + " does not take vectors, and equal texts are paid for again"
+		state = "the bucket " + s.kv.Bucket() + " does not take vectors, and equal texts are paid for again if that lasts"
 	}
 	s.mu.Lock()
 	changed := state != s.state
