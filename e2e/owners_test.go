@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/events"
 	fake "sluice/pkg/fake/openai"
@@ -131,6 +132,71 @@ func TestTheServerIsAwayWhileAllIsIdle(t *testing.T) {
 					}
 				}
 			}
+			if dead := w.deadLetters(); len(dead) > 0 {
+				t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
+			}
+		})
+	}
+}
+
+// Chunks come several times: an acknowledgement was lost, or they are in CHUNKS and
+// in HELD. They are bought once, by one embedder and by two, though every call takes
+// longer than an owner of claims may be silent, and a delivery without a sign of life.
+func TestDoubledMessagesAreBoughtOnce(t *testing.T) {
+	t.Parallel()
+	for _, replicas := range []int{1, 2} {
+		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
+			t.Parallel()
+			const chunks, copies = 60, 3
+			provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			provider.Script(fake.Rule{Delay: fake.Duration(7 * time.Second)})
+			w := paying(t, provider, map[string]int{"embedder": replicas}, "--embedding-timeout", "5m", "--embedder-workers", "4", "--embedder-batch", "20")
+			for _, p := range w.stage["embedder"] {
+				p.kill()
+			}
+			subs := w.several(chunks, "doubled", "doubled")
+			var all []*jetstream.RawStreamMsg
+			w.eventually(time.Minute, "all is chunked", func() error {
+				if all = w.messages(events.StreamChunks, ">"); len(all) < chunks {
+					return fmt.Errorf("%d of %d", len(all), chunks)
+				}
+				return nil
+			})
+			for range copies - 1 {
+				for _, m := range all {
+					double := nats.NewMsg(m.Subject)
+					double.Data = m.Data
+					for k, v := range m.Header {
+						if k != events.HeaderMsgID { // to NATS it is another message
+							double.Header[k] = v
+						}
+					}
+					w.publish(double)
+				}
+			}
+			if n := len(w.messages(events.StreamChunks, ">")); n != copies*chunks {
+				t.Fatalf("%d messages, want %d", n, copies*chunks)
+			}
+			for _, p := range w.stage["embedder"] {
+				if err := p.start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.complete(subs...)
+			w.drained(2 * time.Minute)
+			w.eventually(time.Minute, "nothing is set aside any more", func() error {
+				if n := len(w.messages(events.StreamHeld, ">")); n > 0 {
+					return fmt.Errorf("%d messages", n)
+				}
+				return nil
+			})
+			if m := provider.Meter(); m.Inputs != chunks {
+				t.Errorf("%d inputs were bought, want each of %d once", m.Inputs, chunks)
+			}
+			w.paid(provider)
 			if dead := w.deadLetters(); len(dead) > 0 {
 				t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
 			}
