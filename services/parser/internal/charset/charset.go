@@ -121,12 +121,19 @@ func declaredOrDetected(data []byte, declared string) string {
 		return "iso-2022-jp"
 	}
 	sample := sampleOf(data)
+	if isFewAccents(sample) {
+		return latin(sample)
+	}
 	if name := eastAsian(sample); name != "" {
 		return name
 	}
+	if withinLatinWords(sample) {
+		return latin(sample)
+	}
 	name := strings.ToLower(chardet.Detect(sample).Encoding)
 	switch name {
-	case "", "ascii", "utf-8", "iso-8859-1", "iso-8859-15", "macroman", "latin-1", "windows-1252", "iso-8859-9", "windows-1254":
+	case "", "ascii", "utf-8", "iso-8859-1", "iso-8859-15", "macroman", "latin-1", "windows-1252", "iso-8859-9", "windows-1254",
+		"maccyrillic", "x-mac-cyrillic": // which nobody writes any more, and which short texts are taken for
 		return latin(sample)
 	case "iso-8859-7", "windows-1253":
 		return greek(sample)

@@ -82,6 +82,16 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// Labels, names and other texts of a line, as most exports are full of.
+func TestShortLatinTexts(t *testing.T) {
+	for _, s := range []string{"Müller", "café", "Crème brûlée", "Grüße", "ü", "Zürich 8000", "Montréal", "São Paulo", "Ærø", "señor", "naïve", "Straße 5", "Köln", "Name: Jürgen\nOrt: Gießen", "Le café", "déjà vu", "été", "Où ça?", "25 °C", "£5", "5 €", "§ 12 Abs. 3", "½ cup", "¿Qué?", "Ångström", "Malmö", "smørrebrød", "Þór", "coração", "não", "Größe", "ÄÖÜ", "MÜNCHEN", "ÉCOLE", "Señora Núñez", "Hôtel de la Plage, 12 €", "©2020", "Tête-à-tête", "Bjørn;Åse;Øystein", "élève", "äöüß", "Blåbærsyltetøy", "façade", "Jalapeño", "piñata", "Übergröße", "Forêt", "Noël", "hôpital", "Käse\tBrötchen\n1\t2"} {
+		got, err := charset.Decode(encode(t, charmap.Windows1252, s), "", "")
+		if err != nil || got.UTF8 != s {
+			t.Errorf("%q is read as %q (%s), %v", s, got.UTF8, got.Charset, err)
+		}
+	}
+}
+
 func TestDecodeBelieves(t *testing.T) {
 	russian := encode(t, charmap.Windows1251, "Ура")
 	for _, c := range []struct {

@@ -1,6 +1,9 @@
 package charset
 
-import "unicode/utf8"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // sampleSize bounds what the statistics look at, in bytes.
 const sampleSize = 64 << 10
@@ -236,6 +239,46 @@ func latin(sample []byte) string {
 	}
 	return "windows-1252"
 }
+
+// isFewAccents reports whether a text has too few bytes outside ASCII for any
+// statistics, and all of them mean something in windows-1252: "25 °C", "Ærø".
+func isFewAccents(sample []byte) bool {
+	const few = 3
+	high := 0
+	for _, c := range sample {
+		if c < utf8.RuneSelf {
+			continue
+		}
+		if high++; high > few {
+			return false
+		}
+		if c < 0xa0 && bytes.IndexByte([]byte("\x80\x85\x91\x92\x93\x94\x95\x96\x97\x99"), c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// withinLatinWords reports whether most bytes outside ASCII stand in words with
+// ASCII letters. No word of Greek, Cyrillic or Hebrew has those.
+func withinLatinWords(sample []byte) bool {
+	runs, within := 0, 0
+	for i := 0; i < len(sample); i++ {
+		if sample[i] < 0xc0 {
+			continue
+		}
+		from := i
+		for i+1 < len(sample) && sample[i+1] >= 0xc0 {
+			i++
+		}
+		if runs++; from > 0 && isASCIILetter(sample[from-1]) || i+1 < len(sample) && isASCIILetter(sample[i+1]) {
+			within++
+		}
+	}
+	return within*2 > runs
+}
+
+func isASCIILetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
 func isLetterByte(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= 0xc0

@@ -33,50 +33,76 @@ func CSV(ctx context.Context, in format.Input) (*format.Output, error) {
 		delimiter = sniffDelimiter(src, prefer)
 	}
 	limit := format.OutputLimit(in.Limits.Output)
+	// Twice over the text: two million cells are held by nobody.
 	var (
-		rows  [][]string
+		table md.TableWriter
 		size  int64
-		width int
+		width int // without columns that are empty throughout
+		stray int
+		first int // line of the first stray quote
 	)
 	r := newCSVRows(src, delimiter)
-	stray, strayAt := 0, 0
 	r.stray = func(line int) {
 		if stray++; stray == 1 {
-			strayAt = line
+			first = line
 		}
 	}
+	err = eachRow(ctx, in, r, func(row []string, used int) error {
+		for i, c := range row[:used] {
+			row[i] = md.EscapeInline(c)
+			size += int64(len(row[i])) + 3
+		}
+		if size > limit {
+			return format.TooLarge(format.NameOf(in), limit)
+		}
+		width = max(width, used)
+		table.Measure(row[:used])
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if stray > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s: %d quotes open a cell and do not close it, the first in line %d; they are kept as characters", format.NameOf(in), stray, first))
+	}
+	err = eachRow(ctx, in, newCSVRows(src, delimiter), func(row []string, _ int) error {
+		row = row[:min(len(row), width)]
+		for i, c := range row {
+			row[i] = md.EscapeInline(c)
+		}
+		table.Write(row)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &format.Output{Markdown: table.String(), Warnings: warnings}, nil
+}
+
+// eachRow calls f for each row that is not empty, with its cells trimmed and the
+// number of cells up to the last that holds something.
+func eachRow(ctx context.Context, in format.Input, r *csvRows, f func(row []string, used int) error) error {
 	for n := 0; ; n++ {
 		if n&1023 == 0 && ctx.Err() != nil {
-			return nil, format.Ended(ctx, format.NameOf(in))
+			return format.Ended(ctx, format.NameOf(in))
 		}
 		row, ok := r.next()
 		if !ok {
-			break
+			return nil
 		}
 		used := 0
 		for i, c := range row {
-			if c = strings.TrimSpace(c); c != "" {
+			if row[i] = strings.TrimSpace(c); row[i] != "" {
 				used = i + 1
 			}
-			row[i] = md.EscapeInline(c)
-			size += int64(len(c)) + 3
 		}
 		if used == 0 {
 			continue
 		}
-		width = max(width, used)
-		rows = append(rows, row)
-		if size > limit {
-			return nil, format.TooLarge(format.NameOf(in), limit)
+		if err := f(row, used); err != nil {
+			return err
 		}
 	}
-	if stray > 0 {
-		warnings = append(warnings, fmt.Sprintf("%s: %d quotes open a cell and do not close it, the first in line %d; they are kept as characters", format.NameOf(in), stray, strayAt))
-	}
-	for i, row := range rows {
-		rows[i] = row[:min(len(row), width)] // columns that are empty throughout
-	}
-	return &format.Output{Markdown: md.Table(rows), Warnings: warnings}, nil
 }
 
 // sniffDelimiter returns the delimiter under which most of the first rows have

@@ -3,6 +3,8 @@ package data
 import (
 	"encoding/csv"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +21,7 @@ func allRows(src string, delimiter byte) [][]string {
 		if !ok {
 			return all
 		}
-		all = append(all, row)
+		all = append(all, slices.Clone(row))
 	}
 }
 
@@ -95,5 +97,20 @@ func TestCSVStrayQuoteIsSaid(t *testing.T) {
 	out, err := CSV(t.Context(), format.Input{Name: "a.csv", Data: []byte("id,text\n1,\"open\n2,x\n")})
 	if err != nil || len(out.Warnings) != 1 || !strings.Contains(out.Warnings[0], "line 2") {
 		t.Errorf("%v, warnings %q", err, out.Warnings)
+	}
+}
+
+// A table of many rows is held once as bytes and once as Markdown, not as cells.
+func TestCSVMemory(t *testing.T) {
+	src := []byte(strings.Repeat("1,2,3,4,5,6,7,8,9,10\n", 100_000))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	out, err := CSV(t.Context(), format.Input{Name: "a.csv", Data: src})
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(3*len(src)+3*len(out.Markdown)); got > most {
+		t.Errorf("%d bytes were allocated for %d bytes that give %d; at most %d are needed", got, len(src), len(out.Markdown), most)
 	}
 }

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,8 @@ type csvRows struct {
 	rows      int
 	noClose   int  // no quote is closed from here on; len(src) if unknown
 	inches    bool // the last cell that ran over lines was closed by a quote after a digit
+
+	buf [2][]string // the row that was read, and the same one read otherwise
 
 	// stray is called with the line of a quote that is taken for a character.
 	stray func(line int)
@@ -54,8 +57,8 @@ func isWordByte(c byte) bool {
 	return c >= 0x80 || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9'
 }
 
-// next returns the cells of the next row, or false at the end. Lines without any
-// are rows of one empty cell.
+// next returns the cells of the next row, until the next call, or false at the end.
+// Lines without any are rows of one empty cell.
 func (r *csvRows) next() ([]string, bool) {
 	if r.at >= len(r.src) {
 		return nil, false
@@ -67,6 +70,7 @@ func (r *csvRows) next() ([]string, bool) {
 		end, endLine, believed := r.at, r.line, r.fits(len(row))
 		r.at, r.line = from, line
 		plain, _ := r.row(false)
+		plain = slices.Clone(plain)
 		fit, next, nextLine := r.fits(len(plain)), r.at, r.line
 		for fit && believed && r.at < end { // all of them have to
 			more, _ := r.row(false)
@@ -94,6 +98,12 @@ func (r *csvRows) fits(width int) bool {
 // row reads cells to the end of a line. ran says that a quoted cell ran over
 // lines, which across allows.
 func (r *csvRows) row(across bool) (row []string, ran bool) {
+	buf := &r.buf[0]
+	if !across {
+		buf = &r.buf[1]
+	}
+	row = (*buf)[:0]
+	defer func() { *buf = row }()
 	for {
 		cell, more := "", false
 		if r.at < len(r.src) && r.src[r.at] == '"' {

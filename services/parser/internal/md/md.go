@@ -199,48 +199,70 @@ func prefix(text, first, rest string) string {
 // header is as wide as the widest row; the padding of the other rows has no
 // meaning, and is left away where one wide row would make it outgrow the table.
 func Table(rows [][]string) string {
-	width, cells, size := 0, 0, 0
+	var t TableWriter
 	for _, row := range rows {
-		width = max(width, len(row))
-		cells += len(row)
-		for _, c := range row {
-			size += len(c) + 3
-		}
+		t.Measure(row)
 	}
-	if width == 0 {
-		return ""
+	for _, row := range rows {
+		t.Write(row)
 	}
-	pad := width*len(rows) <= 8*cells+1024
-
-	var b strings.Builder
-	b.Grow(size + size/8 + 6*width)
-	for i, row := range rows {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteByte('|')
-		for _, c := range row {
-			b.WriteByte(' ')
-			writeCell(&b, c)
-			b.WriteString(" |")
-		}
-		if pad || i == 0 || len(row) == 0 {
-			for range max(width-len(row), 0) {
-				b.WriteString("  |")
-				if !pad && i > 0 {
-					break // an empty row needs one cell to be a row
-				}
-			}
-		}
-		if i == 0 {
-			b.WriteString("\n|")
-			for range width {
-				b.WriteString(" --- |")
-			}
-		}
-	}
-	return b.String()
+	return t.String()
 }
+
+// TableWriter writes a table row by row, where its rows are too many to be held:
+// all are shown to Measure first, and then, once more, to Write.
+type TableWriter struct {
+	b                        strings.Builder
+	width, rows, cells, size int
+	written                  int
+}
+
+// Measure counts a row.
+func (t *TableWriter) Measure(row []string) {
+	t.width = max(t.width, len(row))
+	t.rows++
+	t.cells += len(row)
+	for _, c := range row {
+		t.size += len(c) + 3
+	}
+}
+
+// Write adds a row.
+func (t *TableWriter) Write(row []string) {
+	if t.width == 0 {
+		return
+	}
+	pad := t.width*t.rows <= 8*t.cells+1024
+	b, first := &t.b, t.written == 0
+	if t.written++; first {
+		b.Grow(t.size + t.size/16 + 6*t.width)
+	} else {
+		b.WriteByte('\n')
+	}
+	b.WriteByte('|')
+	for _, c := range row {
+		b.WriteByte(' ')
+		writeCell(b, c)
+		b.WriteString(" |")
+	}
+	if pad || first || len(row) == 0 {
+		for range max(t.width-len(row), 0) {
+			b.WriteString("  |")
+			if !pad && !first {
+				break // an empty row needs one cell to be a row
+			}
+		}
+	}
+	if first {
+		b.WriteString("\n|")
+		for range t.width {
+			b.WriteString(" --- |")
+		}
+	}
+}
+
+// String returns the table, or "" if it has no cell.
+func (t *TableWriter) String() string { return t.b.String() }
 
 func writeCell(b *strings.Builder, cell string) {
 	cell = strings.TrimSpace(cell)
