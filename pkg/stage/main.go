@@ -173,9 +173,28 @@ func serve(ctx context.Context, service broker.Service, cfg Common, log zerolog.
 		return err
 	}
 	if stop != nil {
-		defer func() { err = errors.Join(err, stop()) }()
+		defer func() { err = errors.Join(err, CloseAfter(err, stop)) }()
 	}
 	return Run(ctx, env, stages...)
+}
+
+// CloseAfter closes what stages have used, after Run has returned err. If a call of a
+// stage's function is stuck (IsStuck), it may hold something that closing waits for:
+// then closing has a few seconds.
+func CloseAfter(err error, stop func() error) error {
+	if !IsStuck(err) {
+		return stop()
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- stop() }()
+	timer := time.NewTimer(2 * straggling) // what was bought and not told counts as spent
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		return errors.New("what the stage uses could not be closed")
+	}
 }
 
 // waiting answers probes before there is a connection.

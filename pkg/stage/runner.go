@@ -75,25 +75,34 @@ type runner struct {
 
 // Run runs stages until ctx ends, then finishes what is in hand within the
 // grace period and returns nil. It returns an error if a stage cannot start or
-// can no longer go on.
+// can no longer go on, or if a stage's function does not return when its context
+// has ended (see IsStuck): then the process has to end.
 func Run(ctx context.Context, env *Env, stages ...Stage) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	for _, s := range stages {
+	late := make([]error, len(stages))
+	for i, s := range stages {
 		r, err := start(ctx, env, s)
 		if err != nil {
 			cancel(err)
 			break
 		}
 		wg.Go(func() {
-			if err := r.run(); err != nil {
+			err := r.run()
+			if IsStuck(err) {
+				late[i] = err
+			}
+			if err != nil {
 				cancel(fmt.Errorf("stage %s: %w", r.stage.Name, err))
 			}
 		})
 	}
 	<-ctx.Done()
 	wg.Wait()
+	if err := errors.Join(late...); err != nil {
+		return err
+	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -201,17 +210,59 @@ func (r *runner) run() error {
 	}
 	waiting.Wait()
 	r.giveBack()
-	workers.Wait()
+	if n := r.await(&workers); n > 0 {
+		// What they have in hand comes again after ack-wait, to a process that lives.
+		err = fault.New(fault.Execution, reasonStuck, "%d calls of the function of stage %s have not returned %v after the grace period of %v", n, r.stage.Name, straggling, r.env.Settings.Grace).
+			WithHint("the function ignores that its context has ended, which is a defect; the messages come again")
+	}
 	r.giveBack()
 	r.finish()
 	watchers.Wait()
-	if err == nil && r.env.Conn.IsConnected() {
+	if r.env.Conn.IsConnected() {
 		if ferr := r.env.Conn.FlushTimeout(5 * time.Second); ferr != nil {
 			r.log.Warn().Err(ferr).Msg("last acknowledgements may be lost; the messages come again")
 		}
 	}
 	r.log.Info().Msg("stage stopped")
 	return err
+}
+
+// straggling is how long a call of the stage's function has, once its context has
+// ended, to return.
+const straggling = 3 * time.Second
+
+const reasonStuck = "stuck"
+
+// IsStuck tells whether an error of Run says that a stage's function does not heed
+// its context. It runs on, with whatever it holds: what waits for it may wait for ever.
+func IsStuck(err error) bool {
+	f := fault.From(err)
+	return f != nil && f.Reason == reasonStuck
+}
+
+// await waits for the workers, and returns how many calls outlast the grace period.
+func (r *runner) await(workers *sync.WaitGroup) (stuck int64) {
+	done := make(chan struct{})
+	go func() { workers.Wait(); close(done) }()
+	select {
+	case <-done:
+		return 0
+	case <-r.working.Done():
+	}
+	tick := time.NewTicker(straggling)
+	defer tick.Stop()
+	for before := r.worker.returned.Load(); ; {
+		select {
+		case <-done:
+			return 0
+		case <-tick.C:
+		}
+		after := r.worker.returned.Load()
+		if n := r.worker.calls.Load(); n > 0 && after == before {
+			return n
+		}
+		before = after // calls still end: a batch that is handled one by one
+	}
 }
 
 // giveBack returns all that is queued or waits.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,12 @@ import (
 	"sluice/pkg/stage"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(deafEnv) != "" {
+		os.Exit(deaf())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // quick makes failures visible within a test's patience.
 func quick() stage.Settings {

@@ -3,6 +3,7 @@ package stage
 import (
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -20,6 +21,8 @@ type worker struct {
 	past   *past
 	room   *room
 	outbox *outbox
+	// Calls of the stage's function that are under way, and that have returned.
+	calls, returned atomic.Int64
 }
 
 // process sees a batch through.
@@ -120,6 +123,8 @@ func (w *worker) call(batch []*Message) {
 // invoke calls the function and turns its panic into an error.
 func (w *worker) invoke(batch []*Message) (err error) {
 	defer recovered(&err)
+	w.calls.Add(1)
+	defer func() { w.calls.Add(-1); w.returned.Add(1) }()
 	if w.stage.HandleBatch != nil {
 		w.stage.HandleBatch(w.working, batch)
 		return nil

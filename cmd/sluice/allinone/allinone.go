@@ -82,7 +82,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	closers.Add(unlock)
 
-	n := &Node{failed: make(chan error, 2), done: make(chan struct{})}
+	n := &Node{failed: make(chan error, len(services.All())), done: make(chan struct{})}
 	var options []nats.Option
 	if cfg.Join.URL == "" {
 		if n.server, err = serve(cfg, &closers); err != nil {
@@ -139,10 +139,10 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *stage.Closers) erro
 	// Until all has started, whoever gives up waiting ends it.
 	defer context.AfterFunc(ctx, cancel)()
 	var groups sync.WaitGroup
-	begin := func(stages ...stage.Stage) {
+	begin := func(ended *error, stages ...stage.Stage) {
 		groups.Go(func() {
-			if err := stage.Run(working, n.Env, stages...); err != nil {
-				n.failed <- err
+			if *ended = stage.Run(working, n.Env, stages...); *ended != nil {
+				n.failed <- *ended
 			}
 		})
 	}
@@ -160,11 +160,12 @@ func (n *Node) run(ctx context.Context, cfg Config, closers *stage.Closers) erro
 			cancel()
 			return err
 		}
+		ended := new(error) // known once stop has returned
 		if closeService != nil {
-			closers.Add(closeService)
+			closers.Add(func() error { return stage.CloseAfter(*ended, closeService) })
 		}
 		closers.Add(stop) // before it: nothing uses it any more
-		begin(stages...)
+		begin(ended, stages...)
 		if err := n.ready(ctx, stages); err != nil {
 			return err
 		}
