@@ -52,7 +52,7 @@ func (p *past) key(m *Message) string {
 }
 
 // look finds out what is known of a redelivered message. suspect tells that a
-// process died twice while it had the message in its function.
+// process died while it had the message in its function.
 func (p *past) look(ctx context.Context, m *Message) (suspect bool, err error) {
 	if m.record == nil {
 		if m.delivered <= 1 {
@@ -64,11 +64,12 @@ func (p *past) look(ctx context.Context, m *Message) (suspect bool, err error) {
 		}
 		m.record, m.Attempt = rec, rec.Failures
 	}
-	// The first death left no mark: a message with no past costs nothing. One that was
-	// not alone may be innocent.
-	if m.record.Starts > 0 && m.record.Of <= 1 && m.record.Starts+1 >= p.env.Settings.MaxCrashes {
+	// Only marked deaths count. A message with no past costs nothing, so its first
+	// delivery leaves no mark; what ended that may as well have been a drain, or a kill
+	// while it waited. One that was not alone may be innocent.
+	if m.record.Of <= 1 && m.record.Starts >= p.env.Settings.MaxCrashes {
 		return false, fault.New(fault.Execution, "crash-loop",
-			"the process died %d times while it handled this message", m.record.Starts+1).
+			"the process died %d times while it handled this message", m.record.Starts).
 			WithHint("look at the %s's last log lines and memory limit, then replay", p.stage.Name)
 	}
 	return m.record.Starts > 0, nil

@@ -235,6 +235,52 @@ func TestABatchThatIsKilledAgainAndAgain(t *testing.T) {
 	}
 }
 
+// A kill or a drain while a message waits is no death of a process in it: it has as
+// many deaths before it as any other.
+func TestAKillAtRestIsNoDeath(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	s := quick()
+	s.AckWait, s.Grace, s.MaxCrashes = time.Second, 0, 2
+	dead := collect(t, natstest.Connect(t, url), events.SubjectDeadPrefix+">")
+	l := shut("budget:tenant.poor")
+	var inside, waits, done atomic.Int64
+	kill := atomic.Bool{}
+	st := stage.Stage{
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
+		Handle: func(ctx context.Context, m *stage.Message) error {
+			if err := l.ask("budget:tenant.poor"); err != nil {
+				waits.Add(1)
+				return err
+			}
+			if kill.Load() {
+				inside.Add(1)
+				<-ctx.Done() // it is killed in here
+				return ctx.Err()
+			}
+			done.Add(1)
+			return nil
+		},
+	}
+	js, err := jetstream.New(natstest.Connect(t, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	submit(t, js, "poor", "a")
+	submitted(t, js)
+	crash(t, natstest.Env(t, url, s), st, func() bool { return waits.Load() == 1 })
+	l.mu.Lock()
+	clear(l.shut)
+	l.mu.Unlock()
+	kill.Store(true)
+	crash(t, natstest.Env(t, url, s), st, func() bool { return inside.Load() == 1 })
+	kill.Store(false)
+	natstest.Run(t, natstest.Env(t, url, s), st)
+	natstest.Eventually(t, 30*time.Second, "it is done, or a dead letter", func() bool { return done.Load() == 1 || len(dead()) > 0 })
+	if d := dead(); len(d) > 0 {
+		t.Errorf("it is a dead letter after one death: %v", d[0].Header)
+	}
+}
+
 // rest lets time pass in which nothing should happen.
 func rest(d time.Duration) { <-time.After(d) }
 
