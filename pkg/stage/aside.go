@@ -70,6 +70,8 @@ const (
 	headerHeldSaid   = "Held-Said"   // what EmitNow has told
 	headerHeldTime   = "Held-Time"   // when the message was published at its origin
 	headerHeldRounds = "Held-Rounds" // how often it was set aside
+	headerHeldFailed = "Held-Failed" // its failures so far
+	headerHeldBody   = "Held-Body"   // the object with its body, if that leaves no room for these headers
 )
 
 func newAside(s *shared, h *hand, o *outbox) *aside {
@@ -81,9 +83,6 @@ func newAside(s *shared, h *hand, o *outbox) *aside {
 // put takes a message to set it aside. It reports false if too many are on their
 // way already.
 func (a *aside) put(m *Message, key fault.Wait, f *fault.Error) bool {
-	if !a.fits(m) {
-		return false
-	}
 	select {
 	case a.moves <- move{m: m, key: key, f: f}:
 		return true
@@ -91,10 +90,6 @@ func (a *aside) put(m *Message, key fault.Wait, f *fault.Error) bool {
 		return false
 	}
 }
-
-// fits tells whether HELD can take a message: a body of nearly the largest size
-// has no room for more headers.
-func (a *aside) fits(m *Message) bool { return m.blob != "" || len(m.Data) <= a.outbox.limit }
 
 // bring has messages of a group come back, up to n.
 func (a *aside) bring(group fault.Wait, n int) {
@@ -195,10 +190,13 @@ func (a *aside) store(ctx context.Context, first move) {
 		// What it has told already has to be stored: nobody tells it again.
 		err := a.outbox.flush(v.m)
 		if err == nil {
-			v.future, err = a.outbox.publish(a.message(v.m, v.key))
+			var msg *nats.Msg
+			if msg, err = a.message(v.m, v.key); err == nil {
+				v.future, err = a.outbox.publish(msg)
+			}
 		}
 		if err != nil {
-			v.future, failed, v.m.emitted = nil, err, nil
+			v.future, failed, v.m.emitted, v.m.stuck = nil, err, nil, unpublishable(err)
 		}
 	}
 	for _, v := range all {
@@ -206,6 +204,7 @@ func (a *aside) store(ctx context.Context, first move) {
 		case v.future != nil:
 			if err := a.outbox.await(v.future); err != nil {
 				failed = err
+				v.m.stuck = unpublishable(err) // others are set aside in its place
 				a.room.kept(v.m, v.key, v.f)
 				continue
 			}
@@ -232,8 +231,9 @@ func (a *aside) store(ctx context.Context, first move) {
 	}
 }
 
-// message returns what HELD gets of m.
-func (a *aside) message(m *Message, key fault.Wait) *nats.Msg {
+// message returns what HELD gets of m. A body that leaves no room for headers goes
+// to the object store first.
+func (a *aside) message(m *Message, key fault.Wait) (*nats.Msg, error) {
 	rounds := 1
 	if n, err := strconv.Atoi(m.Header.Get(headerHeldRounds)); err == nil && m.source.stream == events.StreamHeld {
 		rounds = n + 1
@@ -249,18 +249,36 @@ func (a *aside) message(m *Message, key fault.Wait) *nats.Msg {
 	if m.told != "" {
 		msg.Header.Set(headerHeldTold, string(m.told))
 	}
+	if m.Attempt > 0 {
+		msg.Header.Set(headerHeldFailed, strconv.Itoa(m.Attempt))
+	}
 	for _, e := range m.emitted {
 		msg.Header.Add(headerHeldSaid, e)
 	}
 	msg.Header.Set(events.HeaderMsgID, a.stage.Name+":"+a.once(m)+":"+strconv.Itoa(rounds))
-	if m.blob == "" { // a claim-checked body stays where it is
-		msg.Data = m.Data
+	switch {
+	case m.blob != "": // a claim-checked body stays where it is
+		return msg, nil
+	case m.parked != "":
+		msg.Header.Set(headerHeldBody, m.parked)
+		return msg, nil
 	}
-	return msg
+	if msg.Data = m.Data; msg.Size() <= a.outbox.limit+maxHeaders {
+		return msg, nil
+	}
+	// Another delivery of the same message makes another object: whichever copy ends
+	// first removes its own.
+	name := events.Fingerprint("held", a.stage.Name, a.once(m), strconv.FormatUint(m.delivered, 10))
+	if _, err := a.outbox.blobs.PutBytes(a.working, name, m.Data); err != nil {
+		return nil, fmt.Errorf("store a large body in %s: %w", events.StoreBlobs, err)
+	}
+	msg.Data = nil
+	msg.Header.Set(headerHeldBody, name)
+	return msg, nil
 }
 
-// restore gives a message of HELD its identity back.
-func (m *Message) restore() {
+// restore gives a message of HELD its identity back, and its body.
+func (m *Message) restore() error {
 	h := m.Header
 	if s := h.Get(events.HeaderOriginSubject); s != "" {
 		m.Subject = s
@@ -273,6 +291,21 @@ func (m *Message) restore() {
 	}
 	m.told = fault.Wait(h.Get(headerHeldTold))
 	m.emitted = h.Values(headerHeldSaid)
+	if n, err := strconv.Atoi(h.Get(headerHeldFailed)); err == nil {
+		m.Attempt = n
+	}
+	if m.parked = h.Get(headerHeldBody); m.parked == "" {
+		return nil
+	}
+	data, err := m.box.blobs.GetBytes(m.working, m.parked)
+	switch {
+	case errors.Is(err, jetstream.ErrObjectNotFound):
+		m.missing = missing(m.parked) // its failure, like that of every body
+	case err != nil:
+		return fmt.Errorf("fetch the body %s of what was set aside: %w", m.parked, err)
+	}
+	m.Data = data
+	return nil
 }
 
 // heldFor returns the group under which the message is in HELD.
@@ -294,13 +327,25 @@ func (a *aside) fetch(ctx context.Context, group fault.Wait, n int) (all []*Mess
 	// Most of them may have been delivered before: returned, or lost with a process.
 	info := c.CachedInfo()
 	there := int(info.NumPending) + info.NumAckPending - a.hand.held()[group]
-	batch, err := c.Fetch(min(n, max(there, 1), movesAtOnce), jetstream.FetchMaxWait(500*time.Millisecond))
+	patience := 500 * time.Millisecond
+	if info.NumPending == 0 {
+		// All of it was delivered before. What was returned comes at once; for what another
+		// replica has in hand nobody waits, because no other group is looked after meanwhile.
+		patience = 20 * time.Millisecond
+	}
+	batch, err := c.Fetch(min(n, max(there, 1), movesAtOnce), jetstream.FetchMaxWait(patience))
 	if err != nil {
 		return nil, 0, err
 	}
 	for raw := range batch.Messages() {
 		m, err := a.read(raw, events.StreamHeld)
-		if m != nil && err == nil {
+		switch {
+		case err != nil:
+			a.log.Warn().Err(err).Str("waits_for", string(group)).Msg("bringing back what was set aside; trying again")
+			if err := raw.NakWithDelay(a.jitter(time.Second)); err != nil {
+				a.log.Debug().Err(err).Msg("returning what is set aside; it will come again")
+			}
+		case m != nil:
 			all = append(all, m)
 		}
 	}

@@ -193,7 +193,9 @@ func (in *intake) read(raw jetstream.Msg, stream string) (*Message, error) {
 		m.Header = nats.Header{}
 	}
 	if stream != in.stage.In.Stream {
-		m.restore()
+		if err := m.restore(); err != nil {
+			return nil, err
+		}
 	}
 	m.identify()
 	m.weight = in.weigh(m)

@@ -60,6 +60,9 @@ func (o *outbox) check(ctx context.Context, msg *nats.Msg) error {
 
 // load fetches a claim-checked body.
 func (o *outbox) load(m *Message) error {
+	if m.missing != nil {
+		return m.missing
+	}
 	ref := m.Header.Get(events.HeaderBlob)
 	// Submitters may set any header; they cannot name our blobs.
 	if ref == "" || m.blob != "" || o.stage.In.Stream == events.StreamDocuments {
@@ -67,8 +70,7 @@ func (o *outbox) load(m *Message) error {
 	}
 	data, err := o.blobs.GetBytes(o.working, ref)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
-		return fault.Invalid("missing-body", "the body %s is not in the object store %s", events.CleanHeader(ref, 64), events.StoreBlobs).
-			WithHint("submit the document again: it was purged, or the message was not published by Sluice")
+		return missing(ref)
 	}
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "store", "fetch the body %s of the object store %s", events.CleanHeader(ref, 64), events.StoreBlobs).
@@ -76,6 +78,11 @@ func (o *outbox) load(m *Message) error {
 	}
 	m.Data, m.blob = data, ref
 	return nil
+}
+
+func missing(ref string) *fault.Error {
+	return fault.Invalid("missing-body", "the body %s is not in the object store %s", events.CleanHeader(ref, 64), events.StoreBlobs).
+		WithHint("submit the document again: it was purged, or the message was not published by Sluice")
 }
 
 // flush waits until all that was sent for m is stored. What is not stored stays in
@@ -96,7 +103,7 @@ func (o *outbox) flush(m *Message) error {
 		left = append(left, p.msg)
 		switch {
 		case failed != nil:
-		case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrBadHeaderMsg), tooLarge(err):
+		case unpublishable(err):
 			failed = fault.Wrap(err, fault.Execution, "unpublishable", "NATS does not take the message for %s", p.msg.Subject)
 		case o.working.Err() != nil:
 			failed = fmt.Errorf("stopped before %s was stored: %w", p.msg.Subject, err)
@@ -108,9 +115,12 @@ func (o *outbox) flush(m *Message) error {
 	return failed
 }
 
-// tooLarge tells that the server will never take a message: its headers are larger
-// than 64 KiB, or it is larger than its stream allows.
-func tooLarge(err error) bool {
+// unpublishable tells that the server will never take a message: it is no message, its
+// headers are larger than 64 KiB, or it is larger than the server or its stream allows.
+func unpublishable(err error) bool {
+	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrBadHeaderMsg) {
+		return true
+	}
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == 10097 || api.ErrorCode == 10054)
 }
@@ -176,8 +186,10 @@ func (o *outbox) clean(m *Message) {
 		m.Log().Debug().Err(err).Msg("acknowledging; the message will come again")
 		return
 	}
-	if m.blob != "" {
-		m.after = append(m.after, func(ctx context.Context) error { return o.blobs.Delete(ctx, m.blob) })
+	for _, ref := range []string{m.blob, m.parked} {
+		if ref != "" {
+			m.after = append(m.after, func(ctx context.Context) error { return o.blobs.Delete(ctx, ref) })
+		}
 	}
 	for _, f := range m.after {
 		if err := f(ctx); err != nil {

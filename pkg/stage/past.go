@@ -56,12 +56,18 @@ func (p *past) key(m *Message) string {
 func (p *past) look(ctx context.Context, m *Message) (suspect bool, err error) {
 	if m.record == nil {
 		if m.delivered <= 1 {
+			if m.Attempt == 0 {
+				return false, nil
+			}
+			// It comes from HELD for the first time, with its failures.
+			m.record, m.kept = &record{Failures: m.Attempt}, true
 			return false, nil
 		}
 		rec, err := p.read(ctx, m)
 		if err != nil {
 			return false, err
 		}
+		rec.Failures = max(rec.Failures, m.Attempt) // the entry may have expired while it was in HELD
 		m.record, m.Attempt = rec, rec.Failures
 	}
 	// Only marked deaths count. A message with no past costs nothing, so its first

@@ -80,6 +80,16 @@ type place struct {
 
 func (p *place) empty() bool { return len(p.waiting) == 0 && p.trying == 0 && p.aside == 0 }
 
+// last returns the index of the last to come that HELD may take, or -1.
+func (p *place) last() int {
+	for i := len(p.waiting) - 1; i >= 0; i-- {
+		if !p.waiting[i].stuck {
+			return i
+		}
+	}
+	return -1
+}
+
 // closes tells whether the place keeps the whole stage from work.
 func (p *place) closes() bool { return p.whole && !p.passed && (len(p.waiting) > 0 || p.trying > 0) }
 
@@ -348,7 +358,7 @@ func (r *room) thin() {
 		var fullest *place
 		for _, p := range r.places {
 			switch {
-			case p.whole || len(p.waiting) == 0:
+			case p.whole || p.last() < 0:
 			case p.key.Kind() == fault.WaitSchema: // for a replica that can read it
 				fullest = p
 			case r.narrow <= int(r.bound.Load()) && r.bytes <= roomBytes:
@@ -359,10 +369,7 @@ func (r *room) thin() {
 		if fullest == nil {
 			return
 		}
-		last := len(fullest.waiting) - 1
-		for last > 0 && !r.aside.fits(fullest.waiting[last]) {
-			last--
-		}
+		last := fullest.last()
 		m := fullest.waiting[last]
 		if !r.aside.put(m, fullest.key, fullest.why) {
 			return // it has its hands full; the intake closes meanwhile

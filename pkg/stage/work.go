@@ -223,7 +223,7 @@ func (w *worker) finish(m *Message) {
 		}
 		w.met.dead.Inc()
 	default:
-		if m.blob != "" || len(m.after) > 0 {
+		if m.blob != "" || m.parked != "" || len(m.after) > 0 {
 			w.outbox.clean(m)
 		} else if err := m.delivery().Ack(); err != nil {
 			m.Log().Debug().Err(err).Msg("acknowledging; the message will come again")
