@@ -97,7 +97,9 @@ func TestAMissingRightHaltsTheStage(t *testing.T) {
 	for range 3 {
 		<-to
 	}
-	if n := log.with(`"subject":"` + events.SubjectVector + `"`); n == 0 || log.with(stage.ReasonRights) != 2 {
+	missing := `"subject":"` + events.SubjectVector + `"`
+	natstest.Eventually(t, 10*time.Second, "it is logged", func() bool { return log.with(missing) > 0 })
+	if n := log.with(missing); log.with(stage.ReasonRights) != 2 {
 		t.Errorf("%d and %d lines say what is missing, want one a subject", n, log.with(stage.ReasonRights))
 	}
 	stream, err := operator.Stream(t.Context(), events.StreamParsed)
