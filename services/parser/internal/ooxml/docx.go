@@ -523,10 +523,9 @@ func (d *docx) defineNotes(kind *noteKind, emit func(office.Block) error) error 
 
 // table reads a w:tbl. A table of one cell is a frame around its content.
 func (d *docx) table(x *office.XML) ([]office.Block, error) {
-	var rows [][]string
+	var table office.Cells
 	var only []office.Block
 	cells := 0
-	var row []string
 	var rowElement func(se xml.StartElement) error
 	gone := false
 	rowElement = func(se xml.StartElement) error {
@@ -535,21 +534,22 @@ func (d *docx) table(x *office.XML) ([]office.Block, error) {
 			return x.Each(func(se xml.StartElement) error {
 				switch se.Name.Local {
 				case "gridBefore":
-					row = append(row, make([]string, clampSpan(office.Attr(se, "val")))...)
+					if n := office.Number(office.Attr(se, "val"), 0); n > 0 {
+						table.Add("", clampSpan(office.Attr(se, "val")), office.Gap)
+					}
 				case "del":
 					gone = true
 				}
 				return nil
 			})
 		case "tc":
-			width, content, err := d.cell(x)
+			width, cover, content, err := d.cell(x)
 			if err != nil {
 				return err
 			}
 			cells++
 			only = content
-			row = append(row, office.Flat(content))
-			row = append(row, make([]string, width-1)...)
+			table.Add(office.Flat(content), width, cover)
 			return d.Spend(3 * width)
 		case "sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo":
 			return x.Each(rowElement)
@@ -562,12 +562,13 @@ func (d *docx) table(x *office.XML) ([]office.Block, error) {
 	tableElement = func(se xml.StartElement) error {
 		switch se.Name.Local {
 		case "tr":
-			row, gone = nil, false
+			gone = false
+			table.NextRow()
 			if err := x.Each(rowElement); err != nil {
 				return err
 			}
-			if !gone {
-				rows = append(rows, row)
+			if gone {
+				table.DropRow()
 			}
 		case "sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo":
 			return x.Each(tableElement)
@@ -579,17 +580,17 @@ func (d *docx) table(x *office.XML) ([]office.Block, error) {
 	if err := x.Each(tableElement); err != nil {
 		return nil, err
 	}
-	if cells == 1 && len(rows) == 1 {
+	if cells == 1 && table.Len() == 1 {
 		return only, nil
 	}
-	return []office.Block{{Kind: office.Table, Rows: rows}}, nil
+	rows, err := table.Rows(d.Job)
+	return []office.Block{{Kind: office.Table, Rows: rows}}, err
 }
 
-// cell reads a w:tc and returns how many columns it spans. What continues a
-// cell above is empty: the value stands once.
-func (d *docx) cell(x *office.XML) (width int, content []office.Block, err error) {
+// cell reads a w:tc and returns how many columns it covers, and whether it
+// continues a cell: what stands in one that does is not shown.
+func (d *docx) cell(x *office.XML) (width int, cover office.Cover, content []office.Block, err error) {
 	width = 1
-	continued := false
 	outer := d.fields
 	d.fields = nil
 	defer func() { d.fields = outer }()
@@ -606,15 +607,24 @@ func (d *docx) cell(x *office.XML) (width int, content []office.Block, err error
 			case "gridSpan":
 				width = clampSpan(office.Attr(se, "val"))
 			case "vMerge":
-				continued = office.Attr(se, "val") != "restart"
+				if office.Attr(se, "val") != "restart" {
+					cover = office.FromAbove
+				}
+			case "hMerge":
+				if office.Attr(se, "val") != "restart" {
+					cover = office.FromLeft
+				}
 			}
 			return nil
 		})
 	})
-	if continued {
+	if len(carry) > 0 { // the last paragraph goes on, to nowhere
+		content = append(content, office.Block{Text: office.Inline(carry, false)})
+	}
+	if cover != office.Own {
 		content = nil
 	}
-	return width, content, err
+	return width, cover, content, err
 }
 
 // clampSpan reads how many columns a cell spans. Word's own limit is 63 columns.

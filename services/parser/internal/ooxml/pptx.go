@@ -382,37 +382,45 @@ func (p *pptx) frame(x *office.XML, s *office.Shape) error {
 }
 
 func (p *pptx) table(x *office.XML) ([]office.Block, error) {
-	var rows [][]string
+	var table office.Cells
 	err := x.Each(func(se xml.StartElement) error {
 		if se.Name.Local != "tr" {
 			return nil
 		}
-		var row []string
-		err := x.Each(func(se xml.StartElement) error {
+		table.NextRow()
+		return x.Each(func(se xml.StartElement) error {
 			if se.Name.Local != "tc" {
 				return nil
 			}
-			covered := office.IsTrue(office.Attr(se, "hMerge")) || office.IsTrue(office.Attr(se, "vMerge"))
+			cover := office.Own
+			switch {
+			case office.IsTrue(office.Attr(se, "hMerge")):
+				cover = office.FromLeft
+			case office.IsTrue(office.Attr(se, "vMerge")):
+				cover = office.FromAbove
+			}
 			cell := ""
 			err := x.Each(func(se xml.StartElement) error {
 				if se.Name.Local != "txBody" {
 					return nil
 				}
 				blocks, err := p.textBody(x, office.BulletLevels{})
-				if !covered {
+				if cover == office.Own {
 					cell = office.Flat(blocks)
 				}
 				return err
 			})
-			row = append(row, cell)
+			table.Add(cell, 1, cover)
 			if err != nil {
 				return err
 			}
 			return p.Spend(3)
 		})
-		rows = append(rows, row)
-		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	rows, err := table.Rows(p.Job)
 	return []office.Block{{Kind: office.Table, Rows: rows}}, err
 }
 

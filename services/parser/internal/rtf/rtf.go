@@ -35,11 +35,14 @@ func Into(j *office.Job, data []byte, out *office.Document) error {
 	}
 	r := &rtfReader{Job: j, data: data, page: 1252, fonts: map[int]rtfFont{}, styles: map[int]rtfStyle{}}
 	r.now = rtfState{skipAfter: 1}
-	r.flow = &rtfFlow{}
+	r.flow = &rtfFlow{reader: r}
 	if err := r.read(); err != nil {
 		return err
 	}
 	r.flow.endTable()
+	if r.err != nil {
+		return r.err
+	}
 	for _, b := range r.flow.blocks {
 		if b.Kind == office.Heading && j.Facts.Title == "" {
 			j.Facts.Title = md.Line(b.Text)
@@ -101,7 +104,11 @@ type rtfFlow struct {
 	inCell bool
 	cell   []office.Block
 	row    []string
-	rows   [][]string
+	rows   []tableRow
+	ends   []cellEnd // of the row, as \cellx says
+	cover  office.Cover
+	left   int
+	reader *rtfReader
 }
 
 type rtfReader struct {
@@ -128,6 +135,7 @@ type rtfReader struct {
 	author            string
 	property          string
 	date              [6]int
+	err               error // a limit that a table met
 }
 
 func (r *rtfReader) read() error {
@@ -340,7 +348,7 @@ func (r *rtfReader) collect(dest rtfDest, f func(string)) {
 // aside reads the group as a stream of paragraphs of its own.
 func (r *rtfReader) aside(f func([]office.Block)) {
 	outer := r.flow
-	r.flow = &rtfFlow{}
+	r.flow = &rtfFlow{reader: r}
 	r.now.dest, r.now.look, r.now.href = destText, 0, ""
 	r.now.end = func() {
 		r.endParagraph()
@@ -542,11 +550,22 @@ func (r *rtfReader) word(word string, n int, given bool) error {
 		f.cell = nil
 		return r.Spend(3)
 	case "row":
+		r.flow.endRow()
+	case "trowd":
 		f := r.flow
-		if len(f.row) > 0 {
-			f.rows = append(f.rows, f.row)
+		f.ends, f.cover, f.left = nil, office.Own, 0
+	case "trleft":
+		r.flow.left = n
+	case "clmrg":
+		r.flow.cover = office.FromLeft
+	case "clvmrg":
+		r.flow.cover = office.FromAbove
+	case "cellx":
+		const most = 1 << 10 // cells of a row
+		if f := r.flow; len(f.ends) < most {
+			f.ends = append(f.ends, cellEnd{n, f.cover})
 		}
-		f.row = nil
+		r.flow.cover = office.Own
 	case "nestcell":
 		return r.put(", ")
 	case "nestrow":
@@ -660,12 +679,11 @@ func (f *rtfFlow) endTable() {
 		f.row = append(f.row, office.Flat(f.cell))
 		f.cell = nil
 	}
-	if len(f.row) > 0 {
-		f.rows = append(f.rows, f.row)
-		f.row = nil
-	}
+	f.endRow()
 	if len(f.rows) > 0 {
-		f.blocks = append(f.blocks, office.Block{Kind: office.Table, Rows: f.rows})
+		if rows := f.grid(); len(rows) > 0 {
+			f.blocks = append(f.blocks, office.Block{Kind: office.Table, Rows: rows})
+		}
 		f.rows = nil
 	}
 }

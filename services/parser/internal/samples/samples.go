@@ -118,6 +118,16 @@ func drawn(props, text string) string {
 	return `<a:p>` + props + `<a:r><a:t>` + text + `</a:t></a:r></a:p>`
 }
 
+// Slide is a presentation of one slide with these shapes.
+func Slide(t testing.TB, shapes string, more ...Part) []byte {
+	return Pack(t, append([]Part{
+		Rels("", "r1 officeDocument ppt/presentation.xml"),
+		{"ppt/presentation.xml", `<p:presentation` + officeN + `><p:sldIdLst><p:sldId id="256" r:id="one"/></p:sldIdLst></p:presentation>`},
+		Rels("ppt/presentation.xml", "one slide slides/slide1.xml"),
+		{"ppt/slides/slide1.xml", `<p:sld` + officeN + `><p:cSld><p:spTree><p:grpSpPr/>` + shapes + `</p:spTree></p:cSld></p:sld>`},
+	}, more...)...)
+}
+
 func DeckSample(t testing.TB) []byte {
 	slide := func(attrs, shapes string) string {
 		return `<p:sld` + officeN + attrs + `><p:cSld><p:spTree><p:grpSpPr/>` + shapes + `</p:spTree></p:cSld></p:sld>`
