@@ -107,7 +107,14 @@ func (c *converter) read(ctx context.Context, in format.Input, a *allowance, lev
 		if a.limits.Expanded > 0 {
 			member.Limits.Expanded = max(a.limits.Expanded-a.expanded, 1)
 		}
-		return c.read(ctx, member, a, level)
+		inner := level
+		if !kind.Container { // files attached to a document
+			if inner++; a.limits.Depth > 0 && inner > a.limits.Depth {
+				return nil, fault.Invalid("too-large", "%s is attached within %d others", label(member.Name), inner-1).
+					WithHint("submit it by itself, or raise --parser-max-depth")
+			}
+		}
+		return c.read(ctx, member, a, inner)
 	}
 	if kind.Read == nil {
 		return nil, sniff.Refuse(kind, media, name)

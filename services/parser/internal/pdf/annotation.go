@@ -15,6 +15,7 @@ import (
 	"github.com/klippa-app/go-pdfium/requests"
 	"github.com/klippa-app/go-pdfium/responses"
 
+	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/md"
 )
 
@@ -90,7 +91,7 @@ func (f *file) annotations(ref requests.Page, d *document, number int) ([]annota
 			continue
 		}
 		a := annotation{index: i, parent: -1}
-		keep, err := f.annotation(ref, got.Annotation, &a)
+		keep, err := f.annotation(ref, d, got.Annotation, &a)
 		if err != nil {
 			return nil, err
 		}
@@ -105,12 +106,15 @@ func (f *file) annotations(ref requests.Page, d *document, number int) ([]annota
 }
 
 // annotation fills in a, and reports whether it says anything.
-func (f *file) annotation(ref requests.Page, annot references.FPDF_ANNOTATION, a *annotation) (bool, error) {
+func (f *file) annotation(ref requests.Page, d *document, annot references.FPDF_ANNOTATION, a *annotation) (bool, error) {
 	kind, err := f.instance.FPDFAnnot_GetSubtype(&requests.FPDFAnnot_GetSubtype{Annotation: annot})
 	if err != nil {
 		return false, ifTrapped(err)
 	}
 	a.kind = kind.Subtype
+	if a.kind == enums.FPDF_ANNOT_SUBTYPE_WIDGET {
+		f.widgets++
+	}
 	switch a.kind {
 	case enums.FPDF_ANNOT_SUBTYPE_LINK, enums.FPDF_ANNOT_SUBTYPE_POPUP:
 		// Links are read on their own; a popup repeats what it belongs to.
@@ -159,6 +163,15 @@ func (f *file) annotation(ref requests.Page, annot references.FPDF_ANNOTATION, a
 		a.lines = true
 		a.text, err = f.contents(annot)
 		return a.text != "" || a.shows, err
+	case a.kind == enums.FPDF_ANNOT_SUBTYPE_FILEATTACHMENT:
+		r, err := f.instance.FPDFAnnot_GetFileAttachment(&requests.FPDFAnnot_GetFileAttachment{Document: f.doc, Annotation: annot})
+		if err == nil {
+			err = f.attach(d, r.Attachment)
+		}
+		if err != nil && (trapped(err) || errors.Is(err, format.ErrSpent)) {
+			return false, err
+		}
+		return f.remark(ref, annot, a)
 	case isRemark(a.kind):
 		return f.remark(ref, annot, a)
 	}
@@ -579,6 +592,9 @@ func (p *page) remarks(d *document, annots []annotation, fr frame) {
 			numbers[a.index] = n
 			continue
 		}
+		if a.kind == enums.FPDF_ANNOT_SUBTYPE_FILEATTACHMENT && slices.ContainsFunc(d.attached, func(f attachment) bool { return f.name == text }) {
+			continue // the name stands above its text
+		}
 		at, marked := p.anchor(a, fr)
 		if letters(marked) == letters(text) && marked != "" || a.kind == enums.FPDF_ANNOT_SUBTYPE_STAMP && p.says(newBox(fr, a.area), text) {
 			continue // some programs copy the marked words
@@ -615,7 +631,7 @@ func (p *page) says(b box, text string) bool {
 }
 
 // anchor returns the word that a remark is on, or -1, and the words that it
-// marks: the last of those, else the nearest one.
+// marks: the last of those, else the nearest one, if one is near.
 func (p *page) anchor(a *annotation, fr frame) (int, string) {
 	last := -1
 	var marked strings.Builder
@@ -635,7 +651,7 @@ func (p *page) anchor(a *annotation, fr frame) (int, string) {
 	}
 	b := newBox(fr, a.area)
 	x, y := b.x0, (b.y0+b.y1)/2
-	nearest := float32(math.Inf(1))
+	nearest, far := float32(math.Inf(1)), false
 	for i := range p.words {
 		w := &p.words[i]
 		// Notes stand at the end of a line or above the words they are on: a line
@@ -643,7 +659,11 @@ func (p *page) anchor(a *annotation, fr frame) (int, string) {
 		dx, dy := max(w.x0-x, x-w.x1, 0), abs(w.y-.3*w.size-y)
 		if k := dx + 3*dy; k < nearest {
 			last, nearest = i, k
+			far = dy > 5*w.size
 		}
+	}
+	if far {
+		return -1, "" // it stands by itself
 	}
 	return last, ""
 }

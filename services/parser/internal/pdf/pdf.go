@@ -19,6 +19,7 @@ package pdf
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -200,39 +201,69 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 		}
 		p, err := f.page(ctx, d, i)
 		if err != nil {
+			if errors.Is(err, format.ErrSpent) {
+				return nil, err
+			}
 			if errors.Is(err, errGivenUp) || ctx.Err() != nil {
 				return nil, stopped(errors.Join(err, ctx.Err()), in.Name, i, pages)
 			}
 			d.warnings = append(d.warnings, fmt.Sprintf("page %d cannot be read: %s", i+1, brief(err)))
+			if d.broken == "" {
+				d.broken = d.warnings[len(d.warnings)-1]
+			}
 			p = &page{number: i + 1}
 		}
 		d.pages = append(d.pages, p)
 	}
 	d.outline = f.outline()
+	form, err := f.xfa(d)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.attachments(ctx, d); err != nil {
+		return nil, err
+	}
+	f.close() // attached files may need what it holds
+	attached, err := d.convertAttached(ctx, in)
+	if err != nil {
+		return nil, err
+	}
 
+	var markdown string
+	var marks []events.PageMark
+	if refusal := d.refusal(in.Name); refusal == nil || attached != "" || form != "" {
+		if refusal != nil && form == "" && refusal.Reason != "empty" {
+			d.warnings = append(d.warnings, refusal.Message)
+		}
+		if markdown, marks, err = d.markdown(ctx); err != nil {
+			return nil, stopped(err, in.Name, pages, pages)
+		}
+		markdown = form + d.writeRemarks(markdown) + attached
+	} else {
+		return nil, refusal
+	}
+	if in.Limits.Output > 0 && int64(len(markdown)) > in.Limits.Output {
+		return nil, fault.Invalid("too-large", "%s: gives %d bytes of Markdown, the limit is %d", in.Name, len(markdown), in.Limits.Output)
+	}
+	return &format.Output{Markdown: markdown, Pages: marks, Facts: facts, Warnings: d.warnings}, nil
+}
+
+// refusal returns why the pages of a document are not worth reading, or nil.
+func (d *document) refusal(name string) *fault.Error {
 	words, pictures := 0, 0
 	for _, p := range d.pages {
 		words += p.said()
 		pictures += p.pictures
 	}
-	if words == 0 && pictures == 0 && len(d.warnings) > 0 {
-		return nil, fault.Invalid("corrupt", "%s: no page of %d can be read: %s", in.Name, pages, d.warnings[0]).
+	if words == 0 && pictures == 0 && d.broken != "" {
+		return fault.Invalid("corrupt", "%s: no page of %d can be read: %s", name, len(d.pages), d.broken).
 			WithHint("open it with a viewer and save it again")
 	}
-	if err := d.unreadable(); err != nil {
-		err.Message = in.Name + ": " + err.Message
-		return nil, err
-	}
-
-	markdown, marks, err := d.markdown(ctx)
+	err := d.unreadable()
 	if err != nil {
-		return nil, stopped(err, in.Name, pages, pages)
+		err.Message = name + ": " + err.Message
 	}
-	markdown = d.writeRemarks(markdown)
-	if in.Limits.Output > 0 && int64(len(markdown)) > in.Limits.Output {
-		return nil, fault.Invalid("too-large", "%s: gives %d bytes of Markdown, the limit is %d", in.Name, len(markdown), in.Limits.Output)
-	}
-	return &format.Output{Markdown: markdown, Pages: marks, Facts: facts, Warnings: d.warnings}, nil
+	return err
 }
 
 // document is what is known of a file before it becomes Markdown.
@@ -243,6 +274,11 @@ type document struct {
 	outline  []outlineEntry
 	remarks  [][]remark // what is said about a place, with the replies
 	warnings []string
+	broken   string // the warning of the first page that cannot be read
+
+	attached     []attachment
+	attachedSums map[[sha256.Size]byte]bool
+	attachedSize int64
 }
 
 func stopped(err error, name string, done, pages int) error {
@@ -288,6 +324,7 @@ type file struct {
 	traps    int
 	objects  int // page objects looked at, over all pages
 	annots   int // annotations looked at, over all pages
+	widgets  int // of those, fields of forms
 
 	formRef         references.FPDF_FORMHANDLE
 	formAsked       bool
