@@ -2,136 +2,552 @@ package pdf
 
 import (
 	"cmp"
+	"maps"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 )
 
-// edge is a line near the top or bottom of a page.
-type edge struct {
-	page   int // index into document.pages
-	bottom bool
-	outer  bool // the outermost
-	y      float32
-	text   string // with every number as "#"
-	number int    // the integer it begins or ends with; 0 = none
-	words  []int  // indexes into page.words
+// Running lines: what stands at the top or the bottom of pages because they are
+// pages. They are told from what the document says by evidence only. A line
+// runs if it comes again as it is, at the same place on pages that follow each
+// other, with nothing in it that differs but the number of the page; and that
+// number has to count as the pages do, or to say that it is one. It is outside
+// of all other text, no larger than it, and no row of a table. Lines that look
+// alike but for their numbers are invoices, questions of an exam and rows.
+
+// edgeLine is a line near the top or the bottom of a page.
+type edgeLine struct {
+	page     int // index into document.pages
+	bottom   bool
+	y, size  float32
+	x0, x1   float32
+	inward   float32 // distance of the baseline of the next line towards the middle
+	bold     bool
+	row      bool // it is in a table or a list
+	pieces   []piece
+	runs     bool // it is a running line
+	outlying bool // all lines outside of it run, too
+}
+
+// piece is a part of a line that stands apart from the rest of it.
+type piece struct {
+	text   string
+	masked string // with the number of the page as "#"
+	number pageNumber
+	x0, x1 float32
+	words  []int // indexes into page.words
+	runs   bool  // it comes again
+	counts bool  // its number is that of the page
 }
 
 const (
 	band      = .13 // of the page's height, at the top and at the bottom
-	edgeLines = 4   // on each side
-	edgeDrift = 6   // points by which a repeated line may move
+	edgeLines = 5   // on each side
+	edgeDrift = 3   // points by which a repeated line may move
+	edgeText  = 160 // bytes of the longest running line
 )
 
-// removeFurniture takes the running headers and footers from the pages: lines
-// near an edge that come again at the same height on other pages, with nothing
-// but numbers changed, and lines that carry the number of their page.
+// removeFurniture takes the running lines from the pages. What they say is kept
+// once, where it stands first.
 func (d *document) removeFurniture() {
-	if len(d.pages) < 2 {
+	lines := d.edges()
+	if len(d.pages) == 1 {
+		d.removeFromSinglePage(lines)
 		return
 	}
-	needed := 3
+	d.removeRepeatedAsides()
+	e := evidence{document: d, lines: lines, needed: 3}
 	if len(d.pages) <= 4 {
-		needed = 2
+		e.needed = 2
 	}
-	var edges []edge
+	e.count()
+	e.repeat()
+	e.settle()
+	e.remove()
+}
+
+// bodySize is the size of most of the text, as it is before anything is known of
+// the layout.
+func (d *document) bodySize() float32 {
+	sizes := map[float32]int{}
+	for _, p := range d.pages {
+		for i := range p.words {
+			sizes[roundSize(p.words[i].size)] += len(p.words[i].text)
+		}
+	}
+	var body float32
+	most := 0
+	for size, n := range sizes {
+		if n > most || n == most && size < body {
+			most, body = n, size
+		}
+	}
+	return body
+}
+
+// edges returns the lines at the edges of all pages, from outside to inside.
+func (d *document) edges() []*edgeLine {
+	var out []*edgeLine
+	body := d.bodySize()
 	for i, p := range d.pages {
-		edges = append(edges, p.edges(i)...)
+		for _, bottom := range []bool{false, true} {
+			for _, l := range p.edge(i, bottom) {
+				var chars, bold int
+				for _, q := range l.pieces {
+					for _, w := range q.words {
+						chars += len(p.words[w].text)
+						if d.fonts[p.words[w].font].bold {
+							bold += len(p.words[w].text)
+						}
+					}
+				}
+				l.bold = 10*bold > 9*chars
+				if l.size > 1.03*body {
+					break // headings, and what is inside of them, do not run
+				}
+				out = append(out, l)
+			}
+		}
 	}
-	type place struct {
+	return out
+}
+
+// edge returns the lines at one edge of a page, from outside to inside.
+func (p *page) edge(index int, bottom bool) []*edgeLine {
+	// A line more than are looked at, and what stands just inside of them.
+	limit := band*p.height + 60
+	var at []int
+	for i := range p.words {
+		w := &p.words[i]
+		if !bottom && w.y < limit || bottom && w.y > p.height-limit {
+			at = append(at, i)
+		}
+	}
+	slices.SortStableFunc(at, func(a, b int) int {
+		if bottom {
+			a, b = b, a
+		}
+		return cmp.Compare(p.words[a].y, p.words[b].y)
+	})
+	var lines []*edgeLine
+	for len(at) > 0 && len(lines) <= edgeLines {
+		y := p.words[at[0]].y
+		n := 1
+		for n < len(at) && abs(p.words[at[n]].y-y) < 2.5 {
+			n++
+		}
+		lines = append(lines, p.edgeLine(index, bottom, slices.Clone(at[:n])))
+		at = at[n:]
+	}
+	grids := p.gridBoxes()
+	for i, l := range lines {
+		l.inward = p.height // nothing near
+		if i+1 < len(lines) {
+			l.inward = abs(lines[i+1].y - l.y)
+			l.row = l.besides(lines[i+1]) && (i+2 == len(lines) || lines[i+1].inStep(l, lines[i+2]))
+		}
+		l.row = l.row || isBullet(firstWord(l.pieces[0].text)) && l.pieces[0].number.form == noNumber ||
+			slices.ContainsFunc(grids, func(g gridBox) bool { return l.y > g.y0 && l.y-.5*l.size < g.y1 && l.x0 < g.x1 && l.x1 > g.x0 })
+	}
+	return slices.DeleteFunc(lines, func(l *edgeLine) bool {
+		return !bottom && l.y >= band*p.height || bottom && l.y <= (1-band)*p.height
+	})
+}
+
+// edgeLine makes a line of words at one height.
+func (p *page) edgeLine(index int, bottom bool, words []int) *edgeLine {
+	slices.SortStableFunc(words, func(a, b int) int { return cmp.Compare(p.words[a].x0, p.words[b].x0) })
+	first, last := &p.words[words[0]], &p.words[words[len(words)-1]]
+	l := &edgeLine{page: index, bottom: bottom, y: first.y, x0: first.x0, x1: last.x1}
+	for len(words) > 0 {
+		n := 1
+		for n < len(words) && p.words[words[n]].x0-p.words[words[n-1]].x1 < 1.5*p.words[words[n]].size {
+			n++
+		}
+		q := piece{words: words[:n:n], x0: p.words[words[0]].x0, x1: p.words[words[n-1]].x1}
+		var text []string
+		for _, i := range q.words {
+			text = append(text, p.words[i].text)
+			l.size = max(l.size, p.words[i].size)
+		}
+		q.text = strings.Join(text, " ")
+		q.number, q.masked = findPageNumber(q.text)
+		l.pieces = append(l.pieces, q)
+		words = words[n:]
+	}
+	return l
+}
+
+// besides reports whether the line is a row of a table that goes on in the next
+// one: two cells at least share an edge. A column of nothing but numbers is one,
+// too.
+func (l *edgeLine) besides(next *edgeLine) bool {
+	if abs(l.y-next.y) > 2.5*max(l.size, next.size) {
+		return false
+	}
+	shared := 0
+	for _, a := range l.pieces {
+		if slices.ContainsFunc(next.pieces, func(b piece) bool {
+			return abs(a.x0-b.x0) < 2 || abs(a.x1-b.x1) < 2 || abs(a.x0+a.x1-b.x0-b.x1) < 4
+		}) {
+			shared++
+		}
+	}
+	if len(l.pieces) == 1 && len(next.pieces) == 1 {
+		return shared == 1 && !hasLetter(l.pieces[0].text) && !hasLetter(next.pieces[0].text)
+	}
+	return shared >= 2
+}
+
+// label is what stands before a number that is none of a page.
+var label = regexp.MustCompile(`(?i)(?:[:#№=]|\b(?:no|nr|num|number|nummer|numéro|número|n[°º]|id|ref|code|order|invoice|rechnung|facture|factura|question|exercise|lesson|total|sum|count|qty)\.?)$`)
+
+// labels reports whether a number is the value of what stands before it.
+func (l *edgeLine) labels(i int) bool {
+	return i > 0 && l.pieces[i].masked == "#" && label.MatchString(l.pieces[i-1].text)
+}
+
+// inStep reports whether the distances to the lines before and after are those
+// of rows. That of a running title from the text is another than that of lines.
+func (l *edgeLine) inStep(before, after *edgeLine) bool {
+	a, b := abs(l.y-before.y), abs(l.y-after.y)
+	return max(a, b) < 1.6*min(a, b)
+}
+
+type gridBox struct{ x0, y0, x1, y1 float32 }
+
+// gridBoxes returns where rules form grids.
+func (p *page) gridBoxes() []gridBox {
+	if len(p.rules) > maxRules {
+		return nil
+	}
+	var out []gridBox
+	for _, g := range grids(p.rules) {
+		out = append(out, gridBox{g.xs[0], g.ys[0], g.xs[len(g.xs)-1], g.ys[len(g.ys)-1]})
+	}
+	return out
+}
+
+func firstWord(s string) string {
+	s, _, _ = strings.Cut(s, " ")
+	return s
+}
+
+// evidence is what speaks for running lines, page against page.
+type evidence struct {
+	*document
+	lines  []*edgeLine
+	needed int // pages on which a line has to be
+}
+
+// slot is a place on a page, the same for left and right pages.
+type slot struct {
+	bottom bool
+	y, x   int
+}
+
+func (e *evidence) slots(l *edgeLine, q *piece) []slot {
+	width := e.pages[l.page].width
+	var out []slot
+	for _, x := range []float32{q.x0, width - q.x1, (q.x0 + q.x1) / 2} {
+		for _, dy := range []int{-1, 0, 1} {
+			for _, dx := range []int{-1, 0, 1} {
+				out = append(out, slot{l.bottom, int(l.y/edgeDrift) + dy, int(x/edgeDrift) + dx})
+			}
+		}
+	}
+	return out
+}
+
+// count finds the numbers that count as the pages do.
+func (e *evidence) count() {
+	type series struct {
+		bottom bool
+		form   pageForm
+		prefix string
+		offset int // of the printed number from ours
+	}
+	type member struct {
+		*edgeLine
+		*piece
+	}
+	found := map[series][]member{}
+	for _, l := range e.lines {
+		for i := range l.pieces {
+			if q := &l.pieces[i]; q.number.form != noNumber && !l.row && !l.labels(i) {
+				s := series{l.bottom, q.number.form, q.number.prefix, q.number.n - e.pages[l.page].number}
+				found[s] = append(found[s], member{l, q})
+			}
+		}
+	}
+	taken := map[slot]int{}
+	for _, members := range found {
+		pages := map[int]bool{}
+		for _, m := range members {
+			pages[m.page] = true
+		}
+		if len(pages) < e.needed {
+			continue
+		}
+		for _, m := range members {
+			m.counts = true
+			for _, s := range e.slots(m.edgeLine, m.piece) {
+				taken[s]++
+			}
+		}
+	}
+	// Numbers that say that they are those of pages need no others. Bare ones
+	// do, unless they stand where those of other pages do: parts of a document
+	// may begin with 1 again.
+	for _, l := range e.lines {
+		for i := range l.pieces {
+			q := &l.pieces[i]
+			switch {
+			case l.row || q.number.form == noNumber || l.labels(i):
+			case q.number.form == named:
+				q.counts = true
+			case q.masked == "#" && q.number.n < 1900 && slices.ContainsFunc(e.slots(l, q), func(s slot) bool { return taken[s] >= e.needed }):
+				q.counts = true
+			}
+		}
+	}
+}
+
+// repeat finds the pieces that come again.
+func (e *evidence) repeat() {
+	type text struct {
 		bottom bool
 		text   string
 	}
-	type count struct {
+	found := map[text][]*edgeLine{}
+	which := map[text][]*piece{}
+	for _, l := range e.lines {
+		for i := range l.pieces {
+			q := &l.pieces[i]
+			if l.row || q.masked == "#" || len(q.text) > edgeText {
+				continue
+			}
+			t := text{l.bottom, q.text}
+			if q.counts {
+				t.text = q.masked
+			}
+			found[t] = append(found[t], l)
+			which[t] = append(which[t], q)
+		}
+	}
+	var late []text
+	slots := map[slot]bool{}
+	for _, t := range slices.SortedFunc(maps.Keys(found), func(a, b text) int { return cmp.Compare(a.text, b.text) }) {
+		lines, pieces := found[t], which[t]
+		if !e.follows(lines, pieces, e.needed) || lines[0].bold && len(lines)*5 < len(e.pages)*4 && e.needed > 2 {
+			late = append(late, t)
+			continue
+		}
+		for i, q := range pieces {
+			q.runs = true
+			for _, s := range e.slots(lines[i], q) {
+				slots[s] = true
+			}
+		}
+	}
+	// Two pages are enough where running lines stand on other pages, say for the
+	// name of a short chapter.
+	for _, t := range late {
+		lines, pieces := found[t], which[t]
+		if e.follows(lines, pieces, 2) && slices.ContainsFunc(e.slots(lines[0], pieces[0]), func(s slot) bool { return slots[s] }) {
+			for _, q := range pieces {
+				q.runs = true
+			}
+		}
+	}
+}
+
+// follows reports whether pieces of one text are at one place on as many pages
+// as needed that follow each other, or on every other one.
+func (e *evidence) follows(lines []*edgeLine, pieces []*piece, needed int) bool {
+	best := 0
+	for step := 1; step <= 2; step++ {
+		length := 1
+		for i := 1; i < len(lines); i++ {
+			// The line before it, or the one of the same side before that.
+			j := i - 1
+			for j > 0 && lines[i].page-lines[j].page < step {
+				j--
+			}
+			if lines[i].page-lines[j].page != step || !e.samePlace(lines[i], lines[j], pieces[i], pieces[j]) {
+				length = 1
+				continue
+			}
+			length++
+			best = max(best, length)
+		}
+	}
+	return best >= needed
+}
+
+func (e *evidence) samePlace(a, b *edgeLine, p, q *piece) bool {
+	if abs(a.y-b.y) > edgeDrift || abs(a.size-b.size) > .5 {
+		return false
+	}
+	width := e.pages[a.page].width
+	return abs(p.x0-q.x0) <= edgeDrift || abs(p.x1-q.x1) <= edgeDrift || abs(p.x0+p.x1-q.x0-q.x1) <= 2*edgeDrift ||
+		abs(p.x0-(width-q.x1)) <= edgeDrift
+}
+
+// settle decides which lines run: all of their pieces do, and all lines outside
+// of them. A label that comes again beside a value that does not stays with it.
+func (e *evidence) settle() {
+	type side struct {
+		page   int
 		bottom bool
-		offset int // of the printed number from ours
 	}
-	same := map[place][]*edge{}
-	offsets := map[count]map[int]bool{}
-	for i := range edges {
-		e := &edges[i]
-		k := place{e.bottom, e.text}
-		same[k] = append(same[k], e)
-		if e.number > 0 {
-			c := count{e.bottom, e.number - d.pages[e.page].number}
-			if offsets[c] == nil {
-				offsets[c] = map[int]bool{}
-			}
-			offsets[c][e.page] = true
+	inside := map[side]bool{}
+	for _, l := range e.lines { // from outside to inside
+		s := side{l.page, l.bottom}
+		l.outlying = !inside[s]
+		l.runs = l.outlying && !l.row
+		for i := range l.pieces {
+			q := &l.pieces[i]
+			l.runs = l.runs && (q.runs || q.counts && q.masked == "#")
+		}
+		if !l.runs {
+			inside[s] = true
 		}
 	}
-	// Places where running lines have been found, by side and whole points, and
-	// on how many pages: what stands there on other pages is one too, say the
-	// name of a section that is one page long.
-	type slot struct {
-		bottom bool
-		y      int
-	}
-	slots := map[slot]int{}
-	remove := map[int]map[int]bool{} // page, word
-	drop := func(e *edge) {
-		slots[slot{e.bottom, int(e.y)}]++
-		if remove[e.page] == nil {
-			remove[e.page] = map[int]bool{}
-		}
-		for _, w := range e.words {
-			remove[e.page][w] = true
-		}
-	}
-	for i := range edges {
-		e := &edges[i]
-		again, exactly := map[int]bool{}, map[int]bool{}
-		for _, o := range same[place{e.bottom, e.text}] {
-			if abs(o.y-e.y) <= edgeDrift {
-				again[o.page] = true
-			}
-			if abs(o.y-e.y) < .5 && o.outer && e.outer {
-				exactly[o.page] = true
-			}
-			if len(again) >= needed {
-				break
-			}
-		}
-		switch {
-		// Left and right pages of a short paper have few lines to compare.
-		case len(again) >= needed, len(exactly) >= 2 && len(d.pages) <= 10:
-			// Words of a letterhead are worth keeping once, where they first
-			// stand; a page number is not.
-			if e.page > 0 || strings.Contains(e.text, "#") || !hasLetter(e.text) {
-				drop(e)
-			}
-		case e.number > 0 && len(offsets[count{e.bottom, e.number - d.pages[e.page].number}]) >= max(needed, 3):
-			if len(e.text) <= 120 {
-				drop(e)
+}
+
+// remove takes the running lines away. Of what they say the first stays, unless
+// the document says it elsewhere, as a title.
+func (e *evidence) remove() {
+	gone := removal{}
+	running := removal{}
+	keys := map[string]bool{}
+	for _, l := range e.lines {
+		for i := range l.pieces {
+			q := &l.pieces[i]
+			switch {
+			case q.masked == "#":
+				if l.runs || l.outlying && q.counts && !l.row {
+					gone.add(l.page, q.words)
+				}
+			case l.runs:
+				running.add(l.page, q.words)
+				keys[letters(q.masked)] = true
 			}
 		}
 	}
-	for i := range edges {
-		e := &edges[i]
-		y := int(e.y)
-		if n := slots[slot{e.bottom, y}] + slots[slot{e.bottom, y - 1}] + slots[slot{e.bottom, y + 1}]; e.outer &&
-			n >= 4 && 4*n >= len(d.pages) && len(e.text) <= 120 && !remove[e.page][e.words[0]] {
-			drop(e)
+	kept := e.said(keys, running)
+	slices.SortStableFunc(e.lines, func(a, b *edgeLine) int { return cmp.Compare(a.page, b.page) })
+	for _, l := range e.lines {
+		for i := range l.pieces {
+			q := &l.pieces[i]
+			if !l.runs || q.masked == "#" {
+				continue
+			}
+			key := letters(q.masked)
+			if key == "" || kept[key] {
+				gone.add(l.page, q.words)
+			} else {
+				gone.add(l.page, e.numberWords(l.page, q))
+			}
+			kept[key] = true
 		}
 	}
+	e.take(gone)
+}
+
+// numberWords returns the words of a piece that are the number of the page, and
+// the signs that set it apart.
+func (e *evidence) numberWords(page int, q *piece) []int {
+	var out []int
+	at := 0
+	words := e.pages[page].words
+	for _, w := range q.words {
+		end := at + len(words[w].text)
+		if at >= q.number.from && end <= q.number.to {
+			out = append(out, w)
+		}
+		at = end + 1
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	for i := slices.Index(q.words, out[0]) - 1; i >= 0 && !hasLetter(words[q.words[i]].text) && letters(words[q.words[i]].text) == ""; i-- {
+		out = append(out, q.words[i])
+	}
+	return out
+}
+
+// removal is words to take away: page, index into its words.
+type removal map[int]map[int]bool
+
+func (r removal) add(page int, words []int) {
+	if r[page] == nil {
+		r[page] = map[int]bool{}
+	}
+	for _, w := range words {
+		r[page][w] = true
+	}
+}
+
+// said returns which of the given texts, reduced to letters, stand in a line of
+// their own that does not run, or in the large letters of the first page.
+func (d *document) said(keys map[string]bool, running removal) map[string]bool {
+	out := map[string]bool{}
+	if len(keys) == 0 {
+		return out
+	}
+	body := d.bodySize()
+	for i, p := range d.pages {
+		var large strings.Builder
+		for from := 0; from < len(p.words); {
+			to := from + 1
+			for to < len(p.words) && follows(&p.words[to-1], &p.words[to]) {
+				to++
+			}
+			var text strings.Builder
+			for k := from; k < to; k++ {
+				if !running[i][k] {
+					text.WriteString(letters(p.words[k].text))
+					if i == 0 && p.words[k].size > 1.1*body {
+						large.WriteString(letters(p.words[k].text))
+					}
+				}
+			}
+			if s := text.String(); keys[s] {
+				out[s] = true
+			}
+			from = to
+		}
+		for key := range keys {
+			if i == 0 && len(key) > 8 && strings.Contains(large.String(), key) {
+				out[key] = true
+			}
+		}
+	}
+	return out
+}
+
+// take removes words, unless whole pages would be empty.
+func (d *document) take(gone removal) {
 	emptied := 0
-	for page, gone := range remove {
-		if len(gone) == len(d.pages[page].words) {
+	for page, words := range gone {
+		if len(words) == len(d.pages[page].words) {
 			emptied++
 		}
 	}
-	for page, gone := range remove {
+	for page, words := range gone {
 		p := d.pages[page]
 		// A blank page has its running lines too. But where most pages are
 		// nothing else, they are what the document says: labels, say, or cards.
-		if len(gone) == len(p.words) && 3*emptied > len(d.pages) {
+		if len(words) == len(p.words) && 3*emptied > len(d.pages) {
 			continue
 		}
-		kept := make([]word, 0, len(p.words)-len(gone))
+		kept := make([]word, 0, len(p.words)-len(words))
 		for i, w := range p.words {
-			if !gone[i] {
+			if !words[i] {
 				kept = append(kept, w)
 			}
 		}
@@ -139,73 +555,30 @@ func (d *document) removeFurniture() {
 	}
 }
 
-// edges returns the outermost lines of a page.
-func (p *page) edges(index int) []edge {
-	var out []edge
-	for _, bottom := range []bool{false, true} {
-		var at []int
-		for i := range p.words {
-			w := &p.words[i]
-			if !bottom && w.y < band*p.height || bottom && w.y > (1-band)*p.height {
-				at = append(at, i)
-			}
+// removeRepeatedAsides takes away what is written up the margin of several
+// pages, but for the first.
+func (d *document) removeRepeatedAsides() {
+	pages := map[string]int{}
+	text := func(words []word) string {
+		s := segment{words: words}
+		return s.text()
+	}
+	for _, p := range d.pages {
+		for _, words := range p.asides {
+			pages[text(words)]++
 		}
-		slices.SortStableFunc(at, func(a, b int) int {
-			if bottom {
-				a, b = b, a
+	}
+	kept := map[string]bool{}
+	for _, p := range d.pages {
+		p.asides = slices.DeleteFunc(p.asides, func(words []word) bool {
+			s := text(words)
+			if again := kept[s]; again && pages[s] >= min(3, len(d.pages)) {
+				return true
 			}
-			return cmp.Compare(p.words[a].y, p.words[b].y)
+			kept[s] = true
+			return false
 		})
-		for lines := 0; len(at) > 0 && lines < edgeLines; lines++ {
-			y := p.words[at[0]].y
-			n := 1
-			for n < len(at) && abs(p.words[at[n]].y-y) < 2.5 {
-				n++
-			}
-			line := slices.Clone(at[:n])
-			at = at[n:]
-			slices.SortStableFunc(line, func(a, b int) int { return cmp.Compare(p.words[a].x0, p.words[b].x0) })
-			e := edge{page: index, bottom: bottom, outer: lines == 0, y: y, words: line}
-			var text []string
-			for _, i := range line {
-				text = append(text, p.words[i].text)
-			}
-			e.text = maskNumbers(strings.Join(text, " "))
-			e.number = cmp.Or(pageNumber(text[0]), pageNumber(text[len(text)-1]))
-			out = append(out, e)
-		}
 	}
-	return out
-}
-
-func pageNumber(s string) int {
-	n, err := strconv.Atoi(strings.Trim(s, "-–—|[]()."))
-	if err != nil || n < 0 || n > 99_999 {
-		return 0
-	}
-	return n
-}
-
-// maskNumbers writes every run of digits, and a line that is nothing but a
-// Roman numeral, as "#".
-func maskNumbers(s string) string {
-	if len(s) <= 7 && strings.Trim(strings.ToLower(s), "ivxlc") == "" {
-		return "#"
-	}
-	var b strings.Builder
-	digits := false
-	for _, r := range s {
-		if unicode.IsDigit(r) {
-			if !digits {
-				b.WriteByte('#')
-			}
-			digits = true
-			continue
-		}
-		digits = false
-		b.WriteRune(r)
-	}
-	return b.String()
 }
 
 func hasLetter(s string) bool { return strings.ContainsFunc(s, unicode.IsLetter) }

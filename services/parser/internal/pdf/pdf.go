@@ -3,7 +3,8 @@
 // of that text in reading order, with headings, lists and tables.
 //
 //	extract   pdfium's characters   -> words with places and fonts, ruling lines
-//	furniture repeated headers and footers, page numbers: out
+//	rtl       Arabic and Hebrew: by place, not by the order of drawing
+//	furniture running titles and page numbers, by evidence: out
 //	layout    words -> segments -> columns -> lines
 //	table     ruled grids, and rows of segments that align
 //	block     lines -> paragraphs, list items, code
