@@ -171,9 +171,12 @@ type gutter struct{ x, top, bottom float32 }
 // several segments share; what crosses one, a title or a wide figure, bounds
 // its height.
 func findGutter(segs []segment) (gutter, bool) {
-	const minimum = 3 // lines on each side
+	minimum := 2 // lines on each side
 	if len(segs) < 2*minimum {
 		return gutter{}, false
+	}
+	if len(segs) > 300 {
+		minimum = 3 // on a page as full as that two happen to share an edge
 	}
 	// The more there is on a page, the more must share an edge: 400 candidates
 	// at most.
@@ -212,7 +215,7 @@ func gutterRuns(segs []segment, x float32) []gutter {
 	var left, right []segment
 	flush := func() {
 		left, right = trimTables(left, right)
-		if isColumn(left) && isColumn(right) {
+		if isColumn(left) && isColumn(right) || sideBySide(left, right) {
 			runs = append(runs, gutter{
 				x:      x,
 				top:    min(left[0].top, right[0].top) - .1,

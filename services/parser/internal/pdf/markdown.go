@@ -49,7 +49,7 @@ func (p *page) regions() []region {
 		return []region{{page: p, rows: drawnRows(p.words)}}
 	}
 	tables := p.ruledTables()
-	segs := segments(p.words)
+	segs := joinBullets(segments(p.words))
 	for i := range tables {
 		t := &tables[i]
 		segs = append(segs, segment{table: t, x0: t.x0, x1: t.x1, y: t.y0, top: t.y0, bottom: t.y1, size: 10})

@@ -5,7 +5,7 @@
 //	extract   pdfium's characters   -> words with places and fonts, ruling lines
 //	rtl       Arabic and Hebrew: by place, not by the order of drawing
 //	furniture running titles and page numbers, by evidence: out
-//	layout    words -> segments -> columns -> lines
+//	layout    words -> segments -> columns (sidebyside: short ones) -> lines
 //	table     ruled grids, and rows of segments that align
 //	block     lines -> paragraphs, list items, code
 //	heading   fonts against the body's, the outline -> levels

@@ -1,0 +1,87 @@
+package pdf
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestShortColumns(t *testing.T) {
+	column := func(s *sheet, font string, size, x, y, step float64, lines ...string) {
+		for i, l := range lines {
+			f := font
+			if rest, ok := strings.CutPrefix(l, "# "); ok {
+				f, l = bold, rest
+			}
+			if l != "" {
+				s.text(f, size, x, y-step*float64(i), l)
+			}
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		make  func(s *sheet)
+		order []string
+		rows  []string // of a table
+	}{
+		{"two lines each", func(s *sheet) {
+			column(s, roman, 11, 60, 700, 14, "The committee reviewed the annual", "report and the accounts")
+			column(s, roman, 11, 330, 700, 14, "approved the budget for the", "coming fiscal year.")
+		}, []string{"reviewed the annual report and the accounts", "approved the budget for the coming fiscal year."}, nil},
+		{"lists with bullets drawn apart", func(s *sheet) {
+			s.text(bold, 24, 60, 740, "Options")
+			for i, row := range [][2]string{{"Cheap", "Slow"}, {"Easy", "Few experts"}, {"Open source", "Old"}} {
+				y := 680 - 28*float64(i)
+				s.text(roman, 16, 60, y, "\x95").text(roman, 16, 82, y, row[0]).text(roman, 16, 400, y, "\x95").text(roman, 16, 422, y, row[1])
+			}
+		}, []string{"- Cheap", "- Easy", "- Open source", "- Slow", "- Few experts", "- Old"}, nil},
+		{"lists with dashes", func(s *sheet) {
+			for i, row := range [][2]string{{"Cheap", "Slow"}, {"Easy", "Few experts"}, {"Open source", "Old"}} {
+				y := 680 - 20*float64(i)
+				s.text(roman, 12, 60, y, "-").text(roman, 12, 76, y, row[0]).text(roman, 12, 300, y, "-").text(roman, 12, 316, y, row[1])
+			}
+		}, []string{"Cheap", "Easy", "Open source", "Slow", "Few experts", "Old"}, nil},
+		{"a sidebar at heights of its own", func(s *sheet) {
+			column(s, roman, 9, 50, 700, 15, "# Contact", "jane@example.org", "+41 44 123 45 67", "# Skills", "Go", "Python", "SQL")
+			column(s, roman, 10, 220, 703, 13, "# Experience", "Senior developer at a bank, where she led a team", "of nine people.", "# Education", "Master of science, Zurich.", "Bachelor of science, Bern.")
+		}, []string{"Contact", "jane@example.org", "Skills", "SQL", "Experience", "Senior developer", "Education", "Bachelor"}, nil},
+		{"a sidebar in the same lines", func(s *sheet) {
+			column(s, roman, 10, 50, 700, 14, "# Contact", "jane@example.org", "Zurich", "# Skills", "Go", "Python", "SQL", "Rust")
+			column(s, roman, 10, 220, 700, 14, "# Experience", "Senior developer at a bank, where she led a team", "of nine people and wrote programs in several", "languages.", "# Education", "Master of science, Zurich.", "# Hobbies", "Chess.")
+		}, []string{"Contact", "jane@example.org", "Skills", "Rust", "Experience", "of nine people", "Education", "Chess"}, nil},
+		{"a table of two columns", func(s *sheet) {
+			column(s, roman, 10, 60, 700, 14, "# Name", "Anna Example", "Bob Doe", "Cid", "Dora")
+			column(s, roman, 10, 300, 700, 14, "# Town", "Lund", "Oslo", "Rome", "Turin")
+		}, nil, []string{"| Anna Example | Lund |", "| Bob Doe | Oslo |", "| Dora | Turin |"}},
+		{"a table with dashes for values", func(s *sheet) {
+			column(s, roman, 10, 60, 700, 14, "Part", "Bolt", "Nut", "Washer")
+			column(s, roman, 10, 200, 700, 14, "Steel", "-", "12", "-")
+			column(s, roman, 10, 300, 700, 14, "Brass", "7", "-", "9")
+		}, nil, []string{"| Bolt | - | 7 |", "| Nut | 12 | - |", "| Washer | - | 9 |"}},
+		{"a table whose cells go on below", func(s *sheet) {
+			column(s, roman, 10, 60, 700, 12, "Term", "Broker", "", "Ledger", "", "Lease")
+			column(s, roman, 10, 200, 700, 12, "Meaning", "what passes messages on from one", "service to the others", "what says who has bought what and", "at which price", "a right that ends")
+		}, []string{"Broker", "service to the others", "Ledger", "at which price", "Lease"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var m made
+			tt.make(m.sheet())
+			got := read(t, &m).Markdown
+			at := 0
+			for _, want := range tt.order {
+				i := strings.Index(got[at:], want)
+				if i < 0 {
+					t.Fatalf("%q is not in its order:\n%s", want, got)
+				}
+				at += i + len(want)
+			}
+			for _, want := range tt.rows {
+				if !strings.Contains(got, want) {
+					t.Errorf("no row %s:\n%s", want, got)
+				}
+			}
+			if tt.rows == nil && tt.name != "a table whose cells go on below" && strings.Contains(got, "| ") {
+				t.Errorf("a table:\n%s", got)
+			}
+		})
+	}
+}
