@@ -32,8 +32,11 @@ func OpenArchive(j *Job) (*Archive, error) {
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // no name is ever written to
 		return nil, j.Corrupt(err, "the directory of the archive")
 	}
-	if limit := j.In.Limits.Files; limit > 0 && len(z.File) > limit {
-		return nil, j.tooLarge("files", "packs more than %d files", limit)
+	// Parts are no documents: a manual has a part for each of its pictures. The
+	// bound is what a ZIP archive of the first version holds.
+	const mostParts = 1<<16 - 1
+	if limit := j.In.Limits.Files; limit > 0 && len(z.File) > max(limit, mostParts) {
+		return nil, j.tooLarge("files", "packs more than %d files", max(limit, mostParts))
 	}
 	a := &Archive{Job: j, files: make(map[string]*zip.File, len(z.File))}
 	for _, f := range z.File {

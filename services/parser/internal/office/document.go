@@ -106,6 +106,28 @@ func (d *Document) nest(b Block) string {
 	return pad + strings.ReplaceAll(md.Item(b.Marker, b.Text), "\n", "\n"+pad)
 }
 
+// Prepend writes blocks before what is there already.
+func (d *Document) Prepend(blocks ...Block) {
+	first := &Document{}
+	first.Add(blocks...)
+	head := first.String()
+	if head == "" {
+		return
+	}
+	d.words = d.words || first.words
+	rest := d.String()
+	if rest != "" {
+		head += "\n"
+	}
+	for i := range d.pages {
+		d.pages[i].Offset += len(head)
+	}
+	d.b.Reset()
+	d.b.Grow(len(head) + len(rest))
+	d.b.WriteString(head)
+	d.b.WriteString(rest)
+}
+
 // gap separates two blocks by a blank line. A page that begins here begins
 // after it.
 func (d *Document) gap() {

@@ -7,39 +7,6 @@ import (
 
 const ListLevels = 9 // w:lvl is 0 to 8
 
-// Ordinal writes a number as lists do.
-func Ordinal(n int, format string) string {
-	switch format {
-	case "none", "bullet":
-		return ""
-	case "decimalZero":
-		if n >= 0 && n < 10 {
-			return "0" + strconv.Itoa(n)
-		}
-	case "lowerRoman":
-		return strings.ToLower(roman(n))
-	case "upperRoman":
-		return roman(n)
-	case "lowerLetter":
-		return letters(n)
-	case "upperLetter":
-		return strings.ToUpper(letters(n))
-	case "ordinal":
-		switch {
-		case n%100/10 == 1:
-			return strconv.Itoa(n) + "th"
-		case n%10 == 1:
-			return strconv.Itoa(n) + "st"
-		case n%10 == 2:
-			return strconv.Itoa(n) + "nd"
-		case n%10 == 3:
-			return strconv.Itoa(n) + "rd"
-		}
-		return strconv.Itoa(n) + "th"
-	}
-	return strconv.Itoa(n)
-}
-
 // letters counts a, b … z, aa, bb, as Word does.
 func letters(n int) string {
 	if n < 1 || n > 26*20 {

@@ -140,6 +140,17 @@ func (j *Job) Optional(err error, what string) error {
 	return err
 }
 
+// OptionalDocument turns the failure of a document within this one into a
+// warning, whatever it is, but for limits.
+func (j *Job) OptionalDocument(err error, what string) error {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Class == fault.Validation && !IsLimit(err) {
+		j.Warn("%s could not be read: %s", what, err)
+		return nil
+	}
+	return err
+}
+
 // Finish returns the document d as the output of the job.
 func (j *Job) Finish(d *Document) (*format.Output, error) {
 	if err := j.Alive(); err != nil {

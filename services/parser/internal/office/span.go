@@ -2,6 +2,8 @@ package office
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sluice/services/parser/internal/md"
 )
@@ -15,6 +17,8 @@ const (
 	Strike
 	Mono
 	Raw // finished Markdown: an image, a note's mark, an equation
+	Raised
+	Lowered
 )
 
 // Span is text of one look within a paragraph. Line breaks in it are "\n".
@@ -27,6 +31,7 @@ type Span struct {
 // Inline returns spans as Markdown. Plain leaves emphasis out, where all of the
 // text stands out anyway (headings).
 func Inline(spans []Span, plain bool) string {
+	spans = scripts(spans)
 	var b strings.Builder
 	for i := 0; i < len(spans); {
 		j := i + 1
@@ -131,11 +136,57 @@ func SafeURL(href string) string {
 
 // ListingText returns spans as they stand, for code.
 func ListingText(spans []Span) string {
+	return strings.TrimRight(SpanText(spans), " \t\n")
+}
+
+// SpanText returns spans as they stand.
+func SpanText(spans []Span) string {
 	var b strings.Builder
-	for _, s := range spans {
+	for _, s := range scripts(spans) {
 		b.WriteString(s.Text)
 	}
-	return strings.TrimRight(b.String(), " \t\n")
+	return b.String()
+}
+
+// scripts writes what is raised or lowered so that it cannot be misread: 10 with
+// a raised 6 is 10^6 and not 106, 101 with a lowered 2 is 101_2.
+func scripts(spans []Span) []Span {
+	const both = Raised | Lowered
+	found := false
+	for _, s := range spans {
+		found = found || s.Style&both != 0
+	}
+	if !found {
+		return spans
+	}
+	out := make([]Span, 0, len(spans))
+	for i := 0; i < len(spans); {
+		how := spans[i].Style & both
+		from := len(out)
+		var text strings.Builder
+		for ; i < len(spans) && spans[i].Style&both == how; i++ { // editors split runs at every edit
+			s := spans[i]
+			s.Style &^= both
+			text.WriteString(s.Text)
+			out = append(out, s)
+		}
+		switch {
+		case how == 0 || out[from].Style&Raw != 0:
+		case how == Raised && IsPower(out[:from], strings.TrimSpace(text.String())):
+			out[from].Text = "^" + strings.TrimLeft(out[from].Text, " ")
+		case how == Lowered && endsInDigit(out[:from]) && IsPower(out[:from], strings.TrimSpace(text.String())):
+			out[from].Text = "_" + strings.TrimLeft(out[from].Text, " ")
+		}
+	}
+	return out
+}
+
+func endsInDigit(spans []Span) bool {
+	if len(spans) == 0 {
+		return false
+	}
+	r, _ := utf8.DecodeLastRuneInString(spans[len(spans)-1].Text)
+	return unicode.IsDigit(r)
 }
 
 // IsPower reports whether raised text after spans is a power.

@@ -25,6 +25,8 @@ type docx struct {
 	rels   map[string]office.Relation // of the part being read
 	fields []*field                   // open around the text being read
 	notes  []*noteKind
+	frames [2][]string // IDs of the headers and of the footers that pages have
+	frame  bool        // one of them is being read
 }
 
 // field is a complex field: an instruction, then what it shows.
@@ -32,6 +34,9 @@ type field struct {
 	code   strings.Builder
 	result bool // past the instruction
 	href   string
+	chosen string // of a list in a form: shown if the field shows nothing itself
+	mute   bool   // it counts pages
+	spoke  bool   // something of its result was shown
 }
 
 // noteKind is footnotes, endnotes or comments: those referred to, in order.
@@ -87,6 +92,9 @@ func DOCX(ctx context.Context, in format.Input) (*format.Output, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.pageFrames(part, out); err != nil {
+		return nil, err
+	}
 	for _, kind := range d.notes { // comments last: notes may have comments
 		if err := d.defineNotes(kind, emit); err != nil {
 			return nil, err
@@ -126,7 +134,9 @@ func (d *docx) blockElement(x *office.XML, se xml.StartElement, carry *[]office.
 				return err
 			}
 		}
-	case "sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag":
+	case "sdt":
+		return control(x, children)
+	case "ins", "moveTo", "customXml", "smartTag":
 		return x.Each(children)
 	case "AlternateContent":
 		return x.Alternate(children)
@@ -136,10 +146,32 @@ func (d *docx) blockElement(x *office.XML, se xml.StartElement, carry *[]office.
 			return err
 		}
 		return emit(office.Block{Text: s})
+	case "sectPr":
+		return d.section(x)
 	case "altChunk":
 		return d.chunk(office.RelID(se, "id"), emit)
 	}
 	return nil
+}
+
+// control reads what stands in a content control, unless that is its prompt
+// ("Click here to enter text"): nobody has filled it in.
+func control(x *office.XML, f func(xml.StartElement) error) error {
+	prompt := false
+	return x.Each(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "sdtPr":
+			return x.Each(func(se xml.StartElement) error {
+				prompt = prompt || (se.Name.Local == "showingPlcHdr" && office.OnOff(se))
+				return nil
+			})
+		case "sdtContent":
+			if !prompt {
+				return x.Each(f)
+			}
+		}
+		return nil
+	})
 }
 
 // chunk reads a document of another format that is a part of this one.
@@ -155,7 +187,7 @@ func (d *docx) chunk(id string, emit func(office.Block) error) error {
 	}
 	out, err := d.In.Convert(d.Ctx, format.Input{Name: office.Base(part), Data: data, Limits: d.In.Limits})
 	if err != nil {
-		return d.Optional(err, "the embedded document "+office.Base(part))
+		return d.OptionalDocument(err, "the embedded document "+office.Base(part))
 	}
 	d.Warnings = append(d.Warnings, out.Warnings...)
 	if err := d.Spend(len(out.Markdown)); err != nil {
@@ -256,6 +288,8 @@ func (d *docx) readParagraphProps(x *office.XML, p *wordPara) error {
 			var err error
 			p.list, err = readListRef(x)
 			return err
+		case "sectPr":
+			return d.section(x)
 		case "outlineLvl":
 			p.outline = office.Number(office.Attr(se, "val"), -1)
 		case "framePr": // a drop cap is the first letter of the next paragraph
@@ -288,11 +322,16 @@ func (d *docx) inlineElement(x *office.XML, se xml.StartElement, p *wordPara, hr
 		}
 		return x.Each(children)
 	case "fldSimple":
+		if d.frame && office.CountsPages(office.Attr(se, "instr")) {
+			return nil
+		}
 		if url := office.HyperlinkTarget(office.Attr(se, "instr")); url != "" {
 			href = url
 		}
 		return x.Each(children)
-	case "ins", "moveTo", "smartTag", "customXml", "sdt", "sdtContent", "dir", "bdo", "rt", "rubyBase":
+	case "sdt":
+		return control(x, children)
+	case "ins", "moveTo", "smartTag", "customXml", "dir", "bdo", "rt", "rubyBase":
 		return x.Each(children)
 	case "AlternateContent":
 		return x.Alternate(children)
@@ -309,7 +348,7 @@ func (d *docx) inlineElement(x *office.XML, se xml.StartElement, p *wordPara, hr
 // shown reports whether text stands in what fields show, and the link they make.
 func (d *docx) shown() (ok bool, href string) {
 	for _, f := range d.fields {
-		if !f.result {
+		if !f.result || f.mute {
 			return false, ""
 		}
 		if f.href != "" {
@@ -342,6 +381,9 @@ func (d *docx) runElement(x *office.XML, se xml.StartElement, p *wordPara, href 
 		if link == "" {
 			link = href
 		}
+		for _, f := range d.fields {
+			f.spoke = f.spoke || strings.TrimSpace(text) != ""
+		}
 		p.spans = append(p.spans, office.Span{Text: text, Style: l.On | extra, Href: link})
 		return d.Spend(len(text))
 	}
@@ -351,11 +393,7 @@ func (d *docx) runElement(x *office.XML, se xml.StartElement, p *wordPara, href 
 		if err != nil {
 			return err
 		}
-		s = office.FromSymbolFont(s, props.font)
-		if props.super && office.IsPower(p.spans, s) {
-			s = "^" + s // 10^6 must not read as 106
-		}
-		return put(s, 0)
+		return put(office.FromSymbolFont(s, props.font), 0)
 	case "tab", "ptab":
 		return put("\t", 0)
 	case "br", "cr":
@@ -378,19 +416,25 @@ func (d *docx) runElement(x *office.XML, se xml.StartElement, p *wordPara, href 
 		return put(d.notes[1].refer(office.Attr(se, "id")), office.Raw)
 	case "commentReference":
 		return put(d.notes[2].refer(office.Attr(se, "id")), office.Raw)
-	case "ruby":
-		return x.Each(func(se xml.StartElement) error {
-			if se.Name.Local != "rubyBase" && se.Name.Local != "rt" {
-				return nil
-			}
+	case "ruby": // the reading comes first in the file, and after its word in a line
+		var reading []office.Span
+		err := x.Each(func(se xml.StartElement) error {
 			from := len(p.spans)
-			err := d.inlineElement(x, se, p, href)
-			if err == nil && se.Name.Local == "rt" && len(p.spans) > from {
-				reading := office.ListingText(p.spans[from:])
-				p.spans = append(p.spans[:from], office.Span{Text: "(" + reading + ")", Style: l.On})
+			switch se.Name.Local {
+			case "rt":
+				err := d.inlineElement(x, se, p, href)
+				reading = append(reading, p.spans[from:]...)
+				p.spans = p.spans[:from]
+				return err
+			case "rubyBase":
+				return d.inlineElement(x, se, p, href)
 			}
-			return err
+			return nil
 		})
+		if s := strings.TrimSpace(office.ListingText(reading)); s != "" {
+			p.spans = append(p.spans, office.Span{Text: "(" + s + ")", Style: l.On})
+		}
+		return err
 	case "drawing", "pict", "object":
 		if l.Hidden > 0 {
 			return nil
@@ -419,15 +463,32 @@ func (d *docx) fieldChar(x *office.XML, what string, put func(string, office.Sty
 		f := &field{}
 		d.fields = append(d.fields, f)
 		checked, box := false, false
+		var choices []string
+		choice := -1
 		err := x.Deep(func(se xml.StartElement) error {
 			switch se.Name.Local {
 			case "checkBox":
 				box = true
-			case "checked", "default":
+			case "checked":
 				checked = office.OnOff(se)
+			case "default": // of a box, or of a list; what was chosen comes first
+				checked = checked || (box && office.OnOff(se))
+				if choice < 0 {
+					choice = office.Number(office.Attr(se, "val"), -1)
+				}
+			case "result":
+				choice = office.Number(office.Attr(se, "val"), -1)
+			case "listEntry":
+				choices = append(choices, office.Attr(se, "val"))
 			}
 			return nil
 		})
+		if len(choices) > 0 {
+			if choice < 0 || choice >= len(choices) {
+				choice = 0
+			}
+			f.chosen = choices[choice]
+		}
 		if err != nil || !box {
 			return err
 		}
@@ -441,6 +502,7 @@ func (d *docx) fieldChar(x *office.XML, what string, put func(string, office.Sty
 		if n > 0 {
 			f := d.fields[n-1]
 			f.result, f.href = true, office.HyperlinkTarget(f.code.String())
+			f.mute = d.frame && office.CountsPages(f.code.String())
 		}
 	case "end":
 		if n == 0 {
@@ -448,6 +510,9 @@ func (d *docx) fieldChar(x *office.XML, what string, put func(string, office.Sty
 		}
 		f := d.fields[n-1]
 		d.fields = d.fields[:n-1]
+		if f.chosen != "" && !f.spoke {
+			return put(f.chosen, 0)
+		}
 		if args := office.FieldArgs(f.code.String()); !f.result && len(args) > 1 && strings.EqualFold(args[0], "SYMBOL") {
 			font := ""
 			for i, a := range args[:len(args)-1] {
@@ -551,7 +616,9 @@ func (d *docx) table(x *office.XML) ([]office.Block, error) {
 			only = content
 			table.Add(office.Flat(content), width, cover)
 			return d.Spend(3 * width)
-		case "sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo":
+		case "sdt":
+			return control(x, rowElement)
+		case "customXml", "smartTag", "ins", "moveTo":
 			return x.Each(rowElement)
 		case "AlternateContent":
 			return x.Alternate(rowElement)
@@ -570,7 +637,9 @@ func (d *docx) table(x *office.XML) ([]office.Block, error) {
 			if gone {
 				table.DropRow()
 			}
-		case "sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo":
+		case "sdt":
+			return control(x, tableElement)
+		case "customXml", "smartTag", "ins", "moveTo":
 			return x.Each(tableElement)
 		case "AlternateContent":
 			return x.Alternate(tableElement)

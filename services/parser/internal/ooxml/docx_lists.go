@@ -9,6 +9,7 @@ import (
 
 type listLevel struct {
 	format  string // "decimal", "bullet", "lowerLetter"
+	custom  string // "001, 002, 003, ..."
 	text    string // "%1.%2)"
 	start   int
 	restart int // the level (from 1) whose next item starts this one over; 0 never, -1 any higher
@@ -97,11 +98,14 @@ func (d *docx) readLists(part string) error {
 func readListLevel(x *office.XML, se xml.StartElement) (int, listLevel, error) {
 	at := office.Number(office.Attr(se, "ilvl"), -1)
 	lvl := listLevel{start: 0, restart: -1}
-	err := x.Each(func(se xml.StartElement) error {
+	var element func(se xml.StartElement) error
+	element = func(se xml.StartElement) error {
 		v := office.Attr(se, "val")
 		switch se.Name.Local {
+		case "AlternateContent": // around formats that are younger than the others
+			return x.Alternate(element)
 		case "numFmt":
-			lvl.format = v
+			lvl.format, lvl.custom = v, office.Attr(se, "format")
 		case "lvlText":
 			lvl.text = v
 		case "start":
@@ -114,7 +118,8 @@ func readListLevel(x *office.XML, se xml.StartElement) (int, listLevel, error) {
 			lvl.legal = office.OnOff(se)
 		}
 		return nil
-	})
+	}
+	err := x.Each(element)
 	return at, lvl, err
 }
 
@@ -202,11 +207,14 @@ func (a *abstractList) label(levels *[office.ListLevels]listLevel, at int) strin
 		if !a.used[k] {
 			n = levels[k].start
 		}
-		format := levels[k].format
-		if levels[at].legal {
-			format = "decimal"
+		switch format := levels[k].format; {
+		case levels[at].legal:
+			b.WriteString(office.Ordinal(n, "decimal"))
+		case format == "custom":
+			b.WriteString(office.CustomOrdinal(n, levels[k].custom))
+		default:
+			b.WriteString(office.Ordinal(n, format))
 		}
-		b.WriteString(office.Ordinal(n, format))
 	}
 	return b.String()
 }

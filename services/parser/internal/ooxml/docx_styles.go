@@ -143,8 +143,7 @@ type runProps struct {
 	office.Look
 	style string
 	font  string // for w:sym and for fonts whose characters are pictures
-	super bool
-	gone  bool // a paragraph mark that a tracked change deletes
+	gone  bool   // a paragraph mark that a tracked change deletes
 }
 
 func readRunProps(x *office.XML) (runProps, error) {
@@ -169,7 +168,22 @@ func readRunProps(x *office.XML) (runProps, error) {
 				p.font = office.Attr(se, "hAnsi")
 			}
 		case "vertAlign":
-			p.super = office.Attr(se, "val") == "superscript"
+			const both = office.Raised | office.Lowered
+			p.Set |= both
+			p.On &^= both
+			switch office.Attr(se, "val") {
+			case "superscript":
+				p.On |= office.Raised
+			case "subscript":
+				p.On |= office.Lowered
+			}
+		case "position": // in half points
+			switch n := office.Number(office.Attr(se, "val"), 0); {
+			case n > 2:
+				p.Toggle(office.Raised, true)
+			case n < -2:
+				p.Toggle(office.Lowered, true)
+			}
 		case "del", "moveFrom":
 			p.gone = true
 		}

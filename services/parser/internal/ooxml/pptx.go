@@ -19,6 +19,8 @@ type pptx struct {
 	rels    map[string]office.Relation // of the slide being read
 	layouts map[string]*slideLayout
 	authors map[string]string // of comments, by ID
+	footer  bool              // a footer is being read
+	feet    strings.Builder   // the footers so far
 }
 
 // PPTX reads a PowerPoint presentation, a page per slide.
@@ -302,8 +304,17 @@ func (p *pptx) textShape(x *office.XML, s *office.Shape, layout *slideLayout) er
 				layout.inherit(s)
 			}
 			switch s.Kind {
-			case "sldNum", "ftr", "dt", "hdr":
-				return nil // the same on every slide
+			case "sldNum":
+				return nil
+			case "ftr", "dt", "hdr": // mostly the same on every slide
+				p.footer = true
+				defer func() { p.footer = false }()
+				blocks, err := p.textBody(x, s.Bullets)
+				s.Blocks = office.Frame(blocks, p.feet.String())
+				for _, b := range s.Blocks {
+					p.feet.WriteString(b.Text + "\n")
+				}
+				return err
 			}
 			blocks, err := p.textBody(x, s.Bullets)
 			s.Blocks = blocks
@@ -499,8 +510,10 @@ func (p *pptx) textElement(x *office.XML, se xml.StartElement, t *drawnPara) err
 	case "br":
 		t.spans = append(t.spans, office.Span{Text: "\n"})
 	case "r", "fld":
+		if p.footer && se.Name.Local == "fld" {
+			return nil // the number of the slide, the date of today
+		}
 		s := office.Span{}
-		super := false
 		return x.Each(func(se xml.StartElement) error {
 			switch se.Name.Local {
 			case "rPr":
@@ -513,7 +526,12 @@ func (p *pptx) textElement(x *office.XML, se xml.StartElement, t *drawnPara) err
 				if v := office.Attr(se, "strike"); v == "sngStrike" || v == "dblStrike" {
 					s.Style |= office.Strike
 				}
-				super = office.Number(strings.TrimSuffix(office.Attr(se, "baseline"), "%"), 0) > 0
+				switch n := office.Number(strings.TrimSuffix(office.Attr(se, "baseline"), "%"), 0); {
+				case n > 0:
+					s.Style |= office.Raised
+				case n < 0:
+					s.Style |= office.Lowered
+				}
 				return x.Each(func(se xml.StartElement) error {
 					if se.Name.Local == "hlinkClick" {
 						if r := p.rels[office.RelID(se, "id")]; r.External {
@@ -524,11 +542,7 @@ func (p *pptx) textElement(x *office.XML, se xml.StartElement, t *drawnPara) err
 				})
 			case "t":
 				text, err := x.Text()
-				text = strings.ReplaceAll(text, "\v", "\n")
-				if super && office.IsPower(t.spans, text) {
-					text = "^" + text
-				}
-				s.Text = text
+				s.Text = strings.ReplaceAll(text, "\v", "\n")
 				t.spans = append(t.spans, s)
 				return err
 			}

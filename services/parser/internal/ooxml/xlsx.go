@@ -153,21 +153,40 @@ func (w *xlsx) readStrings(part string) error {
 
 // richText returns the text of an si or is element, without its phonetic guide.
 func richText(x *office.XML) (string, error) {
-	var b strings.Builder
+	var spans []office.Span
+	var style office.Style
 	var element func(se xml.StartElement) error
 	element = func(se xml.StartElement) error {
 		switch se.Name.Local {
 		case "t":
 			s, err := x.Text()
-			b.WriteString(unescapeXString(s))
+			spans = append(spans, office.Span{Text: unescapeXString(s), Style: style})
 			return err
 		case "r":
+			style = 0
 			return x.Each(element)
+		case "rPr":
+			return x.Each(func(se xml.StartElement) error {
+				if se.Name.Local == "vertAlign" {
+					switch office.Attr(se, "val") {
+					case "superscript":
+						style = office.Raised
+					case "subscript":
+						style = office.Lowered
+					}
+				}
+				return nil
+			})
 		}
 		return nil
 	}
-	err := x.Each(element)
-	return b.String(), err
+	if err := x.Each(element); err != nil {
+		return "", err
+	}
+	if len(spans) == 1 {
+		return spans[0].Text, nil
+	}
+	return office.SpanText(spans), nil
 }
 
 // unescapeXString decodes the _xHHHH_ escapes of ST_Xstring.

@@ -49,6 +49,14 @@ func Into(j *office.Job, data []byte, out *office.Document) error {
 		}
 	}
 	out.Add(r.flow.blocks...)
+	if len(r.heads)+len(r.feet) > 0 {
+		text := out.String()
+		heads := office.Frame(r.heads, text)
+		out.Add(office.Frame(append(heads, r.feet...), text)[len(heads):]...)
+		out.Add(r.notes...)
+		out.Prepend(heads...)
+		return nil
+	}
 	out.Add(r.notes...)
 	return nil
 }
@@ -83,7 +91,6 @@ type rtfState struct {
 	dest      rtfDest
 	look      office.Style
 	hidden    bool
-	super     bool
 	font      int
 	skipAfter int // \uc: characters that stand in for a \u
 	href      string
@@ -135,7 +142,10 @@ type rtfReader struct {
 	author            string
 	property          string
 	date              [6]int
-	err               error // a limit that a table met
+	heads, feet       []office.Block // of pages
+	frame             bool           // one of them is being read
+	titlePage         bool           // the first page has its own
+	err               error          // a limit that a table met
 }
 
 func (r *rtfReader) read() error {
@@ -322,9 +332,6 @@ func (r *rtfReader) put(s string) error {
 			return nil
 		}
 		s = office.FromSymbolFont(s, r.fonts[r.now.font].name)
-		if r.now.super && office.IsPower(r.flow.spans, s) {
-			s = "^" + s
-		}
 		r.flow.spans = append(r.flow.spans, office.Span{Text: s, Style: r.now.look, Href: r.now.href})
 	case destInstruction:
 		if r.now.field != nil {
@@ -357,6 +364,20 @@ func (r *rtfReader) aside(f func([]office.Block)) {
 		r.flow = outer
 		f(blocks)
 	}
+}
+
+// pageFrame reads the header or footer of pages. That of the first page is shown
+// only if the document has one for it.
+func (r *rtfReader) pageFrame(into *[]office.Block, first bool) {
+	if r.frame || (first && !r.titlePage) {
+		r.now.dest = destSkip
+		return
+	}
+	r.frame = true
+	r.aside(func(blocks []office.Block) {
+		r.frame = false
+		*into = append(*into, blocks...)
+	})
 }
 
 // word obeys a control word.
@@ -454,11 +475,17 @@ func (r *rtfReader) word(word string, n int, given bool) error {
 			}
 		}
 
-	case "colortbl", "header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr", "footerf", "nonshppict",
+	case "colortbl", "nonshppict",
 		"filetbl", "xe", "tc", "tcn", "rxe", "txe", "private", "ftnsep", "ftnsepc", "ftncn", "aftnsep", "aftnsepc", "aftncn",
 		"pntxta", "pntxtb", "template", "operator", "keywords", "comment", "subject", "doccomm", "category", "manager",
 		"company", "hlinkbase", "printim", "buptim", "objdata", "objclass", "objname", "listtable", "listoverridetable", "atnid":
 		r.now.dest = destSkip
+	case "titlepg":
+		r.titlePage = true
+	case "header", "headerl", "headerr", "headerf":
+		r.pageFrame(&r.heads, word == "headerf")
+	case "footer", "footerl", "footerr", "footerf":
+		r.pageFrame(&r.feet, word == "footerf")
 	case "ud":
 		r.now.dest = destSkip // the same once more, in Unicode
 
@@ -513,13 +540,16 @@ func (r *rtfReader) word(word string, n int, given bool) error {
 	case "fldrslt":
 		r.now.dest = destText
 		if r.now.field != nil {
+			if r.frame && office.CountsPages(r.now.field.String()) {
+				r.now.dest = destSkip
+			}
 			if url := office.HyperlinkTarget(r.now.field.String()); url != "" {
 				r.now.href = url
 			}
 		}
 
 	case "plain":
-		r.now.look, r.now.hidden, r.now.super = 0, false, false
+		r.now.look, r.now.hidden = 0, false
 	case "b":
 		r.now.setLook(office.Bold, on)
 	case "i":
@@ -528,10 +558,14 @@ func (r *rtfReader) word(word string, n int, given bool) error {
 		r.now.setLook(office.Strike, on)
 	case "v", "deleted", "htmlrtf": // htmlrtf: what is in the HTML that this RTF was made of already
 		r.now.hidden = on
-	case "super":
-		r.now.super = on
-	case "nosupersub", "sub":
-		r.now.super = false
+	case "super", "up": // up, dn: by half points
+		r.now.setLook(office.Raised|office.Lowered, false)
+		r.now.setLook(office.Raised, on)
+	case "sub", "dn":
+		r.now.setLook(office.Raised|office.Lowered, false)
+		r.now.setLook(office.Lowered, on)
+	case "nosupersub":
+		r.now.setLook(office.Raised|office.Lowered, false)
 
 	case "pard":
 		f := r.flow
