@@ -78,7 +78,7 @@ func (a *Archive) Read(part string) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Close()
-	b, err := io.ReadAll(&countedReader{r: r, job: a.Job, token: -1 << 62})
+	b, err := io.ReadAll(&countedReader{r: r, job: a.Job})
 	if err != nil {
 		return nil, a.Corrupt(err, part)
 	}

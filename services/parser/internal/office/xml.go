@@ -7,10 +7,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-
-	"golang.org/x/net/html/charset"
-	"golang.org/x/text/encoding/unicode"
-	"golang.org/x/text/transform"
 )
 
 const (
@@ -22,21 +18,17 @@ const (
 // local names: the context says what a name means, and producers disagree about
 // namespaces (strict and transitional OOXML).
 type XML struct {
-	dec    *xml.Decoder
-	src    *countedReader
+	*scanner
 	job    *Job
 	part   string
 	depth  int
 	tokens int
 }
 
-// countedReader counts what it hands out against the limits of the job, and
-// what it has handed out since the last token against maxToken: encoding/xml
-// buffers a token whole.
+// countedReader counts what it hands out against the limits of the job.
 type countedReader struct {
-	r     io.Reader
-	job   *Job
-	token int
+	r   io.Reader
+	job *Job
 }
 
 func (c *countedReader) Read(p []byte) (int, error) {
@@ -44,70 +36,55 @@ func (c *countedReader) Read(p []byte) (int, error) {
 	if uerr := c.job.Unpack(n); uerr != nil {
 		return 0, uerr
 	}
-	if c.token += n; c.token > maxToken {
-		return 0, fmt.Errorf("a tag or text longer than %d bytes", maxToken)
-	}
 	return n, err
 }
 
 // newXML reads r, which is the part named part, and counts its bytes as unpacked.
 func (j *Job) newXML(r io.Reader, part string) *XML {
-	src := &countedReader{r: r, job: j}
-	// A byte order mark decides; without one, and without a declaration, XML is UTF-8.
-	body := transform.NewReader(src, unicode.BOMOverride(transform.Nop))
-	dec := xml.NewDecoder(body)
-	dec.Entity = xml.HTMLEntity
-	dec.CharsetReader = func(label string, in io.Reader) (io.Reader, error) {
-		if l := strings.ToLower(label); strings.HasPrefix(l, "utf-16") || l == "utf8" {
-			return in, nil // the byte order mark has seen to it already
-		}
-		return charset.NewReaderLabel(label, in)
-	}
-	return &XML{dec: dec, src: src, job: j, part: part}
+	return &XML{scanner: newScanner(&countedReader{r: r, job: j}), job: j, part: part}
 }
 
-// next returns the next token. It stays valid until the following call.
-func (x *XML) next() (xml.Token, error) {
+// next returns the next token, which the scanner holds until the following call.
+func (x *XML) next() (tokenKind, error) {
 	if x.tokens++; x.tokens%256 == 0 {
 		if err := x.job.Alive(); err != nil {
-			return nil, err
+			return 0, err
 		}
 	}
-	x.src.token = 0
-	t, err := x.dec.Token()
+	kind, err := x.scanner.next()
 	if err != nil {
-		if err == io.EOF && x.depth == 0 {
-			return nil, io.EOF
+		if err == io.EOF {
+			return 0, io.EOF
 		}
-		return nil, x.Damage(err)
+		return 0, x.Damage(err)
 	}
-	switch t.(type) {
-	case xml.StartElement:
+	switch kind {
+	case startToken:
 		if x.depth++; x.depth > MaxDepth {
-			return nil, x.Damage(fmt.Errorf("elements nested deeper than %d", MaxDepth))
+			return 0, x.Damage(fmt.Errorf("elements nested deeper than %d", MaxDepth))
 		}
-	case xml.EndElement:
+	case endToken:
 		x.depth--
 	}
-	return t, nil
+	return kind, nil
 }
 
 func (x *XML) Damage(err error) error {
-	return x.job.Corrupt(err, fmt.Sprintf("%s, byte %d", x.part, x.dec.InputOffset()))
+	return x.job.Corrupt(err, fmt.Sprintf("%s, byte %d", x.part, x.offset()))
 }
 
 // root calls f for the root element.
 func (x *XML) root(f func(xml.StartElement) error) error {
 	for {
-		t, err := x.next()
+		kind, err := x.next()
 		if err == io.EOF {
 			return x.Damage(fmt.Errorf("no element"))
 		}
 		if err != nil {
 			return err
 		}
-		if se, ok := t.(xml.StartElement); ok {
-			return f(se)
+		if kind == startToken {
+			return f(x.start)
 		}
 	}
 }
@@ -121,13 +98,13 @@ func (x *XML) Each(f func(xml.StartElement) error) error { return x.Mixed(f, nil
 func (x *XML) Mixed(f func(xml.StartElement) error, text func([]byte) error) error {
 	inside := x.depth
 	for {
-		t, err := x.next()
+		kind, err := x.next()
 		if err != nil {
 			return err
 		}
-		switch t := t.(type) {
-		case xml.StartElement:
-			if err := f(t); err != nil {
+		switch kind {
+		case startToken:
+			if err := f(x.start); err != nil {
 				return err
 			}
 			for x.depth > inside {
@@ -135,13 +112,13 @@ func (x *XML) Mixed(f func(xml.StartElement) error, text func([]byte) error) err
 					return err
 				}
 			}
-		case xml.CharData:
+		case textToken:
 			if text != nil {
-				if err := text(t); err != nil {
+				if err := text(x.text); err != nil {
 					return err
 				}
 			}
-		case xml.EndElement:
+		case endToken:
 			return nil
 		}
 	}
@@ -152,12 +129,12 @@ func (x *XML) Mixed(f func(xml.StartElement) error, text func([]byte) error) err
 func (x *XML) Deep(f func(xml.StartElement) error) error {
 	outside := x.depth - 1
 	for x.depth > outside {
-		t, err := x.next()
+		kind, err := x.next()
 		if err != nil {
 			return err
 		}
-		if se, ok := t.(xml.StartElement); ok {
-			if err := f(se); err != nil {
+		if kind == startToken {
+			if err := f(x.start); err != nil {
 				return err
 			}
 		}
@@ -170,15 +147,15 @@ func (x *XML) Text() (string, error) {
 	var b bytes.Buffer
 	outside := x.depth - 1
 	for x.depth > outside {
-		t, err := x.next()
+		kind, err := x.next()
 		if err != nil {
 			return "", err
 		}
-		if c, ok := t.(xml.CharData); ok {
-			if err := x.job.Spend(len(c)); err != nil {
+		if kind == textToken {
+			if err := x.job.Spend(len(x.text)); err != nil {
 				return "", err
 			}
-			b.Write(c)
+			b.Write(x.text)
 		}
 	}
 	return b.String(), nil

@@ -1,0 +1,475 @@
+package office
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/html/charset"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
+)
+
+// scanner cuts XML into tokens. encoding/xml takes most of the time that a Word
+// file needs: it reads byte by byte, and makes strings of every name and value.
+// Here a token is a piece of a buffer, and names and short values are shared.
+//
+// It is not stricter than it has to be: what is no entity is text, comments may
+// hold anything. But elements have to close in order, and the end has to come after
+// the last of them: whoever cuts a part off is told so.
+type scanner struct {
+	r       io.Reader
+	buf     []byte
+	at, end int   // of what is not read yet
+	read    int64 // bytes before buf
+	err     error // of r
+
+	names   map[string]xml.Name // by the name as it is written
+	values  map[string]string
+	attrs   []xml.Attr // room for those of the next elements
+	open    []xml.Name
+	closing bool // the element that was just opened is empty
+	scratch []byte
+	// relations are the prefixes of the namespace of relationships.
+	relations map[string]bool
+
+	start xml.StartElement
+	text  []byte
+}
+
+type tokenKind uint8
+
+const (
+	startToken tokenKind = iota + 1
+	endToken
+	textToken
+)
+
+func newScanner(r io.Reader) *scanner {
+	// A byte order mark decides; without one, and without a declaration, XML is UTF-8.
+	s := &scanner{
+		r: transform.NewReader(r, unicode.BOMOverride(transform.Nop)), buf: make([]byte, 16<<10),
+		names: map[string]xml.Name{}, values: map[string]string{},
+	}
+	s.declaration()
+	return s
+}
+
+// declaration reads the charset that the part declares.
+func (s *scanner) declaration() {
+	for s.end < 256 && s.fill() {
+	}
+	head := s.buf[:s.end]
+	if !bytes.HasPrefix(head, []byte("<?xml")) {
+		return
+	}
+	head, _, _ = bytes.Cut(head[:min(len(head), 256)], []byte("?>"))
+	_, rest, ok := bytes.Cut(head, []byte("encoding"))
+	if !ok {
+		return
+	}
+	rest = bytes.TrimLeft(rest, " \t\r\n=")
+	if len(rest) < 2 {
+		return
+	}
+	label, _, ok := bytes.Cut(rest[1:], rest[:1])
+	l := strings.ToLower(string(label))
+	if !ok || strings.HasPrefix(l, "utf-16") || l == "utf-8" || l == "utf8" || l == "us-ascii" {
+		return // the byte order mark has seen to it already
+	}
+	whole := io.MultiReader(bytes.NewReader(bytes.Clone(s.buf[:s.end])), s.r)
+	r, err := charset.NewReaderLabel(string(label), whole)
+	s.at, s.end = 0, 0
+	if err != nil {
+		s.err = fmt.Errorf("charset %q: %w", label, err)
+		return
+	}
+	s.r, s.err = r, nil
+}
+
+// fill reads more, and reports whether there was any.
+func (s *scanner) fill() bool {
+	if s.err != nil {
+		return false
+	}
+	if s.at > 0 && (s.at == s.end || s.end == len(s.buf)) {
+		s.read += int64(s.at)
+		s.end = copy(s.buf, s.buf[s.at:s.end])
+		s.at = 0
+	}
+	if s.end == len(s.buf) {
+		if len(s.buf) >= maxToken {
+			s.err = fmt.Errorf("a tag or text longer than %d bytes", maxToken)
+			return false
+		}
+		s.buf = append(s.buf, make([]byte, len(s.buf))...)
+	}
+	for range 100 {
+		n, err := s.r.Read(s.buf[s.end:])
+		s.end += n
+		s.err = err
+		if n > 0 || err != nil {
+			return n > 0
+		}
+	}
+	s.err = io.ErrNoProgress
+	return false
+}
+
+// failure is why there is no more.
+func (s *scanner) failure() error {
+	if s.err == nil || errors.Is(s.err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return s.err
+}
+
+func (s *scanner) offset() int64 { return s.read + int64(s.at) }
+
+// index returns where sep begins in what is not read yet, from a place on, reading
+// more as long as it is not there.
+func (s *scanner) index(from int, sep string) (int, error) {
+	for {
+		if from < s.end-s.at {
+			if i := bytes.Index(s.buf[s.at+from:s.end], []byte(sep)); i >= 0 {
+				return from + i, nil
+			}
+			from = max(from, s.end-s.at-len(sep)+1)
+		}
+		if !s.fill() {
+			return 0, s.failure()
+		}
+	}
+}
+
+// has reports whether what is not read yet begins with prefix.
+func (s *scanner) has(prefix string) bool {
+	for s.end-s.at < len(prefix) {
+		if !s.fill() {
+			return false
+		}
+	}
+	return string(s.buf[s.at:s.at+len(prefix)]) == prefix
+}
+
+// next reads a token: the fields start and text hold it until the next call. At
+// the end of the part the error is io.EOF.
+func (s *scanner) next() (tokenKind, error) {
+	if s.closing {
+		s.closing = false
+		s.open = s.open[:len(s.open)-1]
+		return endToken, nil
+	}
+	for {
+		if s.at == s.end && !s.fill() {
+			if errors.Is(s.err, io.EOF) && len(s.open) == 0 {
+				return 0, io.EOF
+			}
+			return 0, s.failure()
+		}
+		if s.buf[s.at] != '<' {
+			if kind, err := s.characters(); kind != 0 || err != nil {
+				return kind, err
+			}
+			continue
+		}
+		switch {
+		case s.has("<!--"):
+			if err := s.skip(4, "-->"); err != nil {
+				return 0, err
+			}
+		case s.has("<![CDATA["):
+			n, err := s.index(9, "]]>")
+			if err != nil {
+				return 0, err
+			}
+			s.text = s.valid(s.buf[s.at+9 : s.at+n])
+			s.at += n + 3
+			return textToken, nil
+		case s.has("<?"):
+			if err := s.skip(2, "?>"); err != nil {
+				return 0, err
+			}
+		case s.has("<!"):
+			if err := s.directive(); err != nil {
+				return 0, err
+			}
+		case s.has("</"):
+			return s.endTag()
+		default:
+			return s.startTag()
+		}
+	}
+}
+
+func (s *scanner) skip(from int, end string) error {
+	n, err := s.index(from, end)
+	if err == nil {
+		s.at += n + len(end)
+	}
+	return err
+}
+
+// directive skips <!DOCTYPE ...>, with what it declares in brackets.
+func (s *scanner) directive() error {
+	depth, quote := 0, byte(0)
+	for i := 0; ; i++ {
+		for s.at+i >= s.end {
+			if !s.fill() {
+				return s.failure()
+			}
+		}
+		switch c := s.buf[s.at+i]; {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '<':
+			depth++
+		case c == '>':
+			if depth--; depth == 0 {
+				s.at += i + 1
+				return nil
+			}
+		}
+	}
+}
+
+// characters reads text up to the next tag. What stands outside of the root is
+// no text.
+func (s *scanner) characters() (tokenKind, error) {
+	n := 0
+	for {
+		if i := bytes.IndexByte(s.buf[s.at+n:s.end], '<'); i >= 0 {
+			n += i
+			break
+		}
+		n = s.end - s.at
+		if !s.fill() {
+			if len(s.open) > 0 || !errors.Is(s.err, io.EOF) {
+				return 0, s.failure()
+			}
+			break
+		}
+	}
+	raw := s.buf[s.at : s.at+n]
+	s.at += n
+	if len(s.open) == 0 {
+		return 0, nil
+	}
+	s.text = s.valid(s.unescape(raw))
+	return textToken, nil
+}
+
+func (s *scanner) endTag() (tokenKind, error) {
+	n, err := s.index(2, ">")
+	if err != nil {
+		return 0, err
+	}
+	name := s.name(bytes.TrimRight(s.buf[s.at+2:s.at+n], " \t\r\n"))
+	s.at += n + 1
+	if len(s.open) == 0 || s.open[len(s.open)-1] != name {
+		return 0, fmt.Errorf("</%s> closes no element", name.Local)
+	}
+	s.open = s.open[:len(s.open)-1]
+	return endToken, nil
+}
+
+func (s *scanner) startTag() (tokenKind, error) {
+	n, err := s.tagEnd()
+	if err != nil {
+		return 0, err
+	}
+	tag := s.buf[s.at+1 : s.at+n]
+	s.at += n + 1
+	if len(tag) > 0 && tag[len(tag)-1] == '/' {
+		s.closing = true
+		tag = tag[:len(tag)-1]
+	}
+	end := bytes.IndexAny(tag, " \t\r\n")
+	if end < 0 {
+		end = len(tag)
+	}
+	if end == 0 {
+		return 0, errors.New("< begins no tag")
+	}
+	s.start.Name = s.name(tag[:end])
+	s.open = append(s.open, s.start.Name)
+	s.start.Attr, err = s.attributes(tag[end:])
+	return startToken, err
+}
+
+// tagEnd returns where the tag ends: at the first > that is in no value.
+func (s *scanner) tagEnd() (int, error) {
+	for i := 1; ; {
+		j := bytes.IndexAny(s.buf[s.at+i:s.end], `>"'`)
+		if j < 0 {
+			i = s.end - s.at
+			if !s.fill() {
+				return 0, s.failure()
+			}
+			continue
+		}
+		i += j
+		c := s.buf[s.at+i]
+		if c == '>' {
+			return i, nil
+		}
+		close, err := s.index(i+1, string(c))
+		if err != nil {
+			return 0, err
+		}
+		i = close + 1
+	}
+}
+
+func (s *scanner) attributes(tag []byte) ([]xml.Attr, error) {
+	from := len(s.attrs)
+	for {
+		tag = bytes.TrimLeft(tag, " \t\r\n")
+		if len(tag) == 0 {
+			break
+		}
+		equals := bytes.IndexByte(tag, '=')
+		if equals <= 0 {
+			return nil, errors.New("an attribute without a value")
+		}
+		name := bytes.TrimRight(tag[:equals], " \t\r\n")
+		tag = bytes.TrimLeft(tag[equals+1:], " \t\r\n")
+		if len(tag) < 2 || tag[0] != '"' && tag[0] != '\'' || bytes.IndexAny(name, " \t\r\n<") >= 0 {
+			return nil, errors.New("an attribute without quotes")
+		}
+		end := bytes.IndexByte(tag[1:], tag[0])
+		if end < 0 {
+			return nil, errors.New("an attribute without an end")
+		}
+		a := xml.Attr{Name: s.name(name), Value: s.value(tag[1 : 1+end])}
+		tag = tag[end+2:]
+		if a.Name.Space == "xmlns" && strings.HasSuffix(a.Value, "/relationships") && a.Name.Local != "r" {
+			if s.relations == nil {
+				s.relations = map[string]bool{}
+			}
+			s.relations[a.Name.Local] = true
+		}
+		if len(s.attrs) == cap(s.attrs) {
+			// Those of earlier elements stay where they are.
+			room := make([]xml.Attr, 0, max(128, 2*(len(s.attrs)-from)))
+			s.attrs, from = append(room, s.attrs[from:]...), 0
+		}
+		s.attrs = append(s.attrs, a)
+	}
+	found := s.attrs[from:len(s.attrs):len(s.attrs)]
+	for i := range found {
+		if s.relations[found[i].Name.Space] {
+			found[i].Name.Space = "r"
+		}
+	}
+	return found, nil
+}
+
+// name returns a name with its prefix.
+func (s *scanner) name(raw []byte) xml.Name {
+	if n, ok := s.names[string(raw)]; ok {
+		return n
+	}
+	whole := string(raw)
+	n := xml.Name{Local: whole}
+	if prefix, local, ok := strings.Cut(whole, ":"); ok && prefix != "" && local != "" {
+		n = xml.Name{Space: prefix, Local: local}
+	}
+	const most = 4096
+	if len(s.names) < most {
+		s.names[whole] = n
+	}
+	return n
+}
+
+func (s *scanner) value(raw []byte) string {
+	if v, ok := s.values[string(raw)]; ok {
+		return v
+	}
+	v := string(s.valid(s.unescape(raw)))
+	const (
+		most    = 1024
+		longest = 32
+	)
+	if len(raw) <= longest && len(s.values) < most {
+		s.values[string(raw)] = v
+	}
+	return v
+}
+
+// valid returns text as valid UTF-8.
+func (s *scanner) valid(text []byte) []byte {
+	if utf8.Valid(text) {
+		return text
+	}
+	return bytes.ToValidUTF8(text, []byte("\uFFFD"))
+}
+
+// unescape returns raw text with its references replaced and its line ends as LF.
+func (s *scanner) unescape(raw []byte) []byte {
+	first := bytes.IndexAny(raw, "&\r")
+	if first < 0 {
+		return raw
+	}
+	out := append(s.scratch[:0], raw[:first]...)
+	for i := first; i < len(raw); {
+		switch raw[i] {
+		case '\r':
+			if i++; i >= len(raw) || raw[i] != '\n' {
+				out = append(out, '\n')
+			}
+			continue
+		case '&':
+			const longest = 32
+			if end := bytes.IndexByte(raw[i:min(len(raw), i+longest)], ';'); end > 1 {
+				if s, ok := entity(raw[i+1 : i+end]); ok {
+					out = append(out, s...)
+					i += end + 1
+					continue
+				}
+			}
+		}
+		out = append(out, raw[i])
+		i++
+	}
+	s.scratch = out
+	return out
+}
+
+// entity returns what a reference stands for.
+func entity(name []byte) (string, bool) {
+	switch string(name) {
+	case "lt":
+		return "<", true
+	case "gt":
+		return ">", true
+	case "amp":
+		return "&", true
+	case "quot":
+		return `"`, true
+	case "apos":
+		return "'", true
+	}
+	if name[0] != '#' {
+		s, ok := xml.HTMLEntity[string(name)]
+		return s, ok
+	}
+	base, digits := 10, string(name[1:])
+	if len(digits) > 1 && digits[0]|0x20 == 'x' {
+		base, digits = 16, digits[1:]
+	}
+	n, err := strconv.ParseUint(digits, base, 32)
+	if err != nil || n > utf8.MaxRune || n == 0 {
+		return "", false
+	}
+	return string(rune(n)), true
+}
