@@ -119,6 +119,8 @@ func (f *file) annotation(ref requests.Page, d *document, annot references.FPDF_
 	case enums.FPDF_ANNOT_SUBTYPE_LINK, enums.FPDF_ANNOT_SUBTYPE_POPUP:
 		// Links are read on their own; a popup repeats what it belongs to.
 		return false, nil
+	case enums.FPDF_ANNOT_SUBTYPE_UNKNOWN:
+		return false, f.hide(annot) // among them those of layers that are off
 	}
 	flags, err := f.instance.FPDFAnnot_GetFlags(&requests.FPDFAnnot_GetFlags{Annotation: annot})
 	if err != nil {
@@ -326,6 +328,11 @@ func (f *file) remark(ref requests.Page, annot references.FPDF_ANNOTATION, a *an
 func (f *file) flatten(ref requests.Page) (*responses.GetPageTextStructured, error) {
 	if _, err := f.instance.FPDFPage_Flatten(&requests.FPDFPage_Flatten{Page: ref, Usage: requests.FPDFPage_FlattenUsageNormalDisplay}); err != nil {
 		return nil, err
+	}
+	if f.layersOff {
+		if err := f.removeLayers(ref); err != nil {
+			return nil, err
+		}
 	}
 	return f.instance.GetPageTextStructured(&requests.GetPageTextStructured{
 		Page: ref, Mode: requests.GetPageTextStructuredModeChars,

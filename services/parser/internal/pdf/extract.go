@@ -148,6 +148,11 @@ func (f frame) size() (w, h float32) {
 // extract reads a page, with its annotations or without.
 func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 	ref := requests.Page{ByIndex: &requests.PageByIndex{Document: f.doc, Index: index}}
+	if f.layersOff {
+		if err := f.removeLayers(ref); err != nil {
+			return nil, fmt.Errorf("its layers: %w", err)
+		}
+	}
 	text, err := f.instance.GetPageTextStructured(&requests.GetPageTextStructured{
 		Page: ref, Mode: requests.GetPageTextStructuredModeChars,
 	})

@@ -19,6 +19,8 @@ type sheet struct {
 	made    *made
 	fonts   string // further entries of its fonts
 	forms   string // further entries of its forms and pictures
+
+	properties string // of marked content
 }
 
 // Fonts of every sheet.
@@ -178,8 +180,8 @@ func (m *made) bytes(t testing.TB) []byte {
 			s.extra += " /Annots [" + strings.Join(s.annots, " ") + "]"
 		}
 		n := object("<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream", z.Len(), z.String())
-		kid := object("<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << %s %s >> /XObject << /Im %d 0 R %s >> >> %s >>",
-			pages, n, strings.Join(fonts, " "), s.fonts, image, s.forms, s.extra)
+		kid := object("<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << %s %s >> /XObject << /Im %d 0 R %s >> /Properties << %s >> >> %s >>",
+			pages, n, strings.Join(fonts, " "), s.fonts, image, s.forms, s.properties, s.extra)
 		kids = append(kids, fmt.Sprintf("%d 0 R", kid))
 	}
 	object("<< /Type /Pages /Count %d /Kids [%s] >>", len(kids), strings.Join(kids, " "))
@@ -212,4 +214,17 @@ func (m *made) bytes(t testing.TB) []byte {
 	}
 	fmt.Fprintf(&b, "trailer\n<< /Size %d %s >>\nstartxref\n%d\n%%%%EOF\n", len(offsets)+1, trailer, xref)
 	return b.Bytes()
+}
+
+func deflate(t testing.TB, s string) string {
+	t.Helper()
+	var z bytes.Buffer
+	w := zlib.NewWriter(&z)
+	if _, err := w.Write([]byte(s)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return z.String()
 }

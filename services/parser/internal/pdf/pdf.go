@@ -193,6 +193,9 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 	defer f.close()
 
 	d := &document{}
+	if err := f.hideLayers(ctx, d); err != nil {
+		return nil, stopped(errors.Join(err, ctx.Err()), in.Name, 0, f.pages)
+	}
 	pages := f.pages
 	facts := f.facts()
 	facts.Pages = pages
@@ -323,9 +326,13 @@ type file struct {
 	doc      docRef
 	pages    int
 	traps    int
-	objects  int // page objects looked at, over all pages
-	annots   int // annotations looked at, over all pages
-	widgets  int // of those, fields of forms
+	objects  int             // page objects looked at, over all pages
+	annots   int             // annotations looked at, over all pages
+	widgets  int             // of those, fields of forms
+	seen     [1 << 10]uint64 // a bit for each character that has come
+
+	layersOff bool // of this file: see hideLayers
+	layered   int  // objects whose layer was asked for
 
 	formRef         references.FPDF_FORMHANDLE
 	formAsked       bool

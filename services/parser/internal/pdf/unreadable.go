@@ -45,16 +45,16 @@ const unmapped = 0x100000
 func isUnmapped(r rune) bool { return r >= unmapped }
 
 // markUnmapped makes private characters of those that have no Unicode. Asking for
-// each takes as long as reading a tenth of it, so some are asked for, and all if
-// one of those has none.
+// each takes as long as reading a tenth of it. So it asks for some, among them each
+// that the document has not had before, and for all if one of those has none.
 func (x *extractor) markUnmapped(chars []*responses.GetPageTextStructuredChar) error {
 	const (
-		few  = 300
-		step = 3
+		few  = 100
+		step = 12
 	)
 	found := false
 	for i := 0; i < len(chars) && !found; i++ {
-		if len(chars) > few && i%step != 0 {
+		if len(chars) > few && i%step != x.page.number%step && !x.file.unseen(chars[i].Text) {
 			continue
 		}
 		var err error
@@ -81,6 +81,19 @@ func (x *extractor) markUnmapped(chars []*responses.GetPageTextStructuredChar) e
 		}
 	}
 	return nil
+}
+
+// unseen reports whether a character comes for the first time.
+func (f *file) unseen(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	if r > 0xFFFF {
+		return true
+	}
+	bit := uint64(1) << (r & 63)
+	seen := &f.seen[r>>6]
+	first := *seen&bit == 0
+	*seen |= bit
+	return first
 }
 
 func (x *extractor) lacksUnicode(i int) (bool, error) {
