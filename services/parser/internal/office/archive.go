@@ -93,6 +93,7 @@ func (a *Archive) Parse(part string, f func(x *XML, root xml.StartElement) error
 	}
 	defer r.Close()
 	x := a.newXML(r, part)
+	defer a.shelf.put(x.scanner)
 	return x.root(func(se xml.StartElement) error { return f(x, se) })
 }
 

@@ -32,6 +32,7 @@ type Job struct {
 	written  int64 // bytes of text collected so far
 	Facts    events.Facts
 	Warnings []string
+	shelf    shelf // of XML parts
 }
 
 func NewJob(ctx context.Context, in format.Input) *Job { return &Job{Ctx: ctx, In: in} }

@@ -50,22 +50,48 @@ const (
 	textToken
 )
 
-func newScanner(r io.Reader) *scanner {
-	// A byte order mark decides; without one, and without a declaration, XML is UTF-8.
-	s := &scanner{
-		r: transform.NewReader(r, unicode.BOMOverride(transform.Nop)), buf: make([]byte, 16<<10),
-		names: map[string]xml.Name{}, values: map[string]string{},
+// shelf keeps the buffer, the names and the values of a scanner for that of the
+// next part: a presentation has hundreds of small ones.
+type shelf struct{ free []*scanner }
+
+// scanner returns a scanner of r.
+func (sh *shelf) scanner(r io.Reader) *scanner {
+	var s *scanner
+	if n := len(sh.free); n > 0 {
+		s, sh.free = sh.free[n-1], sh.free[:n-1]
+		*s = scanner{buf: s.buf, names: s.names, values: s.values, attrs: s.attrs, open: s.open[:0], scratch: s.scratch}
+	} else {
+		s = &scanner{buf: make([]byte, 16<<10), names: map[string]xml.Name{}, values: map[string]string{}}
 	}
-	s.declaration()
+	s.r = r
+	s.charset()
 	return s
 }
 
-// declaration reads the charset that the part declares.
-func (s *scanner) declaration() {
+// put takes back a scanner that nobody uses any more.
+func (sh *shelf) put(s *scanner) {
+	const large = 256 << 10
+	if len(s.buf) <= large {
+		sh.free = append(sh.free, s)
+	}
+}
+
+// charset finds out in which charset a part is: a byte order mark decides, then
+// the declaration; without either XML is UTF-8.
+func (s *scanner) charset() {
 	for s.end < 256 && s.fill() {
 	}
 	head := s.buf[:s.end]
-	if !bytes.HasPrefix(head, []byte("<?xml")) {
+	switch {
+	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")):
+		s.at = 3
+		return
+	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")):
+		s.reread(func(r io.Reader) (io.Reader, error) {
+			return transform.NewReader(r, unicode.BOMOverride(transform.Nop)), nil
+		})
+		return
+	case !bytes.HasPrefix(head, []byte("<?xml")):
 		return
 	}
 	head, _, _ = bytes.Cut(head[:min(len(head), 256)], []byte("?>"))
@@ -80,16 +106,34 @@ func (s *scanner) declaration() {
 	label, _, ok := bytes.Cut(rest[1:], rest[:1])
 	l := strings.ToLower(string(label))
 	if !ok || strings.HasPrefix(l, "utf-16") || l == "utf-8" || l == "utf8" || l == "us-ascii" {
-		return // the byte order mark has seen to it already
-	}
-	whole := io.MultiReader(bytes.NewReader(bytes.Clone(s.buf[:s.end])), s.r)
-	r, err := charset.NewReaderLabel(string(label), whole)
-	s.at, s.end = 0, 0
-	if err != nil {
-		s.err = fmt.Errorf("charset %q: %w", label, err)
 		return
 	}
-	s.r, s.err = r, nil
+	s.reread(func(r io.Reader) (io.Reader, error) {
+		r, err := charset.NewReaderLabel(l, r)
+		if err != nil {
+			return nil, fmt.Errorf("charset %q: %w", l, err)
+		}
+		return r, nil
+	})
+}
+
+// reread begins again with another reader over the same bytes.
+func (s *scanner) reread(over func(io.Reader) (io.Reader, error)) {
+	r, err := over(io.MultiReader(bytes.NewReader(bytes.Clone(s.buf[:s.end])), &failing{s.r, s.err}))
+	s.r, s.err, s.at, s.end = r, err, 0, 0
+}
+
+// failing is a reader that has failed already, or has not.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
+	return f.r.Read(p)
 }
 
 // fill reads more, and reports whether there was any.

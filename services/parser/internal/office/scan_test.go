@@ -15,7 +15,7 @@ import (
 // tokens writes what a scanner reads as a line a token.
 func tokens(r io.Reader) (string, error) {
 	var b strings.Builder
-	s := newScanner(r)
+	s := new(shelf).scanner(r)
 	text := "" // pieces of it are one
 	flush := func() {
 		if text != "" {
@@ -142,7 +142,7 @@ func TestScannerNoticesTheEnd(t *testing.T) {
 }
 
 func TestScannerRelations(t *testing.T) {
-	s := newScanner(strings.NewReader(`<a xmlns:n1="http://purl.oclc.org/ooxml/officeDocument/relationships" id="1" n1:id="2"/>`))
+	s := new(shelf).scanner(strings.NewReader(`<a xmlns:n1="http://purl.oclc.org/ooxml/officeDocument/relationships" id="1" n1:id="2"/>`))
 	if _, err := s.next(); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestScannerAttributesStay(t *testing.T) {
 			b.WriteString("/>")
 		}
 		b.WriteString("</a>")
-		s := newScanner(strings.NewReader(b.String()))
+		s := new(shelf).scanner(strings.NewReader(b.String()))
 		var all []xml.StartElement
 		for {
 			kind, err := s.next()

@@ -41,7 +41,7 @@ func (c *countedReader) Read(p []byte) (int, error) {
 
 // newXML reads r, which is the part named part, and counts its bytes as unpacked.
 func (j *Job) newXML(r io.Reader, part string) *XML {
-	return &XML{scanner: newScanner(&countedReader{r: r, job: j}), job: j, part: part}
+	return &XML{scanner: j.shelf.scanner(&countedReader{r: r, job: j}), job: j, part: part}
 }
 
 // next returns the next token, which the scanner holds until the following call.
