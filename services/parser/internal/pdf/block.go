@@ -15,6 +15,7 @@ type line struct {
 	top, bottom float32
 	size        float32
 	bold, mono  bool
+	tag         uint8 // level of the heading that it is part of, says the file
 }
 
 type kind uint8
@@ -52,6 +53,7 @@ type region struct {
 func (d *document) line(p *page, r *row) line {
 	l := line{y: r.y, top: r.top, bottom: r.bottom}
 	n, bold, mono := 0, 0, 0
+	var tags [7]int
 	sizes := map[float32]int{}
 	for i := range r.segs {
 		s := &r.segs[i]
@@ -68,6 +70,7 @@ func (d *document) line(p *page, r *row) line {
 		k := utf8.RuneCountInString(w.text)
 		n += k
 		sizes[w.size] += k
+		tags[w.tag] += k
 		if d.fonts[w.font].bold {
 			bold += k
 		}
@@ -81,6 +84,11 @@ func (d *document) line(p *page, r *row) line {
 			best, l.size = k, size
 		}
 	}
+	for level := 1; level < len(tags); level++ {
+		if 10*tags[level] >= 8*n {
+			l.tag = uint8(level)
+		}
+	}
 	l.bold, l.mono = 10*bold >= 9*n, 10*mono >= 9*n
 	readingOrder(l.words, p.readsLeft)
 	return l
@@ -92,11 +100,12 @@ type typography struct {
 	leading float32 // distance of baselines, in ems
 	mono    bool    // most of it is set in a typewriter font
 	bold    bool    // most of it is bold
+	italic  bool    // most of it is in italics
 }
 
 func (d *document) typography(regions []region) typography {
 	sizes := map[float32]int{}
-	var total, mono, bold int
+	var total, mono, bold, italic int
 	for _, r := range regions {
 		for i := range r.rows {
 			for j := range r.rows[i].segs {
@@ -110,11 +119,14 @@ func (d *document) typography(regions []region) typography {
 					if d.fonts[w.font].bold {
 						bold += n
 					}
+					if d.fonts[w.font].italic {
+						italic += n
+					}
 				}
 			}
 		}
 	}
-	t := typography{body: 10, leading: 1.2, mono: 2*mono > total, bold: 2*bold > total}
+	t := typography{body: 10, leading: 1.2, mono: 2*mono > total, bold: 2*bold > total, italic: 2*italic > total}
 	best := 0
 	for size, n := range sizes {
 		if n > best || n == best && size < t.body {
@@ -310,7 +322,7 @@ func (b *builder) continues(cur *block, l *line, right float32) continuation {
 	if l.mono && !b.mono && !prev.mono && (meant || endsSentence(text)) {
 		return newBlock // and not an address or a command that starts a line by chance
 	}
-	if gap > limit || gap < -.2 ||
+	if gap > limit || gap < -.2 || prev.tag != l.tag ||
 		abs(prev.size-l.size) > .1*size || prev.bold != l.bold && (len(cur.lines) == 1 || l.bold) {
 		return newBlock
 	}

@@ -47,6 +47,7 @@ type word struct {
 	font   uint16  // index into document.fonts
 	link   uint16  // 0 = none
 	glued  bool    // no space before it, says pdfium
+	tag    uint8   // level of the heading that the file says it is part of; 0 = none
 }
 
 // Fonts differ in how far their boxes reach; these shares of the em do well for
@@ -67,7 +68,7 @@ type fontKey struct {
 	flags  int
 }
 
-type font struct{ bold, mono bool }
+type font struct{ bold, mono, italic bool }
 
 // fontOf interprets what the file says of a font. Names are the best evidence:
 // weights are guessed by pdfium from stem widths.
@@ -82,12 +83,14 @@ func fontOf(k fontKey) font {
 	}
 	const (
 		fixedPitch = 1 << 0 // ISO 32000-1, table 123
+		italicFlag = 1 << 6
 		forceBold  = 1 << 18
 	)
 	return font{
 		bold: has("bold", "black", "heavy", "cmbx", "-bd", "demi", "semibd", "medi", "sfbx", "lmbx") && !has("semilight") ||
 			k.flags&forceBold != 0 || k.weight >= 700 && !has("regular", "-roman", "light", "cmr", "cmtt"),
-		mono: k.flags&fixedPitch != 0 || has("courier", "mono", "consol", "menlo", "cmtt", "sftt", "typewriter", "lmtt"),
+		italic: k.flags&italicFlag != 0 || has("italic", "oblique", "slanted", "cmti", "cmsl"),
+		mono:   k.flags&fixedPitch != 0 || has("courier", "mono", "consol", "menlo", "cmtt", "sftt", "typewriter", "lmtt"),
 	}
 }
 
@@ -217,7 +220,11 @@ func (f *file) words(ref requests.Page, d *document, p *page, fr frame, text *re
 	if len(text.Chars) == 0 {
 		return nil
 	}
-	x := extractor{file: f, doc: d, page: p, frame: fr}
+	tags, err := f.tags(ref)
+	if err != nil {
+		return err
+	}
+	x := extractor{file: f, doc: d, page: p, frame: fr, tags: tags}
 	return x.words(ref, text.Chars)
 }
 
@@ -322,6 +329,7 @@ type extractor struct {
 	textRef references.FPDF_TEXTPAGE
 	latest  sample
 	aside   map[int][]word
+	tags    tagged
 }
 
 // hyphenMark is what pdfium gives for a hyphen at the end of a line.
@@ -469,7 +477,7 @@ func (x *extractor) typeset(w *word, first, dir int, fr frame, y0, y1 float32) e
 	x.latest = sample{dir: dir, points: size.FontSize, weight: weight.FontWeight}
 	if gap := max(w.x0-prev.x1, prev.x0-w.x1); prev.size > 0 && prev.dir == dir && prev.points == size.FontSize && prev.weight == weight.FontWeight &&
 		y1 > prev.y-.9*prev.size && y0 < prev.y && y1 < prev.y+.35*prev.size && gap > 0 && gap < .8*prev.size {
-		w.y, w.size, w.font = prev.y, prev.size, prev.font
+		w.y, w.size, w.font, w.tag = prev.y, prev.size, prev.font, prev.tag
 		x.latest.word = *w
 		return nil
 	}
@@ -490,6 +498,9 @@ func (x *extractor) typeset(w *word, first, dir int, fr frame, y0, y1 float32) e
 		k.name, k.flags = r.FontName, r.Flags
 	}
 	w.font = x.doc.fontID(k)
+	if w.tag, err = x.tagOf(first); err != nil {
+		return err
+	}
 
 	// Fonts drawn by procedures say nothing of their size, some files lie, and
 	// not every number in a file is finite.

@@ -66,8 +66,12 @@ func TestRunningLines(t *testing.T) {
 				s.text(roman, 8, 72, 760, "The Habits of Bees")
 			}
 		}, []string{"The Habits of Bees"}, nil, nil},
-		{"questions in the size of the text", 5, func(s *sheet, i int) { s.text(roman, 10, 72, 740, fmt.Sprintf("Question %d", i+1)) },
-			nil, []string{"Question %d"}, nil},
+		{
+			"questions in the size of the text", 5, func(s *sheet, i int) { s.text(roman, 10, 72, 740, fmt.Sprintf("Question %d", i+1)) },
+			nil,
+			[]string{"Question %d"},
+			nil,
+		},
 		{"numbers of invoices", 5, func(s *sheet, i int) {
 			s.text(roman, 10, 72, 760, fmt.Sprintf("Invoice %d", 1001+i))
 			s.text(roman, 10, 72, 745, "Invoice no.").text(roman, 10, 200, 745, fmt.Sprint(1001+i))
@@ -76,8 +80,12 @@ func TestRunningLines(t *testing.T) {
 		{"labels beside values", 5, func(s *sheet, i int) {
 			s.text(roman, 10, 72, 30, "Total due").text(roman, 10, 400, 30, fmt.Sprintf("%d1.50 EUR", i+1))
 		}, nil, []string{"Total due", "%d1.50 EUR"}, nil},
-		{"dates", 5, func(s *sheet, i int) { s.text(roman, 8, 72, 760, fmt.Sprintf("Printed on 2026-03-%02d", i+1)) },
-			nil, []string{"Printed on 2026-03-0%d"}, nil},
+		{
+			"dates", 5, func(s *sheet, i int) { s.text(roman, 8, 72, 760, fmt.Sprintf("Printed on 2026-03-%02d", i+1)) },
+			nil,
+			[]string{"Printed on 2026-03-0%d"},
+			nil,
+		},
 		{"titles of slides", 6, func(s *sheet, i int) { s.text(bold, 24, 72, 750, "Results") }, nil, []string{"Results"}, nil},
 		{"headings in bold on some pages", 10, func(s *sheet, i int) {
 			if i%6 < 3 {

@@ -66,15 +66,18 @@ var (
 
 // style is how a heading is set. Headings of one level share it.
 type style struct {
-	size float32
-	bold bool
+	size   float32
+	bold   bool
+	manner manner
 }
 
 type candidate struct {
 	block   *block
+	at      int // index of the block
 	style   style
 	depth   int  // of its section number; 0 = none
 	outline int  // level in the outline; 0 = not there
+	tag     int  // level that the file says; 0 = none
 	large   bool // larger than the body
 }
 
@@ -85,7 +88,7 @@ func (d *document) findHeadings(blocks []block, t typography) {
 		inOutline[e.title] = append(inOutline[e.title], e)
 	}
 	var found []candidate
-	matched, weak, texts := 0, 0, 0
+	matched, tagged, weak, texts := 0, 0, 0, 0
 	contents := map[int]int{} // page, entries of a table of contents on it
 	for i := range blocks {
 		for j := range blocks[i].lines {
@@ -94,30 +97,178 @@ func (d *document) findHeadings(blocks []block, t typography) {
 			}
 		}
 	}
+	trusted := trustTags(blocks)
 	for i := range blocks {
 		b := &blocks[i]
+		if !trusted {
+			for j := range b.lines {
+				b.lines[j].tag = 0
+			}
+		}
 		if b.kind == tableBlock || b.kind == codeBlock && len(b.lines) > 1 {
 			continue
 		}
 		texts++
 		c, ok := d.candidate(b, t, inOutline)
-		if !ok || contents[b.page] > 2 && !c.large && endsInNumber(b.plain()) {
+		if !ok || c.tag == 0 && contents[b.page] > 2 && !c.large && endsInNumber(b.plain()) {
 			continue
 		}
+		c.at = i
 		if c.outline > 0 {
 			matched++
 		}
-		if !c.large && c.outline == 0 {
+		if c.tag > 0 {
+			tagged++
+		}
+		if !c.large && c.outline == 0 && c.tag == 0 {
 			weak++
 		}
 		found = append(found, c)
 	}
 	// In a form every other label is bold, and a good outline knows better.
-	reject := 2*weak > texts && weak > 5 || len(d.outline) >= 5 && 2*matched > len(d.outline)
+	reject := 2*weak > texts && weak > 5 || len(d.outline) >= 5 && 2*matched > len(d.outline) || tagged >= 3
+	if !reject {
+		found = append(found, d.quietHeadings(blocks, t)...)
+	}
 	found = slices.DeleteFunc(found, func(c candidate) bool {
-		return reject && !c.large && c.outline == 0 && c.depth == 0
+		return reject && !c.large && c.outline == 0 && c.tag == 0 && c.depth == 0
 	})
+	slices.SortStableFunc(found, func(a, b candidate) int { return cmp.Compare(a.at, b.at) })
 	setLevels(found, blocks)
+}
+
+// trustTags reports whether the headings that the file names can be: not most
+// of what it says.
+func trustTags(blocks []block) bool {
+	var all, tagged int
+	for i := range blocks {
+		for _, l := range blocks[i].lines {
+			n := len(l.words)
+			all += n
+			if l.tag > 0 {
+				tagged += n
+			}
+		}
+	}
+	return 3*tagged < all || len(blocks) < 4
+}
+
+// manner is how a heading is set apart that is neither large nor bold.
+type manner uint8
+
+const (
+	plain manner = iota
+	italic
+	capitals
+	underlined
+	counted // it has a section number
+)
+
+// quietHeadings finds headings in the size and the weight of the text: in
+// italics, in capitals, underlined, or with a section number. Each is a line by
+// itself before a paragraph, and not the only one of its manner.
+func (d *document) quietHeadings(blocks []block, t typography) []candidate {
+	found := map[manner][]candidate{}
+	for i := range blocks {
+		b := &blocks[i]
+		if len(b.lines) != 1 || b.kind == tableBlock || b.kind == codeBlock || i+1 == len(blocks) || contentsOn(b) {
+			continue
+		}
+		next := &blocks[i+1]
+		if next.kind != paragraph || next.lines[0].tag > 0 || len(next.plain()) < 80 || next.page > b.page+1 ||
+			abs(next.lines[0].size-t.body) > .1*t.body || next.lines[0].bold && !t.bold {
+			continue
+		}
+		l := &b.lines[0]
+		text := b.plain()
+		if l.size < .95*t.body || l.size > 1.1*t.body || l.bold && !t.bold || len(text) > 90 || len([]rune(text)) < 4 ||
+			letterShare(text) < .6 || endsSentence(text) || strings.HasSuffix(text, ",") || caption.MatchString(text) {
+			continue
+		}
+		c := candidate{block: b, at: i, style: style{size: roundSize(l.size)}}
+		if m := numbered.FindStringSubmatch(text); m != nil {
+			c.depth = 1 + strings.Count(strings.TrimSuffix(m[1], "."), ".")
+			if rest := strings.TrimLeft(text[len(m[1]):], ". \t"); startsLower(rest) {
+				continue
+			}
+		} else if b.kind == listItem || startsLower(text) {
+			continue
+		}
+		how := plain
+		switch {
+		case c.depth > 0 && (i == 0 || blocks[i-1].kind != listItem || blocks[i-1].level > 0):
+			how = counted
+		case b.kind == listItem:
+		case allCaps(text):
+			how = capitals
+		case d.allItalic(l) && !t.italic:
+			how = italic
+		case d.underlined(b):
+			how = underlined
+		}
+		if how == plain {
+			continue
+		}
+		c.style.manner = how
+		found[how] = append(found[how], c)
+	}
+	var out []candidate
+	for how, cs := range found {
+		if len(cs) >= 2 && (how != counted || inSequence(cs)) {
+			out = append(out, cs...)
+		}
+	}
+	return out
+}
+
+func contentsOn(b *block) bool { return tocEntry.MatchString(b.lines[0].text()) }
+
+// inSequence reports whether the section numbers go up.
+func inSequence(cs []candidate) bool {
+	up := 0
+	last := ""
+	for _, c := range cs {
+		m := numbered.FindStringSubmatch(c.block.plain())
+		if last != "" && compareNumbers(last, m[1]) < 0 {
+			up++
+		}
+		last = m[1]
+	}
+	return up == len(cs)-1
+}
+
+// compareNumbers compares section numbers: 2.9 is before 2.10.
+func compareNumbers(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(as), len(bs)) {
+		if len(as[i]) != len(bs[i]) {
+			return cmp.Compare(len(as[i]), len(bs[i]))
+		}
+		if as[i] != bs[i] {
+			return cmp.Compare(as[i], bs[i])
+		}
+	}
+	return cmp.Compare(len(as), len(bs))
+}
+
+func (d *document) allItalic(l *line) bool {
+	for i := range l.words {
+		if w := &l.words[i]; hasLetter(w.text) && !d.fonts[w.font].italic {
+			return false
+		}
+	}
+	return true
+}
+
+// underlined reports whether a rule as long as the line runs under it.
+func (d *document) underlined(b *block) bool {
+	l := &b.lines[0]
+	for _, r := range d.pages[b.page-1].rules {
+		if r.horizontal() && r.y0 > l.y && r.y0 < l.y+.35*l.size && abs(r.x0-l.x0) < l.size && abs(r.x1-l.x1) < l.size {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *document) candidate(b *block, t typography, inOutline map[string][]outlineEntry) (candidate, bool) {
@@ -126,11 +277,11 @@ func (d *document) candidate(b *block, t typography, inOutline map[string][]outl
 		return candidate{}, false
 	}
 	text := b.plain()
-	if len(text) > longest || !hasLetter(text) || caption.MatchString(text) {
+	l := &b.lines[0]
+	if len(text) > longest || !hasLetter(text) || l.tag == 0 && caption.MatchString(text) {
 		return candidate{}, false
 	}
-	l := &b.lines[0]
-	c := candidate{block: b, style: style{roundSize(l.size), l.bold && !t.bold}, large: l.size > 1.1*t.body}
+	c := candidate{tag: int(l.tag), block: b, style: style{size: roundSize(l.size), bold: l.bold && !t.bold}, large: l.size > 1.1*t.body}
 	if m := numbered.FindStringSubmatch(text); m != nil {
 		c.depth = 1 + strings.Count(strings.TrimSuffix(m[1], "."), ".")
 	}
@@ -145,7 +296,7 @@ func (d *document) candidate(b *block, t typography, inOutline map[string][]outl
 			break
 		}
 	}
-	if c.outline > 0 && l.size > .9*t.body {
+	if c.outline > 0 && l.size > .9*t.body || c.tag > 0 {
 		return c, true
 	}
 	if b.kind == listItem && (c.depth == 0 || isBullet(b.marker)) && !c.large {
@@ -210,12 +361,12 @@ func setLevels(found []candidate, blocks []block) {
 		if a.size != b.size {
 			return cmp.Compare(b.size, a.size)
 		}
-		return cmp.Compare(boolInt(b.bold), boolInt(a.bold))
+		return cmp.Or(cmp.Compare(boolInt(b.bold), boolInt(a.bold)), cmp.Compare(b.manner, a.manner))
 	})
 	level := 0
 	for i, s := range styles {
 		// Sizes that differ by a hair are one size.
-		if i == 0 || styles[i-1].size-s.size > .04*s.size || styles[i-1].bold != s.bold {
+		if i == 0 || styles[i-1].size-s.size > .04*s.size || styles[i-1].bold != s.bold || styles[i-1].manner != s.manner {
 			level++
 		}
 		rank[s] = level
@@ -232,7 +383,7 @@ func setLevels(found []candidate, blocks []block) {
 	}
 	if title >= 0 {
 		t := found[title]
-		if t.outline > 0 || t.depth > 0 || !t.large {
+		if t.outline > 0 || t.tag > 0 || t.depth > 0 || !t.large {
 			title = -1
 		}
 		for i, c := range found {
@@ -260,6 +411,8 @@ func setLevels(found []candidate, blocks []block) {
 	for i, c := range found {
 		n := rank[c.style]
 		switch {
+		case c.tag > 0:
+			n = c.tag
 		case i == title:
 			n = 1
 		case c.outline > 0:

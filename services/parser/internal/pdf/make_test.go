@@ -30,6 +30,7 @@ const (
 	courier = "F3"
 	ligated = "F4" // Helvetica whose characters 1 and 2 are the ligatures fi and fl
 	drawn   = "F5" // see glyphs
+	slanted = "F6" // Helvetica-Oblique
 )
 
 func (s *sheet) text(font string, size, x, y float64, text string) *sheet {
@@ -101,6 +102,13 @@ func (m *made) object(content string) string {
 // next returns the reference of the object that comes n after the next one.
 func (m *made) next(n int) string { return fmt.Sprintf("%d 0 R", firstObject+len(m.objects)+n) }
 
+// page returns a reference to the first page of a file that has so many objects
+// of a test: fonts, the image and the page's content are before it.
+func (m *made) page(objects int) string {
+	const fonts = 5
+	return fmt.Sprintf("%d 0 R", firstObject+objects+fonts+2)
+}
+
 // font returns a reference to Helvetica.
 func (m *made) font() string { return "1 0 R" }
 
@@ -132,6 +140,7 @@ func (m *made) bytes(t testing.TB) []byte {
 		{roman, "Helvetica", "/WinAnsiEncoding"},
 		{bold, "Helvetica-Bold", "/WinAnsiEncoding"},
 		{courier, "Courier", "/WinAnsiEncoding"},
+		{slanted, "Helvetica-Oblique", "/WinAnsiEncoding"},
 		{ligated, "Helvetica", "<< /BaseEncoding /WinAnsiEncoding /Differences [1 /fi /fl] >>"},
 	} {
 		n := object("<< /Type /Font /Subtype /Type1 /BaseFont /%s /Encoding %s >>", f.base, f.encoding)

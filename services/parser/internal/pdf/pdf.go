@@ -8,6 +8,7 @@
 //	layout    words -> segments -> columns (sidebyside: short ones) -> lines
 //	table     ruled grids, and rows of segments that align
 //	block     lines -> paragraphs, list items, code
+//	tags      what the file itself says is a heading
 //	heading   fonts against the body's, the outline -> levels
 //	markdown  everything -> Markdown, page marks
 //
@@ -333,6 +334,7 @@ type file struct {
 
 	layersOff bool // of this file: see hideLayers
 	layered   int  // objects whose layer was asked for
+	tagged    int  // 1: the file has a structure tree, -1: it has none; 0 = not known
 
 	formRef         references.FPDF_FORMHANDLE
 	formAsked       bool

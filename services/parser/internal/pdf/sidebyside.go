@@ -125,7 +125,7 @@ func newSide(segs []segment) *side {
 		}
 		before := segs[i-1].text()
 		// Its first word had no room in the line above.
-		full := segs[i-1].x1+.2*segs[i].size+segs[i].words[0].x1-segs[i].words[0].x0 > edge-.2*segs[i].size
+		full := len(segs[i-1].words) > 2 && segs[i-1].x1+.2*segs[i].size+segs[i].words[0].x1-segs[i].words[0].x0 > edge-.2*segs[i].size
 		if full && abs(segs[i].size-segs[i-1].size) < .1*segs[i].size && segs[i].y-segs[i-1].y < 2.2*segs[i].size &&
 			startsLower(t) && !endsSentence(before) {
 			s.on[i] = true

@@ -57,6 +57,10 @@ func TestShortColumns(t *testing.T) {
 			column(s, roman, 10, 200, 700, 14, "Steel", "-", "12", "-")
 			column(s, roman, 10, 300, 700, 14, "Brass", "7", "-", "9")
 		}, nil, []string{"| Bolt | - | 7 |", "| Nut | 12 | - |", "| Washer | - | 9 |"}},
+		{"declarations in columns", func(s *sheet) {
+			column(s, roman, 10, 60, 700, 12, "r", "s", "other", "z")
+			column(s, roman, 10, 130, 700, 12, "INTEGER,", "INTEGER,", "OtherStruct", "INTEGER OPTIONAL,")
+		}, nil, []string{"| r | INTEGER, |", "| other | OtherStruct |", "| z | INTEGER OPTIONAL, |"}},
 		{"a table whose cells go on below", func(s *sheet) {
 			column(s, roman, 10, 60, 700, 12, "Term", "Broker", "", "Ledger", "", "Lease")
 			column(s, roman, 10, 200, 700, 12, "Meaning", "what passes messages on from one", "service to the others", "what says who has bought what and", "at which price", "a right that ends")
