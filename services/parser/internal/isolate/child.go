@@ -51,6 +51,9 @@ func serve(convert format.Reader) int {
 	// The collector works harder long before the limit; the watchdog is for
 	// what is really needed.
 	debug.SetMemoryLimit(limit / 4 * 3)
+	// Documents are small and follow each other: what one leaves is collected with
+	// that of the next ones.
+	debug.SetGCPercent(400)
 
 	type document struct {
 		request
