@@ -41,13 +41,34 @@ func (b *BulletLevels) Fill(from BulletLevels) {
 	}
 }
 
-// Fits reports whether a slide's shape fills this place. Slides refer to places
-// of a layout by index; masters have one of each kind.
-func (place Placeholder) Fits(s Placeholder) bool {
-	if s.index != "" && place.index == s.index {
-		return true
+// Place returns the place that a slide's shape fills, nil if there is none. Slides
+// refer to places of a layout by index; masters have one of each kind.
+func Place(places []Placeholder, s Placeholder) *Placeholder {
+	kind := func(k string) string {
+		switch k {
+		case "ctrTitle":
+			return "title"
+		case "", "obj", "subTitle":
+			return "body"
+		}
+		return k
 	}
-	return s.Kind == place.Kind || (IsBody(s.Kind) && IsBody(place.Kind) && (s.index == "" || place.index == "" || place.index == "1"))
+	var alike *Placeholder
+	for i := range places {
+		switch p := &places[i]; {
+		case p.index == s.index && (s.index != "" || p.Kind == s.Kind):
+			return p
+		case alike == nil && p.Kind == s.Kind && (s.index == "" || p.index == "" || !IsBody(s.Kind)):
+			alike = p
+		}
+	}
+	for i := range places {
+		p := &places[i]
+		if alike == nil && kind(p.Kind) == kind(s.Kind) && (s.index == "" || p.index == "" || p.index == "1" || kind(s.Kind) != "body") {
+			alike = p
+		}
+	}
+	return alike
 }
 
 func IsBody(kind string) bool { return kind == "" || kind == "body" || kind == "obj" }

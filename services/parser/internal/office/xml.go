@@ -208,8 +208,8 @@ func (x *XML) Alternate(f func(xml.StartElement) error) error {
 		switch se.Name.Local {
 		case "Choice":
 			for _, need := range strings.Fields(Attr(se, "Requires")) {
-				if strings.HasPrefix(need, "cx") || need == "am3d" || need == "aink" || need == "wpi" {
-					return nil // newer charts, 3D models and ink: their picture is the fallback
+				if need == "am3d" || need == "aink" || need == "wpi" {
+					return nil // 3D models and ink: their picture is the fallback
 				}
 			}
 		case "Fallback":

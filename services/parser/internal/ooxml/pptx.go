@@ -184,15 +184,11 @@ func bulletOf(se xml.StartElement) int8 {
 // inherit completes a shape from the places above it, nearest first.
 func (l *slideLayout) inherit(s *office.Shape) {
 	for ; l != nil; l = l.parent {
-		for _, place := range l.places {
-			if !place.Fits(s.Placeholder) {
-				continue
-			}
+		if place := office.Place(l.places, s.Placeholder); place != nil {
 			if !s.Placed && place.Placed {
 				s.X, s.Y, s.Placed = place.X, place.Y, true
 			}
 			s.Bullets.Fill(place.Bullets)
-			break
 		}
 		if office.IsBody(s.Kind) {
 			s.Bullets.Fill(l.body)
@@ -282,6 +278,9 @@ func (p *pptx) shapes(x *office.XML, of *office.Shape, layout *slideLayout) ([]*
 			return x.Alternate(element)
 		default:
 			return nil
+		}
+		if s.IsPlace { // of a picture, a chart, a table
+			layout.inherit(s)
 		}
 		if len(s.Blocks) > 0 {
 			shapes = append(shapes, s)
@@ -374,9 +373,9 @@ func (p *pptx) frame(x *office.XML, s *office.Shape) error {
 		case "tbl":
 			blocks, err = p.table(x)
 		case "chart":
-			blocks, err = readChart(p.Archive, p.rels[office.RelID(se, "id")].Target)
+			blocks, err = readChart(p.Archive, p.rels[office.RelID(se, "id")].Target, false)
 		case "relIds":
-			blocks, err = diagram(p.Archive, p.rels[office.RelID(se, "dm")].Target)
+			blocks, err = diagram(p.Archive, p.rels, office.RelID(se, "dm"))
 		case "pic":
 			inner := &office.Shape{}
 			err = p.picture(x, inner)

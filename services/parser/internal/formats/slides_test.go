@@ -1,0 +1,139 @@
+package formats_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"sluice/services/parser/internal/ooxml"
+	"sluice/services/parser/internal/samples"
+)
+
+// slideChart is a presentation with a chart, inside what newer charts stand in.
+func slideChart(t *testing.T, kind, xml string) string {
+	t.Helper()
+	frame := `<mc:AlternateContent><mc:Choice Requires="cx1"><p:graphicFrame><a:graphic><a:graphicData><c:chart r:id="c"/></a:graphicData></a:graphic></p:graphicFrame></mc:Choice>` +
+		`<mc:Fallback><p:pic><p:nvPicPr><p:cNvPr id="9" name="NEVER"/></p:nvPicPr></p:pic></mc:Fallback></mc:AlternateContent>`
+	out := read(t, ooxml.PPTX, "a.pptx", samples.Slide(t, frame, samples.Rels("ppt/slides/slide1.xml", "c "+kind+" ../charts/c1.xml"), samples.Part{Name: "ppt/charts/c1.xml", Data: xml}))
+	if strings.Contains(out.Markdown, "NEVER") {
+		t.Error("a picture stands for the chart")
+	}
+	return out.Markdown
+}
+
+func chartPoints(tag string, values ...string) string {
+	var b strings.Builder
+	b.WriteString(`<` + tag + `><numRef><numCache><formatCode>General</formatCode>`)
+	for i, v := range values {
+		fmt.Fprintf(&b, `<pt idx="%d"><v>%s</v></pt>`, i, v)
+	}
+	return b.String() + `</numCache></numRef></` + tag + `>`
+}
+
+func TestChartData(t *testing.T) {
+	name := func(s string) string {
+		return `<tx><strRef><strCache><pt idx="0"><v>` + s + `</v></pt></strCache></strRef></tx>`
+	}
+	title := func(lines ...string) string {
+		s := `<title><tx><rich>`
+		for _, l := range lines {
+			s += `<p><r><t>` + l + `</t></r></p>`
+		}
+		return s + `</rich></tx></title>`
+	}
+	got := slideChart(t, "chart", `<chartSpace><chart>`+title("Weights", "of mice")+`<plotArea><scatterChart><ser>`+name("A")+chartPoints("xVal", "1.5", "3.25")+chartPoints("yVal", "10", "20")+`</ser>`+
+		`<ser>`+name("B")+chartPoints("xVal", "5.75", "6.75")+chartPoints("yVal", "11", "22")+`</ser></scatterChart><valAx>`+title("Days")+`</valAx><valAx>`+title("Grams")+`</valAx></plotArea></chart></chartSpace>`)
+	wantText(t, got, "Chart: Weights of mice", "Days; Grams")
+	wantRow(t, got, "Series", "X", "Y")
+	wantRow(t, got, "A", "3.25", "20")
+	wantRow(t, got, "B", "5.75", "11")
+
+	got = slideChart(t, "chart", `<chartSpace><chart><plotArea><scatterChart><ser>`+name("A")+chartPoints("xVal", "1", "2")+chartPoints("yVal", "10", "20")+`</ser>`+
+		`<ser>`+name("B")+chartPoints("xVal", "1", "2")+chartPoints("yVal", "11", "22")+`</ser></scatterChart></plotArea></chart></chartSpace>`)
+	wantRow(t, got, "X", "A", "B")
+	wantRow(t, got, "2", "20", "22")
+
+	got = slideChart(t, "chart", `<chartSpace><chart><plotArea><bubbleChart><ser>`+name("Asia")+chartPoints("xVal", "1")+chartPoints("yVal", "2")+chartPoints("bubbleSize", "77.5")+
+		`<extLst><ext><datalabelsRange><dlblRangeCache><pt idx="0"><v>Tokyo</v></pt></dlblRangeCache></datalabelsRange></ext></extLst></ser></bubbleChart></plotArea></chart></chartSpace>`)
+	wantRow(t, got, "Asia", "1", "2", "77.5", "Tokyo")
+
+	// Categories of several levels: the outer one is said once, and holds for all below it.
+	level := func(values string) string { return `<lvl>` + values + `</lvl>` }
+	got = slideChart(t, "chart", `<chartSpace><chart><plotArea><barChart><ser>`+name("Sales")+`<cat><multiLvlStrRef><multiLvlStrCache>`+
+		level(`<pt idx="0"><v>Q1</v></pt><pt idx="1"><v>Q2</v></pt><pt idx="2"><v>Q1</v></pt>`)+level(`<pt idx="0"><v>2024</v></pt><pt idx="2"><v>2025</v></pt>`)+
+		`</multiLvlStrCache></multiLvlStrRef></cat>`+chartPoints("val", "1", "2", "3")+`</ser></barChart></plotArea></chart></chartSpace>`)
+	wantRow(t, got, "2024 Q2", "2")
+	wantRow(t, got, "2025 Q1", "3")
+
+	data := func(kind, tag string, values ...string) string {
+		var b strings.Builder
+		fmt.Fprintf(&b, `<%s type="%s"><lvl formatCode="General">`, tag, kind)
+		for i, v := range values {
+			fmt.Fprintf(&b, `<pt idx="%d">%s</pt>`, i, v)
+		}
+		return b.String() + `</lvl></` + tag + `>`
+	}
+	for _, kind := range []string{"val", "size"} { // waterfall and funnel, treemap
+		got = slideChart(t, "chartEx", `<chartSpace><chartData><data id="0">`+data("cat", "strDim", "Start", "Costs")+data(kind, "numDim", "100", "-25.5")+`</data></chartData><chart>`+
+			`<title><tx><txData><v>Bridge</v></txData></tx></title><plotArea><plotAreaRegion><series layoutId="waterfall"><tx><txData><v>Euro</v></txData></tx><dataId val="0"/></series></plotAreaRegion>`+
+			`<axis id="1"><title><tx><txData><v>Thousands</v></txData></tx></title></axis></plotArea></chart></chartSpace>`)
+		wantText(t, got, "Chart: Bridge", "Thousands")
+		wantRow(t, got, "Category", "Euro")
+		wantRow(t, got, "Costs", "-25.5")
+	}
+
+	frame := `<p:graphicFrame><a:graphic><a:graphicData><c:chart r:id="c"/></a:graphicData></a:graphic></p:graphicFrame>` + `<p:sp><p:txBody><a:p><a:r><a:t>Words.</a:t></a:r></a:p></p:txBody></p:sp>`
+	out := read(t, ooxml.PPTX, "a.pptx", samples.Slide(t, frame, samples.Rels("ppt/slides/slide1.xml", "c chart ../charts/c1.xml"),
+		samples.Part{Name: "ppt/charts/c1.xml", Data: `<chartSpace><chart><plotArea><barChart><ser><val><numRef><f>S!A1</f></numRef></val></ser></barChart></plotArea></chart></chartSpace>`}))
+	wantWarning(t, out, "no values")
+}
+
+// The texts of SmartArt come in the order and depth of its shapes, and their
+// paragraphs apart.
+func TestSmartArt(t *testing.T) {
+	point := func(id, kind string, lines ...string) string {
+		s := `<dgm:pt modelId="` + id + `" type="` + kind + `"><dgm:t>`
+		for _, l := range lines {
+			s += `<a:p><a:r><a:t>` + l + `</a:t></a:r></a:p>`
+		}
+		return s + `</dgm:t></dgm:pt>`
+	}
+	model := func(content string) string {
+		frame := `<p:graphicFrame><a:graphic><a:graphicData><dgm:relIds r:dm="dm"/></a:graphicData></a:graphic></p:graphicFrame>`
+		out := read(t, ooxml.PPTX, "a.pptx", samples.Slide(t, frame, samples.Rels("ppt/slides/slide1.xml", "dm diagramData ../diagrams/data1.xml", "dr diagramDrawing ../diagrams/drawing1.xml"),
+			samples.Part{Name: "ppt/diagrams/data1.xml", Data: `<dgm:dataModel>` + content + `<dgm:extLst><a:ext><dsp:dataModelExt relId="dr"/></a:ext></dgm:extLst></dgm:dataModel>`},
+			samples.Part{Name: "ppt/diagrams/drawing1.xml", Data: `<dsp:drawing><dsp:spTree><dsp:sp><dsp:txBody><a:p><a:r><a:t>From the</a:t></a:r></a:p><a:p><a:r><a:t>drawing</a:t></a:r></a:p></dsp:txBody></dsp:sp></dsp:spTree></dsp:drawing>`}))
+		return out.Markdown
+	}
+	cxn := func(from, to string, order int) string {
+		return fmt.Sprintf(`<dgm:cxn srcId="%s" destId="%s" srcOrd="%d"/>`, from, to, order)
+	}
+	got := model(`<dgm:ptLst>` + point("0", "doc") + point("2", "node", "Second") + point("1", "node", "First", "of two lines") + point("3", "node", "Child") + point("9", "pres", "NEVER") + point("8", "sibTrans", "on the arrow") +
+		`</dgm:ptLst><dgm:cxnLst>` + cxn("0", "2", 1) + cxn("0", "1", 0) + cxn("1", "3", 0) + `</dgm:cxnLst>`)
+	wantText(t, got, "- First  \n  of two lines\n  - Child\n- Second\n- on the arrow")
+	if strings.Contains(got, "NEVER") {
+		t.Error("a point of the presentation is shown")
+	}
+	// Circles end, and lose nothing.
+	got = model(`<dgm:ptLst>` + point("1", "node", "One") + point("2", "node", "Two") + `</dgm:ptLst><dgm:cxnLst>` + cxn("1", "2", 0) + cxn("2", "1", 0) + `</dgm:cxnLst>`)
+	wantText(t, got, "One", "Two")
+	wantText(t, model(`<dgm:ptLst>`+point("0", "doc")+`</dgm:ptLst>`), "From the  \n  drawing")
+}
+
+// A placeholder stands where its layout puts it, whatever it holds.
+func TestPlacesOfLayouts(t *testing.T) {
+	place := func(ph, spot, content string) string {
+		return `<p:sp><p:nvSpPr><p:nvPr><p:ph ` + ph + `/></p:nvPr></p:nvSpPr><p:spPr>` + spot + `</p:spPr>` + content + `</p:sp>`
+	}
+	words := func(s string) string { return `<p:txBody><a:p><a:r><a:t>` + s + `</a:t></a:r></a:p></p:txBody>` }
+	spot := func(y int) string { return fmt.Sprintf(`<a:xfrm><a:off x="0" y="%d"/></a:xfrm>`, y) }
+	slide := place(`type="body" idx="1"`, "", words("low")) + place(`type="body" idx="13"`, "", words("high")) + place(`type="body" idx="14"`, "", words("middle")) +
+		`<p:graphicFrame><p:nvGraphicFramePr><p:nvPr><p:ph type="tbl" idx="15"/></p:nvPr></p:nvGraphicFramePr><a:graphic><a:graphicData><a:tbl><a:tr><a:tc><a:txBody><a:p><a:r><a:t>table</a:t></a:r></a:p></a:txBody></a:tc></a:tr></a:tbl></a:graphicData></a:graphic></p:graphicFrame>` +
+		`<p:pic><p:nvPicPr><p:cNvPr id="3" name="p" descr="picture"/><p:nvPr><p:ph type="pic" idx="16"/></p:nvPr></p:nvPicPr></p:pic>`
+	layout := `<p:sldLayout><p:cSld><p:spTree>` + place(`type="body" idx="1"`, spot(9000000), "") + place(`type="body" idx="13"`, spot(1000000), "") + place(`type="body" idx="14"`, "", "") +
+		place(`type="tbl" idx="15"`, spot(3000000), "") + place(`type="pic" idx="16"`, spot(500000), "") + `</p:spTree></p:cSld></p:sldLayout>`
+	master := `<p:sldMaster><p:cSld><p:spTree>` + place(`type="body" idx="1"`, spot(2000000), "") + `</p:spTree></p:cSld></p:sldMaster>`
+	out := read(t, ooxml.PPTX, "a.pptx", samples.Slide(t, slide, samples.Rels("ppt/slides/slide1.xml", "l slideLayout ../slideLayouts/l1.xml"), samples.Part{Name: "ppt/slideLayouts/l1.xml", Data: layout},
+		samples.Rels("ppt/slideLayouts/l1.xml", "m slideMaster ../slideMasters/m1.xml"), samples.Part{Name: "ppt/slideMasters/m1.xml", Data: master}))
+	wantText(t, out.Markdown, "picture", "high", "middle", "table", "low")
+}
