@@ -107,7 +107,10 @@ type Chunk struct {
 	// Header is the header row of the table that the text begins in, if the row
 	// is not in the text: its cells as plain text, with " | " between them. A
 	// header of several rows has a line for each.
-	Header      string `json:"header,omitempty"`
+	Header string `json:"header,omitempty"`
+	// Language is what the whole document is written in, as far as the words of its
+	// text tell: a code of package words, or "".
+	Language    string `json:"language,omitempty"`
 	Start       int    `json:"start"` // byte offsets into the Markdown
 	End         int    `json:"end"`
 	Page        int    `json:"page,omitempty"` // where it starts, from 1; 0 = unknown

@@ -32,7 +32,7 @@ func chunk() events.Chunk {
 	a := about()
 	return events.Chunk{
 		V: 1, ID: events.ChunkID(a.Document, 0, events.TextHash("text"), "f"), Document: a.Document, Revision: 7,
-		Tenant: "acme", Of: 1, Text: "text", Headings: []string{"A", "B"}, Header: "Name | Price", Start: 3, End: 7, Tokens: 1, InputTokens: 5, About: &a,
+		Tenant: "acme", Of: 1, Text: "text", Headings: []string{"A", "B"}, Header: "Name | Price", Language: "de", Start: 3, End: 7, Tokens: 1, InputTokens: 5, About: &a,
 	}
 }
 

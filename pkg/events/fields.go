@@ -58,6 +58,7 @@ func (k *Chunk) fields(c *codec) {
 	text(c, "text", &k.Text, always)
 	list(c, "headings", &k.Headings, c.string)
 	text(c, "header", &k.Header, omitempty)
+	text(c, "language", &k.Language, omitempty)
 	number(c, "start", &k.Start, always)
 	number(c, "end", &k.End, always)
 	number(c, "page", &k.Page, omitempty)

@@ -10,6 +10,7 @@ import (
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 	"sluice/pkg/stage"
+	"sluice/pkg/words"
 	"sluice/services/chunker/split"
 )
 
@@ -77,11 +78,15 @@ func cut(ctx context.Context, s *split.Splitter, m *stage.Message) error {
 	if err != nil {
 		return err
 	}
+	language := words.Detect(p.Markdown)
+	if language == "" { // too short, or mixed: what the document says of itself
+		language = words.Language(p.Facts.Language)
+	}
 	tokens := 0
 	for i, piece := range pieces {
 		c := events.Chunk{
 			V: events.Version, Document: p.Document, Revision: p.Revision, Tenant: p.Tenant,
-			Ordinal: i, Of: len(pieces), Text: p.Markdown[piece.Start:piece.End], Headings: piece.Headings, Header: piece.Header,
+			Ordinal: i, Of: len(pieces), Text: p.Markdown[piece.Start:piece.End], Headings: piece.Headings, Header: piece.Header, Language: language,
 			Start: piece.Start, End: piece.End, Page: piece.Page, Tokens: piece.Tokens, InputTokens: piece.InputTokens,
 		}
 		c.ID = events.ChunkID(p.Document, i, events.TextHash(c.Input()), p.Fingerprint)

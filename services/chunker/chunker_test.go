@@ -57,7 +57,7 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	natstest.Run(t, env, st)
-	text := "# One\n\n" + strings.Repeat("The keeper opens the gate at noon. ", 20) + "\n\n## Two\n\n- a\n- b\n\n" +
+	text := "# One\n\n" + strings.Repeat("The keeper opens the gate for all of us at noon. ", 16) + "\n\n## Two\n\n- a\n- b\n\n" +
 		"| Gate | Keeper |\n| --- | --- |\n" + strings.Repeat("| north | Ann |\n", 20)
 	p := parsed(text)
 	publish(t, env, p, events.Encode(p))
@@ -74,7 +74,7 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 		}
 		of = c.Of
 		if c.Ordinal != i || c.Text != text[c.Start:c.End] || c.Tokens > 40 || c.Page != 1 || c.Document != p.Document || c.Revision != 9 ||
-			c.ID != events.ChunkID(p.Document, i, events.TextHash(c.Input()), "f") || (c.About != nil) != (i == 0) {
+			c.Language != "en" || c.ID != events.ChunkID(p.Document, i, events.TextHash(c.Input()), "f") || (c.About != nil) != (i == 0) {
 			t.Errorf("chunk %d: %+v", i, c)
 		}
 		if strings.HasPrefix(c.Text, "| north") && c.Header == "Gate | Keeper" && strings.Contains(c.Input(), "\n\nGate | Keeper\n| north") {
@@ -87,6 +87,18 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 	}
 	if whole.String() != text {
 		t.Errorf("the chunks are not the document: %q", whole.String())
+	}
+
+	// Where the words do not tell, the document does.
+	p = parsed("Kündigungen 2026\n")
+	p.Document, p.Facts.Language = events.DocumentID("acme", "b.md"), "de-AT"
+	publish(t, env, p, events.Encode(p))
+	short, err := sub.NextMsg(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := events.Decode[events.Chunk](short.Data); err != nil || c.Language != "de" {
+		t.Errorf("chunk %+v, %v", c, err)
 	}
 
 	// A body of another document than its headers say is nobody's work.

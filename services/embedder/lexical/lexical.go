@@ -35,6 +35,7 @@ import (
 
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
+	"sluice/pkg/words"
 )
 
 // Model names the vector space, and Dimensions is its size.
@@ -51,9 +52,6 @@ const (
 //go:embed idf_prior.tsv
 var priorFile string
 
-//go:embed stopwords.txt
-var stopwordFile string
-
 // License is the licence of the corpus whose word counts are compiled in.
 //
 //go:embed WORDNET-LICENSE.txt
@@ -62,17 +60,14 @@ var License string
 // tables is what the compiled-in files hold. It is read-only once made.
 type tables struct {
 	weight   map[string]float64 // stem -> sqrt(idf)
-	stop     map[string]struct{}
-	longest  int     // bytes of the longest stopword
-	unlisted float64 // weight of every other stem
+	unlisted float64            // weight of every other stem
 }
 
-var loadTables = sync.OnceValues(func() (*tables, error) { return parseTables(priorFile, stopwordFile) })
+var loadTables = sync.OnceValues(func() (*tables, error) { return parseTables(priorFile) })
 
-func parseTables(prior, stopwords string) (*tables, error) {
+func parseTables(prior string) (*tables, error) {
 	t := &tables{
 		weight:   make(map[string]float64, strings.Count(prior, "\n")),
-		stop:     make(map[string]struct{}),
 		unlisted: math.Sqrt(defaultIDF / 100.0),
 	}
 	for line := range strings.Lines(prior) {
@@ -82,10 +77,6 @@ func parseTables(prior, stopwords string) (*tables, error) {
 			return nil, fmt.Errorf("idf_prior.tsv: %q is not a stem and a positive number", line)
 		}
 		t.weight[stem] = math.Sqrt(float64(n) / 100)
-	}
-	for _, w := range strings.Fields(stopwords) {
-		t.stop[w] = struct{}{}
-		t.longest = max(t.longest, len(w))
 	}
 	return t, nil
 }
@@ -163,7 +154,7 @@ type counter struct {
 	tables   *tables
 	features []feature
 	slots    []int32 // open addressing by hash: index into features + 1, or 0
-	token    []byte
+	split    words.Splitter
 }
 
 // feature is known by its hash alone. Two stems with one 64-bit hash would
@@ -181,7 +172,7 @@ func newCounter(t *tables) *counter {
 		tables:   t,
 		features: make([]feature, 0, smallest/2),
 		slots:    make([]int32, smallest),
-		token:    make([]byte, 0, 64),
+		split:    words.Splitter{LexV1: true},
 	}
 }
 
@@ -189,7 +180,7 @@ func newCounter(t *tables) *counter {
 const largestKept = 1 << 16
 
 func (c *counter) reset() {
-	if len(c.slots) > largestKept || cap(c.token) > largestKept {
+	if len(c.slots) > largestKept {
 		*c = *newCounter(c.tables)
 		return
 	}

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) index.Store) {
 		{"models are apart", testModels},
 		{"empty", testEmpty},
 		{"keyword search", testKeyword},
+		{"languages", testLanguages},
 		{"any text is a query", testHostileQueries},
 		{"vector search", testVector},
 		{"hybrid search", testHybrid},
@@ -75,6 +76,7 @@ type doc struct {
 	title    string
 	headings []string
 	header   string
+	language string
 	vectors  [][]float32 // default: made from the texts
 }
 
@@ -105,7 +107,7 @@ func (d doc) ops() []index.Op {
 		v.ID = events.ChunkID(v.Document, i, events.TextHash(text), "fingerprint")
 		v.Ordinal, v.Of = i, len(d.texts)
 		v.Text, v.Start, v.End = text, 100*i, 100*i+len(text)
-		v.Headings, v.Header, v.Page = d.headings, d.header, i+1
+		v.Headings, v.Header, v.Language, v.Page = d.headings, d.header, d.language, i+1
 		v.Tokens, v.InputTokens = len(text), len(text)+1
 		if i == 0 {
 			v.About = &events.About{
@@ -623,6 +625,51 @@ func testKeyword(t *testing.T, s index.Store) {
 		if hits := search(t, s, index.Query{Text: query, Mode: index.Keyword}); len(hits) == 0 || hits[0].Text != want {
 			t.Errorf("%q finds %q, want %q first", query, texts(hits), want)
 		}
+	}
+}
+
+// testLanguages: words are stemmed by the language of their document, and a query
+// tries those of its tenant.
+func testLanguages(t *testing.T, s index.Store) {
+	put(t, s, doc{name: "en", revision: 1, texts: []string{"Invoices are refunded within fourteen days, part no. XK-2000/b.", "The children went home."}})
+	put(t, s, doc{name: "de", revision: 2, language: "de", title: "Die Häuser", texts: []string{"Kündigungen nur schriftlich, Teilenummer XK-2000/b.", "Ein Refund ist möglich."}})
+	put(t, s, doc{name: "fr", revision: 3, language: "fr", texts: []string{"L'entreprise a réalisé d'importantes économies sur l'énergie."}})
+	put(t, s, doc{name: "es", revision: 4, language: "es", texts: []string{"Las educaciones técnicas y la formación profesional."}})
+	put(t, s, doc{name: "ru", revision: 5, language: "ru", texts: []string{"Договоры подписываются обеими сторонами."}})
+	put(t, s, doc{name: "ja", revision: 6, texts: []string{"東京タワーの契約書"}})
+	put(t, s, doc{name: "xx", revision: 7, language: "xx", texts: []string{"Unknowns are treated as English."}})
+	put(t, s, doc{name: "other", tenant: "other", revision: 8, texts: []string{"Kündigungen"}})
+	for query, want := range map[string]string{
+		"invoice refund":          "Invoices",
+		"die Kündigung":           "Kündigungen",
+		"kundigung schriftlicher": "Kündigungen",
+		"Haus Kündigung":          "Kündigungen", // one from the title, which all chunks have
+		"énergies réaliser":       "L'entreprise",
+		"energie":                 "L'entreprise", // without its accents
+		"économie d'énergie":      "L'entreprise",
+		"educación":               "Las educaciones",
+		"tecnica":                 "Las educaciones",
+		"договор":                 "Договоры",
+		"契約":                      "東京",
+		"treat unknown":           "Unknowns",
+	} {
+		hits := search(t, s, index.Query{Text: query, Mode: index.Keyword})
+		if len(hits) == 0 || !strings.HasPrefix(hits[0].Text, want) {
+			t.Errorf("%q finds %q, want %q first", query, texts(hits), want)
+		}
+	}
+	// What is no word of a language is found in all of them, and counts the same.
+	if hits := search(t, s, index.Query{Text: "XK-2000/b", Mode: index.Keyword}); len(hits) != 2 {
+		t.Errorf("a part number finds %q", texts(hits))
+	}
+	// Another tenant has no documents in German: its queries are not stemmed as such.
+	if hits := search(t, s, index.Query{Text: "Kündigung", Mode: index.Keyword, Tenant: "other"}); len(hits) != 0 {
+		t.Errorf("another tenant's language is tried: %q", texts(hits))
+	}
+	// A new revision may be in another language.
+	put(t, s, doc{name: "other", tenant: "other", revision: 20, language: "de", texts: []string{"Kündigungen"}})
+	if hits := search(t, s, index.Query{Text: "Kündigung", Mode: index.Keyword, Tenant: "other"}); len(hits) != 1 {
+		t.Errorf("a language that has come finds %q", texts(hits))
 	}
 }
 

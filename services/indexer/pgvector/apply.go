@@ -15,9 +15,9 @@ import (
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
 	"sluice/services/indexer/internal/revision"
-	"sluice/services/indexer/internal/words"
 )
 
 const ordinalBits = 20 // of a row ID; index.MaxChunks
@@ -362,12 +362,12 @@ func keyOf(tenant, document string) documentKey {
 	return documentKey{cmp.Or(tenant, events.DefaultTenant), document}
 }
 
-const editionColumns = "id, revision, chunks, have, reused, degraded, tokens, nano, model, about"
+const editionColumns = "id, revision, chunks, have, reused, degraded, tokens, nano, model, about, language"
 
 // scanEdition reads a row of what first points to, then editionColumns.
 func scanEdition(rows pgx.Rows, first ...any) (*edition, error) {
 	e := &edition{stored: true}
-	if err := rows.Scan(append(first, &e.id, &e.Revision, &e.Chunks, &e.Have, &e.Reused, &e.Degraded, &e.Tokens, &e.Nano, &e.Model, &e.aboutJSON)...); err != nil {
+	if err := rows.Scan(append(first, &e.id, &e.Revision, &e.Chunks, &e.Have, &e.Reused, &e.Degraded, &e.Tokens, &e.Nano, &e.Model, &e.aboutJSON, &e.Language)...); err != nil {
 		return nil, err
 	}
 	if e.aboutJSON != "" {
@@ -440,6 +440,7 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 	}
 	row := chunkRow{revision.ChunkOf(v), sp.id}
 	e.Count(row.Chunk, 1)
+	e.Language = words.Language(v.Language)
 	if v.Ordinal == 0 {
 		e.retitled = e.retitled || e.aboutJSON != r.about
 		e.About, e.aboutJSON = v.About, r.about

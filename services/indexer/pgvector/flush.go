@@ -1,6 +1,7 @@
 package pgvector
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 
@@ -8,8 +9,8 @@ import (
 	pgvec "github.com/pgvector/pgvector-go"
 
 	"sluice/pkg/events"
+	"sluice/pkg/words"
 	"sluice/services/indexer/internal/revision"
-	"sluice/services/indexer/internal/words"
 )
 
 // flush writes what has changed, in a few statements whatever the number of
@@ -25,6 +26,7 @@ func (t *transaction) flush() error {
 	t.putEditions(batch)
 	t.putDocuments(batch)
 	t.reveal(batch)
+	t.putLanguages(batch)
 	if err := t.send(batch); err != nil {
 		return err
 	}
@@ -140,20 +142,21 @@ func (t *transaction) putEditions(batch *pgx.Batch) {
 	var rows [][]any
 	t.editions(func(d *document, e *edition) {
 		if e.dirty {
-			rows = append(rows, []any{e.id, d.row, int64(e.Revision), e.Chunks, e.Have, e.Reused, e.Degraded, int64(e.Tokens), e.Nano, e.Model, e.aboutJSON, metaOf(e.About)})
+			rows = append(rows, []any{e.id, d.row, int64(e.Revision), e.Chunks, e.Have, e.Reused, e.Degraded, int64(e.Tokens), e.Nano, e.Model, e.aboutJSON, metaOf(e.About), e.Language})
 		}
 	})
 	if len(rows) == 0 {
 		return
 	}
 	batch.Queue(`
-		INSERT INTO edition (id, document, revision, chunks, have, reused, degraded, tokens, nano, model, about, meta)
+		INSERT INTO edition (id, document, revision, chunks, have, reused, degraded, tokens, nano, model, about, meta, language)
 		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::integer[], $6::integer[], $7::integer[],
-			$8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::jsonb[])
+			$8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::jsonb[], $13::text[])
 		ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, have = excluded.have, reused = excluded.reused, degraded = excluded.degraded,
-			tokens = excluded.tokens, nano = excluded.nano, model = excluded.model, about = excluded.about, meta = excluded.meta`,
+			tokens = excluded.tokens, nano = excluded.nano, model = excluded.model, about = excluded.about, meta = excluded.meta,
+			language = excluded.language`,
 		column[int64](rows, 0), column[int64](rows, 1), column[int64](rows, 2), column[int](rows, 3), column[int](rows, 4), column[int](rows, 5),
-		column[int](rows, 6), column[int64](rows, 7), column[int64](rows, 8), column[string](rows, 9), column[string](rows, 10), column[*string](rows, 11))
+		column[int](rows, 6), column[int64](rows, 7), column[int64](rows, 8), column[string](rows, 9), column[string](rows, 10), column[*string](rows, 11), column[string](rows, 12))
 }
 
 func column[T any](rows [][]any, i int) []T {
@@ -201,6 +204,27 @@ func (t *transaction) putDocuments(batch *pgx.Batch) {
 			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[]) AS n (id, floor, visible, chunks) WHERE d.id = n.id`,
 			column[int64](rows, 0), column[int64](rows, 1), column[int64](rows, 2), column[int](rows, 3))
 	}
+}
+
+// putLanguages has searches try the languages of what is shown. They go in one
+// order, so that no two transactions wait for each other.
+func (t *transaction) putLanguages(batch *pgx.Batch) {
+	type pair struct{ tenant, code string }
+	var pairs []pair
+	t.editions(func(d *document, e *edition) {
+		if e.shown && e.Language != "" && e.Language != words.English {
+			pairs = append(pairs, pair{d.tenant, e.Language})
+		}
+	})
+	if len(pairs) == 0 {
+		return
+	}
+	slices.SortFunc(pairs, func(a, b pair) int { return cmp.Or(cmp.Compare(a.tenant, b.tenant), cmp.Compare(a.code, b.code)) })
+	var tenants, codes []string
+	for _, p := range slices.Compact(pairs) {
+		tenants, codes = append(tenants, p.tenant), append(codes, p.code)
+	}
+	batch.Queue("INSERT INTO language (tenant, code) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING", tenants, codes)
 }
 
 // reveal has the indexes of the spaces take up the vectors of shown editions
@@ -285,10 +309,7 @@ func (t *transaction) copyWords() error {
 			return
 		}
 		title := titled{keys: newSalt(d.tenant)}
-		a.Add(e.About.Facts.Title, words.InTitle)
-		a.Add(e.About.Name, words.InName)
-		terms, _ := a.Take()
-		title.terms = slices.Clone(terms)
+		title.terms = slices.Clone(revision.Titles(e.About, e.Language, a))
 		titles[e], byID[e.id] = title, e
 		for ordinal, c := range e.fresh {
 			put(rowID(e.id, ordinal), title, c.ready.terms, c.ready.length)
@@ -318,6 +339,7 @@ func (t *transaction) copyWords() error {
 					return damaged("the headings of row %d cannot be read", id)
 				}
 			}
+			c.Language = byID[id>>ordinalBits].Language
 			terms, length := revision.Words(&c, a)
 			put(id, titles[byID[id>>ordinalBits]], terms, length)
 			return nil

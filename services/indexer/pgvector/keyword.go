@@ -1,6 +1,7 @@
 package pgvector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -9,8 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/internal/words"
 )
 
 // A key of the table word stands for three things at once: a tenant, a term
@@ -90,33 +91,44 @@ const (
 // rankWords is BM25 over the places of all keys: $1 keys, $2 the word each is
 // of, $3 what its level counts for, $4 chunks of the tenant, $5 BM25's share of
 // a word in the length, $6 how many. A word's own rarity is counted on the way.
-var rankWords = fmt.Sprintf(`
+// Where words have several keys, a chunk counts once for each word, with the
+// strongest.
+func rankWords(several bool) string {
+	gain, group := "k.gain", ""
+	if several {
+		gain, group = "max(k.gain) AS gain", "GROUP BY k.word, w.id, w.length"
+	}
+	return fmt.Sprintf(`
 	WITH place AS MATERIALIZED (
-		SELECT k.word, k.gain, w.id, w.length
+		SELECT k.word, %s, w.id, w.length
 		FROM unnest($1::bigint[], $2::integer[], $3::float8[]) AS k (key, word, gain),
 			LATERAL (SELECT id, length FROM word WHERE keys @> ARRAY[k.key]) AS w
+		%s
 	), rarity AS (
 		SELECT word, ln(1 + (greatest($4::float8 - count(*), 0) + 0.5) / (count(*) + 0.5)) AS idf FROM place GROUP BY word
 	)
 	SELECT p.id, sum(r.idf * %g * p.gain / (p.gain + %g + $5::float8 * p.length)) AS score
-	FROM place p JOIN rarity r USING (word)`, 1+bm25K1, bm25K1*(1-bm25B))
+	FROM place p JOIN rarity r USING (word)`, gain, group, 1+bm25K1, bm25K1*(1-bm25B))
+}
 
 // keywordQuery queues the search for words; filter restricts it to documents
 // with metadata if it is not "".
-func keywordQuery(batch *pgx.Batch, tenant string, keys []words.Key, t total, filter string, k int) *pgx.QueuedQuery {
+func keywordQuery(batch *pgx.Batch, tenant string, asked []words.Asked, t total, filter string, k int) *pgx.QueuedQuery {
 	salt := newSalt(tenant)
 	var list []int64
 	var word []int32
 	var gain []float64
-	for i, key := range keys {
+	several := false
+	for i, k := range asked {
+		several = several || i > 0 && k.Word == asked[i-1].Word
 		for l := range levels {
-			list = append(list, salt.key(key)|int64(l))
-			word, gain = append(word, int32(i)), append(gain, gains[l])
+			list = append(list, salt.key(k.Key)|int64(l))
+			word, gain = append(word, int32(k.Word)), append(gain, gains[l])
 		}
 	}
 	perWord := bm25K1 * bm25B * float64(t.chunks) / float64(max(t.words, 1))
 	args := []any{list, word, gain, float64(t.chunks), perWord, k}
-	query := rankWords
+	query := rankWords(several)
 	if filter != "" {
 		query += " WHERE (SELECT e.meta FROM edition e WHERE e.id = p.id >> 20) @> $7"
 		args = append(args, filter)
@@ -166,34 +178,29 @@ const maxTotals = 10_000
 
 // telling returns the words of a query that are to be looked up: all of them,
 // unless that would be too much work.
-func (s *Store) telling(ctx context.Context, tx pgx.Tx, tenant string, keys []words.Key) ([]words.Key, error) {
+func (s *Store) telling(ctx context.Context, tx pgx.Tx, tenant string, asked []words.Asked) ([]words.Asked, error) {
 	common, err := s.commonKeys(ctx, tx)
 	if err != nil || len(common) == 0 {
-		return keys, err
+		return asked, err
 	}
 	salt := newSalt(tenant)
-	places := make(map[words.Key]float64, len(keys))
-	for _, k := range keys {
+	places := make(map[int]float64, len(asked)) // by word
+	var rarest []int
+	for _, k := range asked {
+		if _, known := places[k.Word]; !known {
+			rarest = append(rarest, k.Word)
+		}
 		for l := range levels {
-			places[k] += common[salt.key(k)|int64(l)]
+			places[k.Word] += common[salt.key(k.Key)|int64(l)]
 		}
 	}
-	sorted := slices.Clone(keys)
-	slices.SortStableFunc(sorted, func(a, b words.Key) int {
-		switch {
-		case places[a] < places[b]:
-			return -1
-		case places[a] > places[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(rarest, func(a, b int) int { return cmp.Compare(places[a], places[b]) })
 	var sum float64
 	n := 0
-	for ; n < len(sorted) && (n < minWords || sum+places[sorted[n]] <= maxPostings); n++ {
-		sum += places[sorted[n]]
+	for ; n < len(rarest) && (n < minWords || sum+places[rarest[n]] <= maxPostings); n++ {
+		sum += places[rarest[n]]
 	}
-	return sorted[:n], nil
+	return slices.DeleteFunc(slices.Clone(asked), func(k words.Asked) bool { return !slices.Contains(rarest[:n], k.Word) }), nil
 }
 
 // commonKeys returns how many chunks have the commonest keys, as the

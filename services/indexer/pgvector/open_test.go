@@ -209,3 +209,21 @@ func TestPlaces(t *testing.T) {
 		}
 	}
 }
+
+// A schema of the first version has neither headers nor languages. It is brought up
+// to date, and its words go on as English ones.
+func TestSchemaOfTheFirstVersion(t *testing.T) {
+	ctx := context.Background()
+	place := pgtest.Shared(t).Place(t)
+	s := open(t, place)
+	put(t, s, []index.Op{chunk("acme", 1, 1, 0, 1, "Invoices were refunded.")})
+	if _, err := s.pool.Exec(ctx, `ALTER TABLE chunk DROP COLUMN header; ALTER TABLE edition DROP COLUMN language; DROP TABLE language;
+		UPDATE schema_version SET version = 1`); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, place)
+	hits, err := s.Search(ctx, index.Query{Text: "invoice refund", Tenant: "acme", Mode: index.Keyword})
+	if err != nil || len(hits) != 1 {
+		t.Errorf("after the migration %+v, %v", hits, err)
+	}
+}

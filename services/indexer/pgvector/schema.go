@@ -92,6 +92,16 @@ var migrations = []string{
 	`
 	ALTER TABLE chunk ADD COLUMN header text NOT NULL DEFAULT ''; -- of the table that the chunk goes on with
 	`,
+	`
+	-- What the words of a document are stemmed by; '' as English.
+	ALTER TABLE edition ADD COLUMN language text COLLATE "C" NOT NULL DEFAULT '';
+	-- The languages other than English that a tenant has or had documents in.
+	CREATE TABLE language (
+		tenant text COLLATE "C" NOT NULL,
+		code   text COLLATE "C" NOT NULL,
+		PRIMARY KEY (tenant, code)
+	);
+	`,
 }
 
 const (

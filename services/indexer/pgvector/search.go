@@ -141,21 +141,29 @@ func (s search) rank(ctx context.Context) ([]index.Ranked, error) {
 
 // queueWords queues the search for the k best by keywords, if the query has words.
 func (s search) queueWords(ctx context.Context, batch *pgx.Batch, k int, into *[]index.Ranked) error {
+	rows, err := s.tx.Query(ctx, "SELECT code FROM language WHERE tenant = $1 ORDER BY code", s.q.Tenant)
+	if err != nil {
+		return err
+	}
+	languages, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
 	a, done := s.analyzers.Lend()
-	keys := a.Query(s.q.Text)
+	asked := a.Query(s.q.Text, languages...)
 	done()
-	keys = keys[:min(len(keys), maxKeys)]
-	if len(keys) == 0 {
+	asked = asked[:min(len(asked), maxKeys)]
+	if len(asked) == 0 {
 		return nil
 	}
 	t, err := s.totalsOf(ctx, s.tx, s.q.Tenant)
 	if err != nil {
 		return err
 	}
-	if keys, err = s.telling(ctx, s.tx, s.q.Tenant, keys); err != nil {
+	if asked, err = s.telling(ctx, s.tx, s.q.Tenant, asked); err != nil {
 		return err
 	}
-	keywordQuery(batch, s.q.Tenant, keys, t, s.filter(), k).Query(func(rows pgx.Rows) (err error) {
+	keywordQuery(batch, s.q.Tenant, asked, t, s.filter(), k).Query(func(rows pgx.Rows) (err error) {
 		*into, err = ranking(rows)
 		return err
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"sluice/pkg/events"
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
 	"sluice/services/indexer/internal/revision"
 	"sluice/services/indexer/pgvector/pgtest"
@@ -303,7 +304,7 @@ func TestCommonWords(t *testing.T) {
 		}
 		s.common = cached[map[int64]float64]{told, time.Now().Add(time.Hour)}
 		got, err := s.telling(context.Background(), tx, "acme", keys)
-		if err != nil || len(got) != c.want || !slices.Contains(got, rare[0]) {
+		if err != nil || len(got) != c.want || !slices.ContainsFunc(got, func(k words.Asked) bool { return k.Key == rare[0].Key }) {
 			t.Errorf("with %g places of the common words %d of %d words are looked up, want %d", c.places, len(got), len(keys), c.want)
 		}
 	}

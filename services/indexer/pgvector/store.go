@@ -41,8 +41,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	pgxvec "github.com/pgvector/pgvector-go/pgx"
 
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/internal/words"
 )
 
 // Options configure a Store. The zero value is a good choice.

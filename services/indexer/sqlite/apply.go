@@ -10,9 +10,9 @@ import (
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
 	"sluice/services/indexer/internal/revision"
-	"sluice/services/indexer/internal/words"
 	"sluice/services/indexer/sqlite/internal/ram"
 )
 
@@ -237,6 +237,7 @@ func (t *transaction) vector(v *events.Vector, r *ready) (index.Outcome, error) 
 	}
 	row := revision.ChunkOf(v)
 	e.Count(row, 1)
+	e.Language = words.Language(v.Language)
 	if v.Ordinal == 0 {
 		e.About, e.aboutJSON = v.About, r.about
 	}
@@ -316,11 +317,11 @@ func (t *transaction) document(tenant, id string) (*document, error) {
 	return d, nil
 }
 
-const editionColumns = "id, revision, chunks, have, reused, degraded, tokens, nano, model, about"
+const editionColumns = "id, revision, chunks, have, reused, degraded, tokens, nano, model, about, language"
 
 func scanEdition(rows *sql.Rows) (*edition, error) {
 	e := &edition{stored: true}
-	if err := rows.Scan(&e.id, &e.Revision, &e.Chunks, &e.Have, &e.Reused, &e.Degraded, &e.Tokens, &e.Nano, &e.Model, &e.aboutJSON); err != nil {
+	if err := rows.Scan(&e.id, &e.Revision, &e.Chunks, &e.Have, &e.Reused, &e.Degraded, &e.Tokens, &e.Nano, &e.Model, &e.aboutJSON, &e.Language); err != nil {
 		return nil, err
 	}
 	if e.aboutJSON != "" {
@@ -558,7 +559,7 @@ func (t *transaction) flush(d *document) error {
 		if !e.dirty {
 			continue
 		}
-		if _, err := t.stmt.putEdition.Exec(e.id, int64(e.Revision), e.Chunks, e.Have, e.Reused, e.Degraded, e.Tokens, e.Nano, e.Model, e.aboutJSON, d.id); err != nil {
+		if _, err := t.stmt.putEdition.Exec(e.id, int64(e.Revision), e.Chunks, e.Have, e.Reused, e.Degraded, e.Tokens, e.Nano, e.Model, e.aboutJSON, e.Language, d.id); err != nil {
 			return err
 		}
 		t.bytes += rowBytes
@@ -580,19 +581,12 @@ func (t *transaction) searchable(d *document) ram.Document {
 	defer done()
 	out := ram.Document{
 		ID: d.id, Tenant: d.tenant, Meta: d.visible.About.Meta,
-		Terms:  titleTerms(a, d.visible.About),
-		Chunks: make([]ram.Chunk, 0, d.visible.Chunks),
+		Language: d.visible.Language,
+		Terms:    slices.Clone(revision.Titles(d.visible.About, d.visible.Language, a)),
+		Chunks:   make([]ram.Chunk, 0, d.visible.Chunks),
 	}
 	for ordinal := range d.visible.Chunks {
 		out.Chunks = append(out.Chunks, d.visible.fresh[ordinal].search)
 	}
 	return out
-}
-
-// titleTerms returns the words by which all chunks of a document are found.
-func titleTerms(a *words.Analyzer, about *events.About) []words.Term {
-	a.Add(about.Facts.Title, words.InTitle)
-	a.Add(about.Name, words.InName)
-	terms, _ := a.Take()
-	return slices.Clone(terms)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -354,5 +355,30 @@ func TestDiskFull(t *testing.T) {
 	}
 	if hits, err := s.Search(ctx, index.Query{Text: "unicorn"}); err != nil || len(hits) != index.DefaultK {
 		t.Fatal(hits, err)
+	}
+}
+
+// A file of the first schema has neither headers nor languages. It is brought up to
+// date, and its words go on as English ones.
+func TestFileOfTheFirstSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	s := open(t, path)
+	fill(t, s, 3, "m", corpus.Lexical, nil)
+	before, err := s.Search(context.Background(), index.Query{Text: corpus.Word(0), Mode: index.Keyword})
+	if err != nil || len(before) == 0 {
+		t.Fatal(before, err)
+	}
+	for _, change := range []string{"ALTER TABLE content DROP COLUMN header", "ALTER TABLE edition DROP COLUMN language", "PRAGMA user_version = 1"} {
+		if _, err := s.conn.ExecContext(context.Background(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	after, err := s.Search(context.Background(), index.Query{Text: corpus.Word(0), Mode: index.Keyword})
+	if err != nil || !reflect.DeepEqual(before, after) {
+		t.Errorf("after the migration %+v, %v, before it %+v", after, err, before)
 	}
 }

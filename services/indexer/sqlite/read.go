@@ -7,14 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 
 	"sluice/pkg/events"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/internal/words"
+	"sluice/services/indexer/internal/revision"
 	"sluice/services/indexer/sqlite/internal/ram"
 )
-
-type wordKey = words.Key
 
 // scanChunk reads a row of id, space, words, terms, code.
 func scanChunk(rows *sql.Rows) (ram.Chunk, error) {
@@ -59,10 +58,10 @@ func (s *Store) load(ctx context.Context) error {
 		want  int
 	}
 	visible := make(map[int64]edition)
-	err = each(ctx, s.reader, "SELECT e.id, d.id, d.tenant, e.chunks, e.about FROM document d JOIN edition e ON e.id = d.visible", nil, func(rows *sql.Rows) error {
+	err = each(ctx, s.reader, "SELECT e.id, d.id, d.tenant, e.chunks, e.about, e.language FROM document d JOIN edition e ON e.id = d.visible", nil, func(rows *sql.Rows) error {
 		var id int64
 		var e edition
-		if err := rows.Scan(&id, &e.doc.ID, &e.doc.Tenant, &e.want, &e.about); err != nil {
+		if err := rows.Scan(&id, &e.doc.ID, &e.doc.Tenant, &e.want, &e.about, &e.doc.Language); err != nil {
 			return err
 		}
 		visible[id] = e
@@ -86,7 +85,8 @@ func (s *Store) load(ctx context.Context) error {
 		if err := json.Unmarshal([]byte(e.about), &about); err != nil || len(chunks) != e.want {
 			return damaged("edition %d has %d of %d chunks, or no readable facts", at, len(chunks), e.want)
 		}
-		e.doc.Meta, e.doc.Terms, e.doc.Chunks = about.Meta, titleTerms(a, &about), chunks
+		e.doc.Meta, e.doc.Chunks = about.Meta, chunks
+		e.doc.Terms = slices.Clone(revision.Titles(&about, e.doc.Language, a))
 		s.ram.Put(e.doc)
 		return nil
 	}

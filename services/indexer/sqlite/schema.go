@@ -77,6 +77,9 @@ var migrations = []string{
 	`
 	ALTER TABLE content ADD COLUMN header TEXT NOT NULL DEFAULT ''; -- of the table that the chunk goes on with
 	`,
+	`
+	ALTER TABLE edition ADD COLUMN language TEXT NOT NULL DEFAULT ''; -- that its words are stemmed by; '' as English
+	`,
 }
 
 // migrate brings the file to the newest schema.
@@ -128,7 +131,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.stmt.chunk, "SELECT key, tokens, nano, reused, degraded FROM chunk WHERE id = ?"},
 		{&s.stmt.chunks, "SELECT id, space, words, terms, code FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id"},
 		{&s.stmt.putDocument, "INSERT INTO document (id, tenant, key, floor, visible) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET floor = excluded.floor, visible = excluded.visible"},
-		{&s.stmt.putEdition, "INSERT OR REPLACE INTO edition (" + editionColumns + ", document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
+		{&s.stmt.putEdition, "INSERT OR REPLACE INTO edition (" + editionColumns + ", document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
 		{&s.stmt.putSpace, "INSERT INTO space (id, model, dimensions) VALUES (?, ?, ?)"},
 		{&s.stmt.putChunk, "INSERT OR REPLACE INTO chunk (id, key, space, tokens, nano, reused, degraded, words, terms, code) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
 		{&s.stmt.putContent, "INSERT OR REPLACE INTO content (id, embedding, start, page, headings, header, text) VALUES (?, ?, ?, ?, ?, ?, ?)"},

@@ -19,7 +19,7 @@ const (
 	depth = 100
 	// oversample candidates are compared exactly, whatever the number wanted.
 	oversample = 512
-	// maxKeys bounds the distinct words of a query that are looked up: a
+	// maxKeys bounds the distinct stems of a query that are looked up: a
 	// document pasted as a query should not cost seconds.
 	maxKeys = 128
 )
@@ -30,17 +30,12 @@ func (s *Store) Search(ctx context.Context, q index.Query) ([]events.Hit, error)
 	if err != nil {
 		return nil, err
 	}
-	a, done := s.analyzers.Lend()
-	keys := a.Query(q.Text)
-	done()
-	keys = keys[:min(len(keys), maxKeys)]
-
 	conn, err := s.reader.Conn(ctx)
 	if err != nil {
 		return nil, s.explain(err, "search")
 	}
 	defer conn.Close()
-	c, err := s.candidates(ctx, conn, q, keys)
+	c, err := s.candidates(ctx, conn, q)
 	if c.tx != nil {
 		// A read transaction has nothing to lose.
 		defer func() { _ = c.tx.Rollback() }()
@@ -76,7 +71,7 @@ type candidates struct {
 	nearest []index.Ranked
 }
 
-func (s *Store) candidates(ctx context.Context, conn *sql.Conn, q index.Query, keys []wordKey) (c candidates, err error) {
+func (s *Store) candidates(ctx context.Context, conn *sql.Conn, q index.Query) (c candidates, err error) {
 	s.mem.RLock()
 	defer s.mem.RUnlock()
 	if s.closed {
@@ -97,7 +92,10 @@ func (s *Store) candidates(ctx context.Context, conn *sql.Conn, q index.Query, k
 	}
 	f := ram.Filter{Tenant: q.Tenant, Meta: q.Meta}
 	if q.Mode != index.Vector {
-		c.keyword = s.ram.Keyword(f, keys, max(depth, q.K))
+		a, done := s.analyzers.Lend()
+		asked := a.Query(q.Text, s.ram.Languages(q.Tenant)...)
+		done()
+		c.keyword = s.ram.Keyword(f, asked[:min(len(asked), maxKeys)], max(depth, q.K))
 	}
 	if q.Mode != index.Keyword && known {
 		c.nearest = s.ram.Nearest(int(sp.id), f, q.Vector, max(oversample, 4*q.K))

@@ -37,8 +37,8 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"sluice/pkg/fault"
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/internal/words"
 	"sluice/services/indexer/sqlite/internal/ram"
 )
 

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"sluice/services/indexer/internal/words"
+	"sluice/pkg/words"
 )
 
 // Parallel calls do for 0 to n-1 on all processors. Finding words is most of the

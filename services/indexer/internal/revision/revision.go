@@ -8,8 +8,8 @@ import (
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/internal/words"
 )
 
 // State is a revision in one cut, as far as its chunks are there.
@@ -22,6 +22,7 @@ type State struct {
 	Tokens   int
 	Nano     int64 // nano-dollars
 	Model    string
+	Language string // of the chunks' words; "" is not known
 	About    *events.About
 }
 
@@ -161,10 +162,21 @@ func WrongDimensions(model string, have, want int) error {
 
 // Words returns the words of a chunk, valid until a is used again, and their number.
 func Words(v *events.Chunk, a *words.Analyzer) ([]words.Term, int) {
+	a.Use(v.Language)
 	a.Add(v.Text, words.InText)
 	for _, h := range v.Headings {
 		a.Add(h, words.InHeading)
 	}
 	a.Add(v.Header, words.InText)
 	return a.Take()
+}
+
+// Titles returns the words by which all chunks of a document are found, valid until a
+// is used again.
+func Titles(about *events.About, language string, a *words.Analyzer) []words.Term {
+	a.Use(language)
+	a.Add(about.Facts.Title, words.InTitle)
+	a.Add(about.Name, words.InName)
+	terms, _ := a.Take()
+	return terms
 }

@@ -7,8 +7,8 @@ import (
 	"go.uber.org/goleak"
 
 	"sluice/pkg/events"
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/internal/words"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

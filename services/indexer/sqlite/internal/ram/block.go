@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"sluice/services/indexer/internal/words"
+	"sluice/pkg/words"
 )
 
 const (

@@ -23,21 +23,23 @@ package ram
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
 	"math"
 	"slices"
 	"sync"
 
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/internal/words"
 )
 
 // Document is a visible document.
 type Document struct {
-	ID     int64
-	Tenant string
-	Meta   map[string]string
-	Terms  []words.Term // of its title and name; they count for each chunk
-	Chunks []Chunk
+	ID       int64
+	Tenant   string
+	Language string // that its words are stemmed by
+	Meta     map[string]string
+	Terms    []words.Term // of its title and name; they count for each chunk
+	Chunks   []Chunk
 }
 
 // Chunk is a chunk of a Document.
@@ -71,17 +73,21 @@ type Index struct {
 }
 
 type document struct {
-	id     int64
-	tenant uint32
-	meta   []uint64 // hashes of its metadata pairs
-	refs   []ref
+	id       int64
+	tenant   uint32
+	language string
+	meta     []uint64 // hashes of its metadata pairs
+	refs     []ref
 }
 
 // ref is where a chunk is: block<<blockBits | place in the block.
 type ref uint32
 
 // total is what scoring needs to know of a tenant.
-type total struct{ chunks, words int64 }
+type total struct {
+	chunks, words int64
+	languages     map[string]int // documents by language
+}
 
 type space struct {
 	open   int // index into blocks, or -1
@@ -106,9 +112,10 @@ func (x *Index) Put(d Document) {
 	if !known {
 		tenant = uint32(len(x.totals))
 		x.tenants[d.Tenant] = tenant
-		x.totals = append(x.totals, total{})
+		x.totals = append(x.totals, total{languages: make(map[string]int)})
 	}
-	doc := document{id: d.ID, tenant: tenant, refs: make([]ref, 0, len(d.Chunks))}
+	x.totals[tenant].languages[d.Language]++
+	doc := document{id: d.ID, tenant: tenant, language: d.Language, refs: make([]ref, 0, len(d.Chunks))}
 	for k, v := range d.Meta {
 		doc.meta = append(doc.meta, x.pair(k, v))
 	}
@@ -178,6 +185,11 @@ func (x *Index) Delete(id int64) {
 	delete(x.byID, id)
 	d := x.docs[at]
 	x.docs[at] = document{}
+	if left := x.totals[d.tenant].languages; left[d.language] > 1 {
+		left[d.language]--
+	} else {
+		delete(left, d.language)
+	}
 	x.free = append(x.free, at)
 	for _, r := range d.refs {
 		b := x.blocks[r>>blockBits]
@@ -248,21 +260,35 @@ const (
 	bm25B  = 0.75
 )
 
+// Languages returns the languages of a tenant's documents.
+func (x *Index) Languages(tenant string) []string {
+	at, known := x.tenants[tenant]
+	if !known {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(x.totals[at].languages))
+}
+
 // Keyword returns the k chunks that match the keys best, by BM25 over the
 // tenant's own chunks. It costs a few nanoseconds for each occurrence of a key.
-func (x *Index) Keyword(f Filter, keys []words.Key, k int) []index.Ranked {
+func (x *Index) Keyword(f Filter, asked []words.Asked, k int) []index.Ranked {
 	tenant, known := x.tenants[f.Tenant]
-	if !known || len(keys) == 0 || x.totals[tenant].chunks == 0 {
+	if !known || len(asked) == 0 || x.totals[tenant].chunks == 0 {
 		return nil
 	}
 	t := x.totals[tenant]
+	keys := make([]words.Key, len(asked))
+	count := 0 // of words
+	for j, k := range asked {
+		keys[j], count = k.Key, max(count, k.Word+1)
+	}
 	found := make([][][]posting, len(x.blocks))
-	frequency := make([]int64, len(keys))
+	frequency := make([]int64, count)
 	for i, b := range x.blocks {
 		if b == nil || b.live == 0 {
 			continue
 		}
-		found[i] = b.find(keys)
+		found[i] = byWord(asked, count, b.find(keys))
 		for j, list := range found[i] {
 			for _, p := range list {
 				if b.visible(p.place(), tenant) {
@@ -272,7 +298,7 @@ func (x *Index) Keyword(f Filter, keys []words.Key, k int) []index.Ranked {
 		}
 	}
 	var gain [len(levels)]float32 // of a level, without the length of the chunk
-	idf := make([]float32, len(keys))
+	idf := make([]float32, count)
 	for j, n := range frequency {
 		idf[j] = float32(math.Log1p((float64(t.chunks-n) + 0.5) / (float64(n) + 0.5)))
 	}
@@ -417,4 +443,38 @@ func DecodeTerms(b []byte) ([]words.Term, bool) {
 		terms = append(terms, t)
 	}
 	return terms, true
+}
+
+// byWord joins the postings of the keys of each word. A chunk that has several counts
+// once, with the strongest.
+func byWord(asked []words.Asked, count int, lists [][]posting) [][]posting {
+	if count == len(asked) {
+		return lists // a key each, in order
+	}
+	out := make([][]posting, count)
+	several := make([]bool, count)
+	for i, list := range lists {
+		switch word := asked[i].Word; {
+		case len(list) == 0:
+		case out[word] == nil:
+			out[word] = list
+		default:
+			out[word], several[word] = slices.Concat(out[word], list), true
+		}
+	}
+	for word, list := range out {
+		if !several[word] {
+			continue
+		}
+		slices.Sort(list)
+		n := 0
+		for i, p := range list {
+			if i+1 == len(list) || list[i+1].place() != p.place() {
+				list[n] = p
+				n++
+			}
+		}
+		out[word] = list[:n]
+	}
+	return out
 }

@@ -11,8 +11,8 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"sluice/pkg/words"
 	"sluice/services/indexer/index"
-	"sluice/services/indexer/internal/words"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -145,7 +145,7 @@ func compare(t *testing.T, x *Index, p plain, vectors map[int64][][]float32, r *
 			keys = append(keys[:1], k)
 		}
 		for _, tenant := range []string{"t0", "t1", "t2"} {
-			got, want := x.Keyword(Filter{Tenant: tenant}, keys, 20), p.keyword(tenant, keys, 20)
+			got, want := x.Keyword(Filter{Tenant: tenant}, asked(keys), 20), p.keyword(tenant, keys, 20)
 			if len(got) != len(want) {
 				t.Fatalf("keyword finds %d, want %d", len(got), len(want))
 			}
@@ -252,4 +252,27 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// asked asks for each key as a word of its own.
+func asked(keys []words.Key) []words.Asked {
+	var out []words.Asked
+	for i, k := range keys {
+		out = append(out, words.Asked{Key: k, Word: i})
+	}
+	return out
+}
+
+// A chunk that has two stems of one word counts as if it had one of them.
+func TestStemsOfOneWord(t *testing.T) {
+	x := New()
+	for i, terms := range [][]words.Term{
+		{words.MakeTerm(1, 2)}, {words.MakeTerm(2, 2)}, {words.MakeTerm(1, 2), words.MakeTerm(2, 4)}, {words.MakeTerm(2, 4)}, {words.MakeTerm(3, 2)},
+	} {
+		x.Put(Document{ID: int64(i), Tenant: "t", Chunks: []Chunk{{Row: int64(i), Terms: terms, Length: 4, Code: Encode([]float32{1, 0, 0, 1})}}})
+	}
+	hits := x.Keyword(Filter{Tenant: "t"}, []words.Asked{{Key: 1}, {Key: 2}}, 9)
+	if len(hits) != 4 || hits[0].Score != hits[1].Score || hits[2].Score != hits[3].Score || hits[0].Row != 2 || hits[1].Row != 3 {
+		t.Error(hits)
+	}
 }

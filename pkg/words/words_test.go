@@ -52,7 +52,7 @@ func TestStopwordsCountOnlyAlone(t *testing.T) {
 
 func TestWeights(t *testing.T) {
 	a := NewAnalyzer()
-	refund := a.Query("refund")[0]
+	refund := a.Query("refund")[0].Key
 	a.Add("refund refund policy", InText)
 	a.Add("Refunds", InHeading)
 	terms, count := a.Take()
@@ -86,7 +86,7 @@ func TestUnspacedScripts(t *testing.T) {
 	}
 	for _, q := range []string{"東", "東京", "京タ", "ワー"} {
 		for _, k := range a.Query(q) {
-			if !slices.Contains(keys, k) {
+			if !slices.Contains(keys, k.Key) {
 				t.Errorf("%q is not found", q)
 			}
 		}
@@ -128,7 +128,7 @@ func FuzzAnalyzer(f *testing.F) {
 			t.Fatal(len(terms), "terms of", n, "words in", len(text), "bytes")
 		}
 		for _, k := range a.Query(text) {
-			if k>>keyBits != 0 {
+			if k.Key>>keyBits != 0 {
 				t.Fatal("key out of range")
 			}
 		}
@@ -143,5 +143,23 @@ func BenchmarkAdd(b *testing.B) {
 	for b.Loop() {
 		a.Add(text, InText)
 		a.Take()
+	}
+}
+
+func TestLight(t *testing.T) {
+	for word, want := range map[string]string{
+		"cities": "city", "ties": "tie", "classes": "class", "boxes": "box", "churches": "church", "dishes": "dish",
+		"sizes": "siz", "size": "size", "bus": "bus", "analysis": "analysis", "glass": "glass", "cats": "cat",
+		"running": "run", "falling": "fall", "passed": "pass", "buzzed": "buzz", "king": "king", "string": "string",
+		"bring": "bring", "need": "need", "agreed": "agre", "bled": "bled",
+		"organization": "organiz", "organizations": "organiz", "relational": "relational", "educational": "educat", "hopefulness": "hopeful",
+		"effectiveness": "effectiv", "information": "informat", "definition": "definit", "payment": "payment",
+		"adjustment": "adjust", "darkness": "dark", "finally": "final", "basically": "basical", "quickly": "quick",
+		"security": "secur", "only": "only", "house": "hous", "love": "love", "gas": "gas", "a22ed": "a22", "22ed": "22ed",
+		"ab22ed": "ab22", "überall": "überall",
+	} {
+		if got := string(Light([]byte(word))); got != want {
+			t.Errorf("Light(%q) = %q, want %q", word, got, want)
+		}
 	}
 }

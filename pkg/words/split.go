@@ -1,0 +1,123 @@
+package words
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// Splitter finds the words of texts. It is not safe for concurrent use; its zero
+// value is ready.
+type Splitter struct {
+	// LexV1 has it split as the vector space lex-v1 began: of numbers only decimal
+	// digits are in words, and a half-width long vowel mark is a letter.
+	LexV1 bool
+
+	token []byte
+	ascii bool // token is
+	from  int  // where it begins in the text
+}
+
+// unspaced holds the scripts that put no spaces between words.
+var unspaced = []*unicode.RangeTable{
+	unicode.Han, unicode.Hiragana, unicode.Katakana,
+	unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar,
+}
+
+const halfwidthLong = 'ｰ'
+
+func isUnspaced(r rune) bool {
+	const thai, katakanaLong = 0x0E01, 'ー'
+	return r >= thai && (r == katakanaLong || r == halfwidthLong || unicode.In(r, unspaced...))
+}
+
+// lower maps ASCII letters and digits to lower case, everything else to 0.
+var lower = func() (t [utf8.RuneSelf]byte) {
+	for c := range t {
+		switch b := byte(c); {
+		case '0' <= b && b <= '9', 'a' <= b && b <= 'z':
+			t[c] = b
+		case 'A' <= b && b <= 'Z':
+			t[c] = b + 'a' - 'A'
+		}
+	}
+	return t
+}()
+
+// Split calls word for each word of text, in lower case, and run for each run of a
+// script that writes no spaces. at is where it begins. The token is valid during the
+// call only. An apostrophe inside of a word is left out, or parts it if elides.
+func (s *Splitter) Split(text string, elides bool, word func(token []byte, ascii bool, at int), run func(run string, at int)) {
+	s.token, s.ascii = s.token[:0], true
+	end := func() {
+		if len(s.token) > 0 {
+			word(s.token, s.ascii, s.from)
+			s.token, s.ascii = s.token[:0], true
+			// One token of a megabyte must not be paid for until the process ends.
+			if cap(s.token) > 1<<16 {
+				s.token = nil
+			}
+		}
+	}
+	for i := 0; i < len(text); {
+		if b := text[i]; b < utf8.RuneSelf {
+			i++
+			if l := lower[b]; l != 0 {
+				if len(s.token) == 0 {
+					s.from = i - 1
+				}
+				s.token = append(s.token, l)
+			} else if b != '\'' || elides || len(s.token) == 0 || i == len(text) || !isLetter(text[i:]) {
+				end()
+			}
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case isUnspaced(r) && !(s.LexV1 && r == halfwidthLong):
+			end()
+			size = s.runEnd(text[i:])
+			run(text[i:i+size], i)
+		case unicode.IsLetter(r), unicode.IsDigit(r), unicode.IsNumber(r) && !s.LexV1, unicode.IsMark(r) && len(s.token) > 0:
+			if len(s.token) == 0 {
+				s.from = i
+			}
+			s.token = utf8.AppendRune(s.token, unicode.ToLower(r))
+			s.ascii = false
+		case r == '’' && !elides && len(s.token) > 0 && isLetter(text[i+size:]):
+		default:
+			end()
+		}
+		i += size
+	}
+	end()
+}
+
+func isLetter(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return unicode.IsLetter(r)
+}
+
+// runEnd returns the bytes of the unspaced run that text begins with.
+func (s *Splitter) runEnd(text string) int {
+	for i, r := range text {
+		if i > 0 && (!isUnspaced(r) || s.LexV1 && r == halfwidthLong) && !unicode.IsMark(r) {
+			return i
+		}
+	}
+	return len(text)
+}
+
+// Pairs calls do for every two neighbouring runes of a run. One rune alone counts as
+// it is.
+func Pairs(run string, do func(pair string)) {
+	previous, at := -1, 0
+	for at < len(run) {
+		_, size := utf8.DecodeRuneInString(run[at:])
+		if previous >= 0 {
+			do(run[previous : at+size])
+		} else if size == len(run) {
+			do(run)
+		}
+		previous, at = at, at+size
+	}
+}
