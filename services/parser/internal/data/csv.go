@@ -63,7 +63,11 @@ func CSV(ctx context.Context, in format.Input) (*format.Output, error) {
 		return nil, err
 	}
 	if stray > 0 {
-		warnings = append(warnings, fmt.Sprintf("%s: %d quotes open a cell and do not close it, the first in line %d; they are kept as characters", format.NameOf(in), stray, first))
+		quotes := "one quote opens a cell that it does not close, in line %d; it is kept as a character"
+		if stray > 1 {
+			quotes = fmt.Sprintf("%d quotes open cells that they do not close, the first in line %%d; they are kept as characters", stray)
+		}
+		warnings = append(warnings, format.NameOf(in)+": "+fmt.Sprintf(quotes, first))
 	}
 	err = eachRow(ctx, in, newCSVRows(src, delimiter), func(row []string, _ int) error {
 		row = row[:min(len(row), width)]

@@ -30,6 +30,11 @@ func TestXMLProse(t *testing.T) {
 			`<article><ref-list><title>References</title><ref><label>1</label><element-citation><person-group><name><surname>Ito</surname></name></person-group><article-title>On oil</article-title><source>J. Oil</source><year>1999</year></element-citation></ref></ref-list></article>`,
 			"# References\n\n1\n\nIto On oil J. Oil 1999",
 		},
+		"notes and breaks in text": {`<book><para>Oil<footnote><para>Thin.</para></footnote> runs,<lb/>always.</para></book>`, "Oil (Thin.) runs, always."},
+		"lists": {
+			`<book><orderedlist><listitem><para>One</para><itemizedlist><listitem><para>a</para></listitem></itemizedlist></listitem><listitem><para>Two</para></listitem></orderedlist></book>`,
+			"1. One\n\n   * a\n\n2. Two",
+		},
 		"code":       {"<book><programlisting>a = 1\n  b = 2\n</programlisting></book>", "```\na = 1\n  b = 2\n```"},
 		"span":       {`<article><table><tr><th rowspan="2">A</th><th colspan="2">B</th></tr><tr><td>1</td><td>2</td></tr></table></article>`, "| A | B | B |\n| --- | --- | --- |\n| A | 1 | 2 |"},
 		"CALS spans": {`<book><informaltable><tgroup cols="3"><colspec colname="a"/><colspec colname="b"/><colspec colname="c"/><tbody><row><entry namest="a" nameend="b">AB</entry><entry morerows="1">C</entry></row><row><entry>1</entry><entry>2</entry></row></tbody></tgroup></informaltable></book>`, "| AB | AB | C |\n| --- | --- | --- |\n| 1 | 2 | C |"},

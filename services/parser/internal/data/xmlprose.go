@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 
 	"sluice/services/parser/internal/format"
@@ -17,14 +18,20 @@ type proseWriter struct {
 	*xmlWriter
 	text  []byte // of the block being read
 	open  []proseElement
-	level int    // of sections around
+	level int // of sections around
+	lists []proseList
 	item  string // the list marker owed
 	label string // the number of the heading to come
 
 	titles    int // open elements whose text is a heading
-	citations int // open elements that are a reference: all of it is a line
+	citations int // open elements that are a reference, or a note within text: all of it is of the line
 	cells     *xmlTable
 	outer     []*xmlTable // tables around this one
+}
+
+type proseList struct {
+	ordered bool
+	items   int
 }
 
 type proseElement struct {
@@ -33,6 +40,7 @@ type proseElement struct {
 	inline bool // its text belongs to the block it stands in
 	from   int  // where its text begins in the block
 	raised int
+	aside  bool // a note within running text, which is put into brackets
 }
 
 func (w *xmlWriter) prose(src string) error {
@@ -84,14 +92,23 @@ func (p *proseWriter) inMixed() bool {
 func (p *proseWriter) start(t xml.StartElement, number int) {
 	name := strings.ToLower(t.Name.Local)
 	e := proseElement{name: name, number: number, inline: p.isInline(name)}
-	if e.inline {
-		if len(p.open) > 0 && !p.inMixed() {
-			p.text = append(p.text, ' ')
-		}
-	} else {
-		p.block("")
+	if proseNote[name] && p.cells == nil && len(p.open) > 0 && p.inMixed() {
+		// A note in the middle of a sentence does not end it.
+		e.inline, e.aside = true, true
+		p.citations++
+		p.text = append(p.text, " ("...)
 	}
 	switch {
+	case e.aside:
+	case proseBreak[name]:
+		p.text = append(p.text, ' ')
+	case !e.inline:
+		p.block("")
+	case len(p.open) > 0 && !p.inMixed():
+		p.text = append(p.text, ' ')
+	}
+	switch {
+	case e.inline && p.citations > 0 && !proseCitation[name]:
 	case proseTitle[name] && p.citations == 0:
 		p.titles++
 	case proseCitation[name]:
@@ -113,8 +130,17 @@ func (p *proseWriter) start(t xml.StartElement, number int) {
 		}
 	case name == "colspec" && p.cells != nil:
 		p.cells.column(t.Attr)
+	case proseLists[name]:
+		p.lists = append(p.lists, proseList{ordered: isOrdered(name, t.Attr)})
 	case name == "li" || name == "listitem" || name == "list-item" || name == "item":
 		p.item = "* "
+		if n := len(p.lists); n > 0 {
+			l := &p.lists[n-1]
+			if l.items++; l.ordered {
+				p.item = strconv.Itoa(l.items) + ". "
+			}
+			p.item = strings.Repeat("   ", min(n-1, 6)) + p.item
+		}
 	}
 	if !proseBlock[name] && !proseInline[name] && !proseSection[name] && !proseTitle[name] && !proseRoots[name] {
 		if attrs := xmlAttrs(contentOf(t.Attr)); attrs != "" {
@@ -152,7 +178,12 @@ func (p *proseWriter) end() {
 	}
 	name := e.name
 	switch {
-	case proseTitle[name] && p.titles > 0:
+	case e.aside:
+		p.citations--
+		note := strings.TrimSpace(string(p.text[min(e.from, len(p.text)):]))
+		p.text = append(append(p.text[:min(e.from, len(p.text))], note...), ')')
+		return
+	case proseTitle[name] && p.titles > 0 && !(e.inline && p.citations > 0):
 		if p.titles--; p.titles > 0 {
 			p.text = append(p.text, ' ')
 			return
@@ -182,9 +213,27 @@ func (p *proseWriter) end() {
 		}
 	case proseSection[name]:
 		p.level = max(p.level-1, 0)
+	case proseLists[name] && len(p.lists) > 0 && !e.inline:
+		p.lists = p.lists[:len(p.lists)-1]
 	case (name == "table" || name == "informaltable" || name == "tgroup" && !p.within("table") && !p.within("informaltable")) && p.cells != nil:
 		p.table()
 	}
+}
+
+// isOrdered tells whether the items of a list are numbered.
+func isOrdered(name string, attrs []xml.Attr) bool {
+	if name == "ol" || name == "orderedlist" {
+		return true
+	}
+	for _, a := range attrs {
+		if n := strings.ToLower(a.Name.Local); n == "list-type" || n == "type" || n == "rend" {
+			switch strings.ToLower(a.Value) {
+			case "order", "ordered", "numbered", "arabic":
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (p *proseWriter) within(name string) bool {
@@ -270,13 +319,17 @@ var (
 	proseCode    = set("programlisting screen literallayout preformat codeblock verbatim eg pre msgblock")
 	// proseCitation are references: titles in them are no headings.
 	proseCitation = set("mixed-citation element-citation citation nlm-citation biblioentry bibliomixed bibl biblstruct product related-article")
+	proseLists    = set("ul ol list itemizedlist orderedlist")
+	proseNote     = set("fn footnote note endnote")
+	// proseBreak are the elements that end a line within a text.
+	proseBreak = set("lb br break pb cb tab newline")
 	// proseBlock are the elements that begin a line of their own in any text.
 	proseBlock = set(`p para simpara formalpara sec section table tbody thead tfoot tr row td th entry cell list itemizedlist orderedlist variablelist
 		varlistentry listitem list-item item li ul ol dl dt dd def-list def-item fig figure caption graphic label body front back floats-group fn footnote
 		note quote blockquote disp-quote epigraph poem stanza v cite annotation text-author subtitle binary body bibliography ref-list ref app ack lg l sp
 		speaker stage disp-formula boxed-text table-wrap colspec tgroup informaltable mediaobject programlisting screen literallayout pre codeblock`)
 	proseInline = set(`a abbrev acronym application b bold citetitle code command email emph emphasis ext-link filename foreignphrase function guilabel hi i
-		inline-formula inline-graphic italic link literal lb monospace name num option orgname parameter persname personname phrase placename quote ref rs sc
+		inline-formula inline-graphic italic link literal lb br break pb cb tab newline monospace name num option orgname parameter persname personname phrase placename quote ref rs sc
 		span strong sub subscript sup superscript term u ulink underline varname xref em styled-content named-content uri surname given-names firstname
 		first-name last-name middle-name nickname othername lineage honorific prefix suffix year month day season volume issue fpage lpage source
 		person-group strikethrough style roman tt small big keyword ph`)
