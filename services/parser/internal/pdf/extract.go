@@ -354,15 +354,19 @@ func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStruc
 		y0, y1 float32 // of the word so far
 		spaced = true
 		failed error
+		high   raised
 	)
 	flush := func() {
 		if first < 0 {
 			return
 		}
-		cur.text = text.String()
+		cur.text = high.end(text.String())
 		cur.glued = !spaced
 		if err := x.typeset(&cur, first, dir, fr, y0, y1); err != nil {
 			failed = err
+		}
+		if n := len(x.page.words); n > 0 && dir == x.frame.turns {
+			fraction(&x.page.words[n-1], &cur)
 		}
 		x.add(cur, dir)
 		text.Reset()
@@ -413,6 +417,9 @@ func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStruc
 			first, dir, fr = i, d, cfr
 			cur = word{x0: cx0, x1: cx1}
 			y0, y1 = cy0, cy1
+		}
+		if !step.placed {
+			high.next(&text, r, cy0, cy1)
 		}
 		cur.x0, cur.x1 = min(cur.x0, cx0), max(cur.x1, cx1)
 		y0, y1 = min(y0, cy0), max(y1, cy1)

@@ -8,6 +8,7 @@
 //	layout    words -> segments -> columns (sidebyside: short ones) -> lines
 //	table     ruled grids, and rows of segments that align
 //	block     lines -> paragraphs, list items, code
+//	raised    digits above the line: powers
 //	tags      what the file itself says is a heading
 //	heading   fonts against the body's, the outline -> levels
 //	markdown  everything -> Markdown, page marks

@@ -173,6 +173,52 @@ func TestMarkdown(t *testing.T) {
 			fmt.Fprintf(&s.content, "BT /F1 10 Tf 0 1 -1 0 300 100 Tm (Turned text is read) Tj ET\n")
 			fmt.Fprintf(&s.content, "BT /F1 10 Tf 0 1 -1 0 312 100 Tm (line after line.) Tj ET\n")
 		}, "Turned text is read line after line.\n"},
+		{"powers", func(m *made) {
+			s := m.sheet()
+			raise := func(x, y float64, base, up, after string) {
+				fmt.Fprintf(&s.content, "BT /F1 10 Tf 1 0 0 1 %g %g Tm (%s) Tj /F1 6 Tf 4 Ts (%s) Tj /F1 10 Tf 0 Ts (%s) Tj ET\n", x, y, base, up, after)
+			}
+			raise(72, 700, "There are 10", "6", " bacteria to a square of 5 m")
+			raise(72, 640, "of a size of 10", "-3", " mm")
+			raise(72, 580, "as others say", "7", " and (a+b)")
+			raise(72, 520, "(a+b)", "2", " is more, 25 cm")
+			raise(72, 460, "with 3", "1", "/2 of it")
+			s.text(roman, 10, 72, 400, "and H2O, x1 or 3-4 in 2026-03-01 stay.")
+		}, "There are 10^6 bacteria to a square of 5 m\n\nof a size of 10^-3 mm\n\nas others say7 and (a+b)\n\n(a+b)^2 is more, 25 cm\n\nwith 3 1/2 of it\n\nand H2O, x1 or 3-4 in 2026-03-01 stay.\n"},
+		{"merged cells", func(m *made) {
+			s := m.sheet()
+			s.lines(72, 740, "Before the table, as wide as it is, there is a line.")
+			s.text(roman, 10, 76, 705, "Town").text(roman, 10, 220, 705, "Visitors")
+			s.text(roman, 10, 176, 685, "2025").text(roman, 10, 276, 685, "2026")
+			s.text(roman, 10, 76, 655, "Lund").text(roman, 10, 176, 665, "12").text(roman, 10, 276, 665, "34").text(roman, 10, 176, 645, "56").text(roman, 10, 276, 645, "78")
+			for _, y := range []float64{720, 680, 640} {
+				s.rule(72, y, 372, y)
+			}
+			for _, y := range []float64{700, 660} {
+				s.rule(172, y, 372, y)
+			}
+			for _, x := range []float64{72, 172, 372} {
+				s.rule(x, 640, x, 720)
+			}
+			s.rule(272, 640, 272, 700)
+		}, "Before the table, as wide as it is, there is a line.\n\n| Town | Visitors | Visitors |\n| --- | --- | --- |\n| Town | 2025 | 2026 |\n| Lund | 12 | 34 |\n| Lund | 56 | 78 |\n"},
+		{"rows without lines between some of their cells", func(m *made) {
+			s := m.sheet()
+			for i, row := range [][]string{{"Town", "2025", "2026"}, {"Lund", "12", "34"}, {"Oslo", "56", "78"}} {
+				for j, cell := range row {
+					s.text(roman, 10, 76+100*float64(j), 705-20*float64(i), cell)
+				}
+			}
+			for _, y := range []float64{720, 660} {
+				s.rule(72, y, 372, y)
+			}
+			for _, y := range []float64{700, 680} {
+				s.rule(172, y, 372, y)
+			}
+			for x := 72.; x <= 372; x += 100 {
+				s.rule(x, 660, x, 720)
+			}
+		}, "| Town | 2025 | 2026 |\n| --- | --- | --- |\n| Lund | 12 | 34 |\n| Oslo | 56 | 78 |\n"},
 		{"negative sizes", func(m *made) {
 			s := m.sheet()
 			// Upright, and so that both lines are read on in their order.

@@ -14,8 +14,9 @@ type table struct {
 
 // Limits of what is taken for a table. A page of a plan has thousands of lines.
 const (
-	maxRules   = 600
-	maxColumns = 40
+	maxRules        = 600
+	maxColumns      = 40
+	longestRepeated = 300 // bytes
 	// columnsOf looks at all rows again for each new one.
 	maxTableRows = 120
 )
@@ -111,7 +112,8 @@ func (g *grid) fill(words []word, readsLeft bool) (table, []word, bool) {
 	nr, nc := len(g.ys)-1, len(g.xs)-1
 	x0, x1, y0, y1 := g.xs[0], g.xs[nc], g.ys[0], g.ys[nr]
 	owner := g.owners()
-	cells := make([][]word, nr*nc)
+	cells := make([][]word, nr*nc) // by the cell that owns the words
+	at := make([][]word, nr*nc)    // by the place in the grid
 	var rest []word
 	for _, w := range words {
 		cx, cy := (w.x0+w.x1)/2, w.y-.3*w.size
@@ -121,38 +123,48 @@ func (g *grid) fill(words []word, readsLeft bool) (table, []word, bool) {
 		}
 		c := max(0, sortedIndex(g.xs, cx)-1)
 		r := max(0, sortedIndex(g.ys, cy)-1)
-		o := owner[min(r, nr-1)*nc+min(c, nc-1)]
-		cells[o] = append(cells[o], w)
+		i := min(r, nr-1)*nc + min(c, nc-1)
+		cells[owner[i]] = append(cells[owner[i]], w)
+		at[i] = append(at[i], w)
 	}
+	g.part(owner, cells, at)
 
 	t := table{x0: x0, y0: y0, x1: x1, y1: y1}
 	filled, total, largest := 0, 0, 0
 	used := make([]bool, nc)
+	texts := make([]string, nr*nc)
+	for i, ws := range cells {
+		if len(ws) == 0 {
+			continue
+		}
+		rs := rows(segments(ws))
+		if n := 0; len(rs) > 2 {
+			for i := range rs {
+				if len(rs[i].segs) > 1 {
+					n++
+				}
+			}
+			if n > 2 {
+				return table{}, nil, false // a whole table in a frame
+			}
+		}
+		texts[i] = cellText(rs, readsLeft)
+		filled++
+		total += len(ws)
+		largest = max(largest, len(ws))
+		used[i%nc] = true
+	}
 	for r := range nr {
 		line := make([]string, nc)
 		empty := true
 		for c := range nc {
-			ws := cells[r*nc+c]
-			if len(ws) == 0 {
-				continue
+			i := r*nc + c
+			// What a cell says is said of all rows and columns that it covers,
+			// so that each can be read alone. Long text is said once.
+			if o := owner[i]; o == i || len(texts[o]) <= longestRepeated {
+				line[c] = texts[o]
 			}
-			rs := rows(segments(ws))
-			if n := 0; len(rs) > 2 {
-				for i := range rs {
-					if len(rs[i].segs) > 1 {
-						n++
-					}
-				}
-				if n > 2 {
-					return table{}, nil, false // a whole table in a frame
-				}
-			}
-			line[c] = cellText(rs, readsLeft)
-			filled++
-			total += len(ws)
-			largest = max(largest, len(ws))
-			used[c] = true
-			empty = false
+			empty = empty && len(cells[i]) == 0
 		}
 		if !empty {
 			t.cells = append(t.cells, line)
@@ -163,6 +175,33 @@ func (g *grid) fill(words []word, readsLeft bool) (table, []word, bool) {
 		return table{}, nil, false
 	}
 	return t, rest, true
+}
+
+// part gives each row of a merged cell its own words where they stand at the
+// distances of rows: the lines between are missing, the cells are not merged.
+func (g *grid) part(owner []int, cells, at [][]word) {
+	nc := len(g.xs) - 1
+	for i := range cells {
+		if len(cells[i]) < 2 || i+nc >= len(owner) || owner[i+nc] != i {
+			continue
+		}
+		rs := rows(segments(slices.Clone(cells[i])))
+		apart := len(rs) > 1
+		for k := 1; k < len(rs); k++ {
+			apart = apart && rs[k].y-rs[k-1].y > 1.7*rs[k].size
+		}
+		if !apart {
+			continue
+		}
+		cells[i] = nil
+		for j := range owner {
+			if owner[j] == i {
+				first := j - j%nc + i%nc // of its row
+				cells[first] = append(cells[first], at[j]...)
+				owner[j] = first
+			}
+		}
+	}
 }
 
 // owners returns, for each cell of the grid, the cell whose text it shares:
