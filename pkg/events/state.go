@@ -204,7 +204,7 @@ func Overtaken(d *Document, r Revision) (by Revision) {
 	if d.Live != nil && d.Live.Revision > r {
 		by = max(by, d.Live.Revision)
 	}
-	if newer(d, r) && d.State != StateAccepted && d.State != StateFailed {
+	if newer(d, r) && !unread(d) && d.State != StateFailed {
 		by = max(by, d.Revision)
 	}
 	return by
@@ -212,7 +212,11 @@ func Overtaken(d *Document, r Revision) (by Revision) {
 
 // Pending tells whether a newer submission of the document has arrived and nobody
 // knows yet what will become of it.
-func Pending(d *Document, r Revision) bool { return newer(d, r) && d.State == StateAccepted }
+func Pending(d *Document, r Revision) bool { return newer(d, r) && unread(d) }
+
+// unread tells whether nobody has read the newest submission yet. Entries that a
+// release before this one wrote may have no state then.
+func unread(d *Document) bool { return d.State == StateAccepted || d.State == "" }
 
 func newer(d *Document, r Revision) bool { return d.Revision.Submission() > r.Submission() }
 

@@ -239,6 +239,8 @@ func Fold(d *events.Document, e *events.Event) {
 	case theirs > mine:
 		*d = events.Document{
 			V: events.Version, Document: e.Document, Revision: events.RevisionOf(theirs), Live: d.Live, Gone: d.Gone, Lost: d.Lost, Sequence: e.Sequence,
+			// Whatever is told of it first: that it waits, or is tried again, comes before it has been read.
+			State: events.StateAccepted, Stage: e.Stage, Submitted: e.Revision.Time(),
 			// What a duplicate or a failure does not tell stays true of what is live.
 			Type: d.Type, Title: d.Title,
 		}

@@ -75,6 +75,26 @@ func TestFoldDoesNotDependOnTheOrder(t *testing.T) {
 	})
 }
 
+// What is told of a submission before the parser has read it says that it was
+// accepted, and no more: it replaces nothing yet. Entries of a release that had no
+// state for it say the same.
+func TestWhatIsToldBeforeASubmissionIsRead(t *testing.T) {
+	id := events.DocumentID("t", "n")
+	older, newer := events.RevisionOf(7), events.RevisionOf(9)
+	for _, what := range []events.What{events.Held, events.Resumed, events.Retried} {
+		d := events.Document{V: 1, Document: id, Revision: older, State: events.StateChunked}
+		Fold(&d, &events.Event{V: 1, What: what, Document: id, Revision: newer, Stage: "parser", Failure: &events.Failure{Message: "away", Attempts: 1}})
+		if d.State != events.StateAccepted || d.Stage != "parser" || !d.Submitted.Equal(newer.Time()) {
+			t.Errorf("%s: %+v", what, d)
+		}
+		for _, state := range []events.State{events.StateAccepted, ""} {
+			if d.State = state; events.Overtaken(&d, older) != 0 || !events.Pending(&d, older) {
+				t.Errorf("%s: the state %q replaces what was there", what, state)
+			}
+		}
+	}
+}
+
 func TestALateCompletionDoesNotBringADeletedDocumentBack(t *testing.T) {
 	id := events.DocumentID("t", "n")
 	d := events.Document{V: 1, Document: id}

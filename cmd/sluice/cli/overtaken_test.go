@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -148,6 +150,48 @@ func TestWhatAFailureHasOvertakenIsParsed(t *testing.T) {
 		d := entries(t)["v/00.txt"]
 		return d.State == events.StateFailed && d.Live != nil && d.Live.Revision.Submission() == old.Revision.Submission()
 	})
+	idle(t, node)
+}
+
+// A newer submission that nobody could read yet replaces nothing: the one before it,
+// which waits for money, is bought when there is money. Red before: what told of the
+// newer one first was that its download is tried again, which was taken for news of a
+// document that had been read; the text was dropped, and the newer one failed.
+func TestWhatCannotBeReadYetReplacesNothing(t *testing.T) {
+	server, node := paidWith(t, "0.00", "none", func(c *allinone.Config) { c.Stages.Parser.FetchPrivate = true })
+	status := make(chan int, 1)
+	status <- http.StatusServiceUnavailable
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		now := <-status
+		status <- now
+		w.WriteHeader(now)
+	}))
+	defer web.Close()
+	in(t, map[string]string{"weir.md": "# Weir\n\nThe only text of the weir."})
+	sluice(t, "ingest", "weir.md", "--no-wait").want(t, 0)
+	chunked(t, 1)
+	eventually(t, "the embedder waits for money", func() bool { return waits(node, "embedder", "budget") })
+	old := entries(t)["weir.md"]
+	if err := node.Env.Conn.Publish(events.SubjectURI, events.Encode(events.Reference{URI: web.URL + "/weir", Name: "weir.md"})); err != nil {
+		t.Fatal(err)
+	}
+	var d events.Document
+	eventually(t, "the newer one is tried again", func() bool { d = entries(t)["weir.md"]; return d.Retries > 0 })
+	if d.State != events.StateAccepted || d.Stage != "parser" || d.Submitted.IsZero() || d.Revision <= old.Revision {
+		t.Errorf("the entry is %+v", d)
+	}
+	sluice(t, "budget", "set", "global", "--day", "5.00").want(t, 0)
+	eventually(t, "the first text is searched", func() bool {
+		d := entries(t)["weir.md"]
+		return d.Live != nil && d.Live.Revision.Submission() == old.Revision.Submission()
+	})
+	<-status
+	status <- http.StatusNotFound
+	eventually(t, "the newer one fails", func() bool { return entries(t)["weir.md"].State == events.StateFailed })
+	if m := server.Meter(); m.Inputs != 1 {
+		t.Errorf("%d inputs bought for one text", m.Inputs)
+	}
+	sluice(t, "search", "--mode", "keyword", "weir").want(t, 0).has(t, "The only text")
 	idle(t, node)
 }
 
