@@ -259,7 +259,7 @@ func writeEntry(ctx context.Context, in format.Input, b *strings.Builder, level 
 	if strings.TrimSpace(content) == "" {
 		content = e.summary
 	}
-	body, err := web.ToMarkdown(ctx, []byte(content), web.Options{Name: format.NameOf(in), Charset: "utf-8", BaseURL: e.link, Limit: limit})
+	body, err := web.ToMarkdown(ctx, []byte(content), web.Options{Name: format.NameOf(in), Charset: "utf-8", BaseURL: e.link, Limit: limit, Whole: true})
 	if err != nil {
 		return err
 	}

@@ -199,7 +199,7 @@ func (o *notebookOutput) markdown(ctx context.Context, in format.Input) (text st
 	}
 	// A data frame prints itself as a table; other HTML is mostly widgets.
 	if strings.Contains(html, "<table") {
-		s, err := web.ToMarkdown(ctx, []byte(html), web.Options{Name: format.NameOf(in), Charset: "utf-8", Limit: in.Limits.Output})
+		s, err := web.ToMarkdown(ctx, []byte(html), web.Options{Name: format.NameOf(in), Charset: "utf-8", Limit: in.Limits.Output, Whole: true})
 		return s, false, err
 	}
 	if s := data("text/plain"); s != "" && (len(o.Data) == 1 || !o.hasPicture()) {

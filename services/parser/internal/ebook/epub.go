@@ -230,7 +230,7 @@ func (b *epub) chapter(item epubItem) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := web.ToMarkdown(b.Ctx, data, web.Options{})
+	text, err := web.ToMarkdown(b.Ctx, data, web.Options{Whole: true})
 	if err != nil {
 		return "", b.Corrupt(err, item.part)
 	}

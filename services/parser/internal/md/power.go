@@ -30,3 +30,13 @@ func IsPower(before, raised string) bool {
 	}
 	return letters > 0 && letters <= unit
 }
+
+// IsIndex reports whether lowered characters after a text would become digits of
+// its number, so that they are written 10_2: the base of a number.
+func IsIndex(before, lowered string) bool {
+	if lowered == "" || strings.Trim(lowered, "0123456789") != "" {
+		return false
+	}
+	r, _ := utf8.DecodeLastRuneInString(before)
+	return unicode.IsDigit(r)
+}

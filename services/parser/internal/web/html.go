@@ -24,6 +24,9 @@ type Options struct {
 	Name    string // of the document, for messages
 	Charset string // overrides detection
 	Limit   int64  // bytes of Markdown; 0 = 50 MiB
+	// Whole says that all of it is content: a book or an entry of a feed has no
+	// menus, and nothing of it is hidden.
+	Whole bool
 }
 
 // HTML reads a web page: its content, without navigation, scripts and whatever
@@ -76,7 +79,7 @@ func readHTML(ctx context.Context, src string, opts Options) (*page, error) {
 	}
 	opts.Limit = format.OutputLimit(opts.Limit)
 	if isXHTML(src) {
-		src = emptyElement.ReplaceAllString(src, "<$1$2></$1>")
+		src = closeEmpty(src)
 	}
 	doc, err := html.Parse(strings.NewReader(src))
 	if err != nil {
@@ -88,16 +91,9 @@ func readHTML(ctx context.Context, src string, opts Options) (*page, error) {
 	}
 	p := &page{facts: htmlFacts(doc)}
 	base := baseURL(doc, opts.BaseURL)
-
-	whole := textSize(doc)
-	content := prune(doc, false)
-	if textSize(content)*20 < whole {
-		// What is hidden is the page: an application that shows it by script.
-		if doc, err = html.Parse(strings.NewReader(src)); err != nil {
-			return nil, format.Corrupt(err, opts.Name, "it cannot be parsed as HTML")
-		}
-		content = prune(doc, true)
-	}
+	pr := &pruner{whole: opts.Whole}
+	content, warnings := pr.prune(doc, opts.Name)
+	p.warnings = warnings
 	w := &htmlWriter{ctx: ctx, base: base, name: opts.Name, limit: opts.Limit}
 	w.node(content)
 	w.block(0)
@@ -130,7 +126,31 @@ func DeclaredInHTML(data []byte) string {
 
 // emptyElement finds elements that XHTML may write as empty. HTML reads
 // <title/> as an opening tag, and the rest of the document as its title.
-var emptyElement = regexp.MustCompile(`<(title|script|style|iframe|textarea|noscript|a|div|p|span|td|th|li|i|b|em|strong|h[1-6])(\s[^<>]*)?/>`)
+var emptyElement = regexp.MustCompile(`<([A-Za-z][A-Za-z0-9:._-]*)(\s[^<>]*)?/>`)
+
+// closeEmpty writes the empty elements of XHTML as HTML has them.
+func closeEmpty(src string) string {
+	var b strings.Builder
+	b.Grow(len(src) + len(src)/16)
+	last := 0
+	for _, m := range emptyElement.FindAllStringSubmatchIndex(src, -1) {
+		name := src[m[2]:m[3]]
+		if voidElements[strings.ToLower(name)] {
+			continue
+		}
+		b.WriteString(src[last : m[1]-2])
+		b.WriteString("></" + name + ">")
+		last = m[1]
+	}
+	b.WriteString(src[last:])
+	return b.String()
+}
+
+// voidElements have no end in HTML.
+var voidElements = map[string]bool{
+	"area": true, "base": true, "br": true, "col": true, "embed": true, "hr": true, "img": true, "input": true, "link": true, "meta": true,
+	"param": true, "source": true, "track": true, "wbr": true, "keygen": true, "basefont": true, "bgsound": true, "frame": true,
+}
 
 func isXHTML(src string) bool {
 	head := src[:min(len(src), 1024)]
@@ -171,13 +191,20 @@ func plainHTML(src string) string {
 	}
 }
 
-func baseURL(doc *html.Node, base string) *url.URL {
-	if base == "" {
-		if n := find(doc, func(n *html.Node) bool { return n.DataAtom == atom.Base && attr(n, "href") != "" }); n != nil {
-			base = attr(n, "href")
+// baseURL returns what relative links are relative to: what the page says, else
+// its own address.
+func baseURL(doc *html.Node, address string) *url.URL {
+	u, err := url.Parse(address)
+	if n := find(doc, func(n *html.Node) bool { return n.DataAtom == atom.Base && attr(n, "href") != "" }); n != nil {
+		own, bad := url.Parse(strings.TrimSpace(attr(n, "href")))
+		switch {
+		case bad != nil:
+		case err == nil && u.IsAbs():
+			u = u.ResolveReference(own)
+		default:
+			u, err = own, nil
 		}
 	}
-	u, err := url.Parse(base)
 	if err != nil || !u.IsAbs() || u.Host == "" {
 		return nil // a base that is none changes nothing
 	}
@@ -224,155 +251,6 @@ func htmlFacts(doc *html.Node) events.Facts {
 		f.Language = format.Language(first("content-language", "dc.language", "language"), first("og:locale"))
 	}
 	return f
-}
-
-// prune removes what is not content from the tree and returns the node that
-// holds the content: <main> where that is most of the page, <body>, or doc. It
-// keeps what is hidden if asked to.
-func prune(doc *html.Node, keepHidden bool) *html.Node {
-	var walk func(n *html.Node, inArticle, keepButtons bool)
-	walk = func(n *html.Node, inArticle, keepButtons bool) {
-		for c := n.FirstChild; c != nil; {
-			next := c.NextSibling
-			if c.Type == html.CommentNode || c.Type == html.ElementNode && isClutter(c, inArticle, keepButtons, keepHidden) {
-				n.RemoveChild(c)
-			} else {
-				article, buttons := inArticle, keepButtons
-				switch c.DataAtom {
-				case atom.Article, atom.Section, atom.Main, atom.Blockquote, atom.Header:
-					article = true
-				case atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Summary, atom.Dt:
-					buttons = true // the headings of accordions are buttons
-				}
-				walk(c, article, buttons)
-			}
-			c = next
-		}
-	}
-	walk(doc, false, false)
-
-	body := find(doc, func(n *html.Node) bool { return n.DataAtom == atom.Body })
-	if body == nil {
-		return doc
-	}
-	var mains []*html.Node
-	for n := range body.Descendants() {
-		if n.DataAtom == atom.Main || attr(n, "role") == "main" {
-			mains = append(mains, n)
-		}
-	}
-	if len(mains) > 0 && textSize(mains[0])*2 > textSize(body) {
-		return mains[0]
-	}
-	return body
-}
-
-// clutterClasses mark, on widely used systems, what repeats on every page.
-var clutterClasses = map[string]bool{
-	"noprint": true, "navbox": true, "mw-editsection": true, "mw-jump-link": true, "mw-portlet": true,
-	"vector-pinnable-header": true, "vector-dropdown": true, "skip-link": true, "skip-to-content": true,
-	"mw-hidden-catlinks": true, "linenos": true, "lineno": true, "gutter": true, "line-numbers-rows": true, "headerlink": true, "anchor-link": true,
-}
-
-// isClutter reports whether an element is not part of the page's content.
-func isClutter(n *html.Node, inArticle, keepButtons, keepHidden bool) bool {
-	switch n.DataAtom {
-	case atom.Script, atom.Style, atom.Template, atom.Noscript, atom.Iframe, atom.Embed, atom.Select, atom.Datalist,
-		atom.Textarea, atom.Svg, atom.Canvas, atom.Audio, atom.Video, atom.Map, atom.Head, atom.Link, atom.Meta, atom.Rp:
-		return true
-	case atom.Button:
-		return !keepButtons
-	case atom.Nav:
-		return true
-	case atom.Footer:
-		if !inArticle {
-			return true
-		}
-	case atom.Header:
-		if !inArticle && find(n, func(c *html.Node) bool { return c.DataAtom == atom.H1 }) == nil {
-			return true
-		}
-	case atom.Dialog:
-		if !keepHidden && !hasAttr(n, "open") {
-			return true
-		}
-	case atom.Html, atom.Body, atom.Main:
-		return false
-	}
-	for _, a := range n.Attr {
-		switch a.Key {
-		case "hidden":
-			if !keepHidden && a.Val != "until-found" {
-				return true
-			}
-		case "aria-hidden":
-			if !keepHidden && a.Val == "true" && n.DataAtom != atom.Img {
-				return true
-			}
-		case "style":
-			if !keepHidden && isHiding(a.Val) {
-				return true
-			}
-		case "role":
-			switch a.Val {
-			case "navigation", "search", "menu", "menubar", "toolbar":
-				return true
-			case "contentinfo":
-				return !inArticle
-			case "banner":
-				return !inArticle && find(n, func(c *html.Node) bool { return c.DataAtom == atom.H1 }) == nil
-			}
-		case "class":
-			for c := range strings.FieldsSeq(a.Val) {
-				if clutterClasses[c] {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-func isHiding(style string) bool {
-	for decl := range strings.SplitSeq(style, ";") {
-		key, value, _ := strings.Cut(decl, ":")
-		switch strings.ToLower(strings.TrimSpace(key)) {
-		case "display":
-			if strings.HasPrefix(strings.ToLower(strings.TrimSpace(value)), "none") {
-				return true
-			}
-		case "visibility":
-			if strings.HasPrefix(strings.ToLower(strings.TrimSpace(value)), "hidden") {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// textSize returns the bytes of text below n that are not white space and not
-// program text.
-func textSize(n *html.Node) int {
-	size := 0
-	var walk func(n *html.Node)
-	walk = func(n *html.Node) {
-		if n.Type == html.TextNode {
-			for _, c := range []byte(n.Data) {
-				if c > ' ' {
-					size++
-				}
-			}
-		}
-		switch n.DataAtom {
-		case atom.Script, atom.Style, atom.Template, atom.Noscript, atom.Head, atom.Textarea, atom.Iframe:
-			return
-		}
-		for c := n.FirstChild; c != nil; c = c.NextSibling {
-			walk(c)
-		}
-	}
-	walk(n)
-	return size
 }
 
 // textOf returns the text below n as it stands, with line breaks for <br>.

@@ -1,18 +1,18 @@
 package web
 
 import (
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 
+	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/md"
 )
 
 // table writes a table as one, unless it only arranges a page.
 func (w *htmlWriter) table(n *html.Node) {
-	rows, head, captions := tableRows(n)
+	rows, ends, head, captions := tableRows(n)
 	if w.flat || isLayout(n, rows) {
 		for _, c := range captions {
 			w.block(2)
@@ -30,7 +30,7 @@ func (w *htmlWriter) table(n *html.Node) {
 		w.children(c)
 		w.block(2)
 	}
-	grid := w.grid(rows)
+	grid := w.grid(rows, ends)
 	if w.err != nil || len(grid) == 0 {
 		return
 	}
@@ -57,9 +57,15 @@ func isBlank(row []string) bool {
 	return true
 }
 
-// tableRows returns the rows of a table without those of tables inside it, the
-// index of the first row of its head (0 if it has none), and its captions.
-func tableRows(table *html.Node) (rows []*html.Node, head int, captions []*html.Node) {
+// tableRows returns the rows of a table without those of tables inside it, for
+// each the end of the group of rows that it is in, the index of the first row of
+// its head (0 if it has none), and its captions.
+func tableRows(table *html.Node) (rows []*html.Node, ends []int, head int, captions []*html.Node) {
+	end := func() {
+		for len(ends) < len(rows) {
+			ends = append(ends, len(rows))
+		}
+	}
 	for part := table.FirstChild; part != nil; part = part.NextSibling {
 		switch part.DataAtom {
 		case atom.Caption:
@@ -67,6 +73,7 @@ func tableRows(table *html.Node) (rows []*html.Node, head int, captions []*html.
 		case atom.Tr:
 			rows = append(rows, part)
 		case atom.Thead, atom.Tbody, atom.Tfoot:
+			end()
 			if part.DataAtom == atom.Thead && head == 0 {
 				head = len(rows)
 			}
@@ -75,9 +82,11 @@ func tableRows(table *html.Node) (rows []*html.Node, head int, captions []*html.
 					rows = append(rows, tr)
 				}
 			}
+			end()
 		}
 	}
-	return rows, head, captions
+	end()
+	return rows, ends, head, captions
 }
 
 func isCell(n *html.Node) bool { return n.DataAtom == atom.Td || n.DataAtom == atom.Th }
@@ -118,73 +127,39 @@ func isLayout(table *html.Node, rows []*html.Node) bool {
 	}) != nil
 }
 
-// grid returns the cells of a table in their columns. A cell that spans several
-// stands in the first of them, the others are empty.
+// grid returns the cells of a table in their columns. The text of a cell that
+// spans several stands in each.
 //
 // Spans are an amplifier (82 bytes of table can ask for gigabytes of cells), so
-// all empty cells together are bounded by the cells that are there.
-func (w *htmlWriter) grid(rows []*html.Node) [][]string {
-	cells := 0
-	for _, tr := range rows {
-		for c := tr.FirstChild; c != nil; c = c.NextSibling {
-			if isCell(c) {
-				cells++
-			}
-		}
-	}
-	spare := 4*cells + 256
-	take := func() bool {
-		spare--
-		return spare >= 0
-	}
-
-	grid := make([][]string, 0, len(rows))
-	var below []int // rows for which a column is still covered from above
+// what is repeated is bounded by the text that is there.
+func (w *htmlWriter) grid(rows []*html.Node, ends []int) [][]string {
+	var g md.Spans
+	g.Limit = spare
 	for i, tr := range rows {
-		var row []string
-		covered := func() {
-			for len(row) < len(below) && below[len(row)] > 0 && take() {
-				below[len(row)]--
-				row = append(row, "")
-			}
-		}
+		g.Row()
 		for c := tr.FirstChild; c != nil; c = c.NextSibling {
 			if !isCell(c) {
 				continue
 			}
-			covered()
 			text := w.flatten(c)
 			if w.err != nil {
 				return nil
 			}
-			down := min(span(c, "rowspan"), len(rows)-i) - 1
-			for k := range span(c, "colspan") {
-				if k > 0 {
-					if !take() {
-						break
-					}
-					text = ""
-				}
-				if down > 0 {
-					for len(below) <= len(row) {
-						below = append(below, 0)
-					}
-					below[len(row)] = down
-				}
-				row = append(row, text)
-			}
+			g.Limit += 8 * int64(len(text)+8)
+			g.Cell(text, format.Span(attr(c, "colspan")), rowSpan(c, ends[i]-i))
 		}
-		covered()
-		grid = append(grid, row)
 	}
-	return grid
+	return g.Rows()
 }
 
-// span returns a rowspan or colspan, within the limits that HTML sets.
-func span(cell *html.Node, key string) int {
-	n, err := strconv.Atoi(strings.TrimSpace(attr(cell, key)))
-	if err != nil || n < 1 {
-		return 1
+// spare are the bytes that the cells of a small table may be repeated in.
+const spare = 64 << 10
+
+// rowSpan returns the rows that a cell covers, which end with its group of rows; 0
+// is all of them.
+func rowSpan(cell *html.Node, left int) int {
+	if strings.TrimSpace(attr(cell, "rowspan")) == "0" {
+		return left
 	}
-	return min(n, 1000)
+	return min(format.Span(attr(cell, "rowspan")), left)
 }

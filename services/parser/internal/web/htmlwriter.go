@@ -15,6 +15,7 @@ import (
 
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/md"
+	"sluice/services/parser/internal/office"
 )
 
 // htmlWriter writes a tree of HTML as Markdown in one pass.
@@ -46,6 +47,8 @@ type htmlWriter struct {
 	flat    bool // a table cell: everything on one line
 	heading bool // no emphasis: a heading is strong already
 	depth   int  // of lists, for the choice of the bullet
+	pages   int  // pages within pages
+	linkEnd int  // where the last link ended
 }
 
 // container is a block that indents its lines: a quote or a list item.
@@ -125,7 +128,7 @@ func (w *htmlWriter) element(n *html.Node) {
 	case atom.Ul, atom.Ol, atom.Menu, atom.Dir:
 		w.list(n)
 	case atom.Li: // outside a list
-		w.item(n, "*")
+		w.item(n, "*", "")
 	case atom.Blockquote:
 		w.block(2)
 		w.within(container{first: "> ", rest: "> "}, func() { w.children(n) })
@@ -152,14 +155,32 @@ func (w *htmlWriter) element(n *html.Node) {
 		w.text("(")
 		w.children(n)
 		w.text(")")
+	case atom.Sup:
+		w.raised(n)
+	case atom.Sub:
+		w.lowered(n)
 	case atom.Input:
-		w.checkbox(n)
-	case atom.Math:
-		w.math(n)
-	case atom.Rp, atom.Script, atom.Style, atom.Head:
+		w.input(n)
+	case atom.Select:
+		w.choice(n)
+	case atom.Textarea:
+		w.field(textOf(n))
+	case atom.Iframe:
+		w.inner(n)
+	case atom.Svg:
+		w.drawing(n)
+	case atom.Rp, atom.Script, atom.Style, atom.Head, atom.Noscript, atom.Template:
 	default:
-		if n.Data == "math" {
+		if localName(n) == "math" {
 			w.math(n)
+			return
+		}
+		switch align(n) {
+		case "super":
+			w.raised(n)
+			return
+		case "sub":
+			w.lowered(n)
 			return
 		}
 		if isBlock(n.DataAtom) {
@@ -422,7 +443,7 @@ func (w *htmlWriter) closeMark(i int) {
 	w.out = append(w.out, m.close...)
 	m.written = false
 	if m.link {
-		m.dead = true
+		m.dead, w.linkEnd = true, len(w.out)
 		return
 	}
 	w.closed, w.closedAt = m.close, len(w.out)
@@ -452,7 +473,7 @@ func (w *htmlWriter) headingOf(n *html.Node, level int) {
 func (w *htmlWriter) flatten(n *html.Node) string {
 	cell := &htmlWriter{
 		ctx: w.ctx, base: w.base, name: w.name, limit: w.limit, steps: w.steps,
-		flat: true, heading: w.heading,
+		flat: true, heading: w.heading, pages: w.pages,
 	}
 	cell.children(n)
 	for i := len(cell.marks) - 1; i >= 0; i-- {
@@ -482,10 +503,7 @@ func (w *htmlWriter) list(n *html.Node) {
 		w.block(1)
 		return
 	}
-	number := 1
-	if start, err := strconv.Atoi(strings.TrimSpace(attr(n, "start"))); err == nil && start >= 0 && start < 1e8 {
-		number = start
-	}
+	number, step := firstNumber(n)
 	// A nested list stands right under the text of its item, where Markdown
 	// takes it for a list: any bullet, and a number only if it is 1.
 	if w.block(1); w.depth == 0 || n.DataAtom == atom.Ol && number != 1 {
@@ -500,25 +518,80 @@ func (w *htmlWriter) list(n *html.Node) {
 			w.node(c)
 			continue
 		}
-		marker := "*"
+		marker, label := "*", ""
 		if n.DataAtom == atom.Ol {
-			if v, err := strconv.Atoi(strings.TrimSpace(attr(c, "value"))); err == nil && v >= 0 && v < 1e8 {
+			if v, err := strconv.Atoi(strings.TrimSpace(attr(c, "value"))); err == nil && v > -1e8 && v < 1e8 {
 				number = v
 			}
-			marker = strconv.Itoa(number) + "."
-			number++
+			marker, label = itemMarker(n, c, number)
+			number += step
 		}
 		if w.block(1); !first {
 			w.gap = 1 // items keep together, whatever blocks ended the last one
 		}
 		first = false
-		w.item(c, marker)
+		w.item(c, marker, label)
 	}
 	w.depth--
 	w.block(2)
 }
 
-func (w *htmlWriter) item(n *html.Node, marker string) {
+// firstNumber returns the number of the first item of a list, and what is added
+// for each further one.
+func firstNumber(n *html.Node) (number, step int) {
+	number, step = 1, 1
+	if n.DataAtom == atom.Ol && hasAttr(n, "reversed") {
+		number, step = 0, -1
+		for c := n.FirstChild; c != nil; c = c.NextSibling {
+			if c.DataAtom == atom.Li {
+				number++
+			}
+		}
+	}
+	if start, err := strconv.Atoi(strings.TrimSpace(attr(n, "start"))); err == nil && start > -1e8 && start < 1e8 {
+		number = start
+	}
+	return number, step
+}
+
+// counters are the systems of numbers that HTML and style sheets name.
+var counters = map[string]string{
+	"a": "lowerLetter", "lower-alpha": "lowerLetter", "lower-latin": "lowerLetter", "A": "upperLetter", "upper-alpha": "upperLetter",
+	"upper-latin": "upperLetter", "i": "lowerRoman", "lower-roman": "lowerRoman", "I": "upperRoman", "upper-roman": "upperRoman",
+	"decimal-leading-zero": "decimalZero",
+}
+
+// itemMarker returns the marker of a numbered item, and the number before its
+// text where Markdown has no such marker.
+func itemMarker(list, item *html.Node, number int) (marker, label string) {
+	kind := ""
+	for _, n := range [...]*html.Node{list, item} {
+		if t := strings.TrimSpace(attr(n, "type")); t != "" {
+			kind = t
+		}
+		for decl := range strings.SplitSeq(attr(n, "style"), ";") {
+			key, value, _ := strings.Cut(decl, ":")
+			if key = strings.TrimSpace(key); key == "list-style-type" || key == "list-style" {
+				kind, _, _ = strings.Cut(strings.TrimSpace(value), " ")
+			}
+		}
+	}
+	switch kind {
+	case "none":
+		return "*", ""
+	case "disc", "circle", "square":
+		return "*", ""
+	}
+	if f := counters[kind]; f != "" {
+		return "*", office.Ordinal(number, f) + ". "
+	}
+	if number < 0 {
+		return "*", strconv.Itoa(number) + ". "
+	}
+	return strconv.Itoa(number) + ".", ""
+}
+
+func (w *htmlWriter) item(n *html.Node, marker, label string) {
 	if w.flat {
 		w.block(1)
 		w.children(n)
@@ -526,21 +599,100 @@ func (w *htmlWriter) item(n *html.Node, marker string) {
 		return
 	}
 	w.block(1)
-	w.within(container{first: marker + " ", rest: strings.Repeat(" ", len(marker)+1)}, func() { w.children(n) })
+	w.within(container{first: marker + " ", rest: strings.Repeat(" ", len(marker)+1)}, func() {
+		if label != "" {
+			w.raw(label)
+		}
+		w.children(n)
+	})
 	w.block(1)
 }
 
-func (w *htmlWriter) checkbox(n *html.Node) {
-	if strings.ToLower(attr(n, "type")) != "checkbox" {
+// input writes the value of a field of a form.
+func (w *htmlWriter) input(n *html.Node) {
+	switch strings.ToLower(attr(n, "type")) {
+	case "checkbox", "radio":
+		box := "[ ]"
+		if hasAttr(n, "checked") {
+			box = "[x]"
+		}
+		w.space = true
+		w.raw(box)
+		w.space = true
+	case "hidden", "password", "submit", "button", "reset", "image", "file", "range", "color", "search":
+	default:
+		w.field(attr(n, "value"))
+	}
+}
+
+// choice writes the entries of a list that are chosen: those that say so, else the
+// first, which is what is shown.
+func (w *htmlWriter) choice(n *html.Node) {
+	var first, chosen []string
+	for c := range n.Descendants() {
+		if c.DataAtom != atom.Option {
+			continue
+		}
+		s := md.Fold(textOf(c))
+		if label := attr(c, "label"); s == "" {
+			s = md.Fold(label)
+		}
+		if first == nil {
+			first = []string{s}
+		}
+		if hasAttr(c, "selected") {
+			chosen = append(chosen, s)
+		}
+	}
+	if chosen == nil && !hasAttr(n, "multiple") {
+		chosen = first
+	}
+	w.field(strings.Join(chosen, ", "))
+}
+
+// field writes a value in the line.
+func (w *htmlWriter) field(value string) {
+	if strings.TrimSpace(value) != "" {
+		w.space = true
+		w.text(value)
+		w.space = true
+	}
+}
+
+// inner writes the page within a page, where it is part of it.
+func (w *htmlWriter) inner(n *html.Node) {
+	const deepest = 4 // pages within pages
+	src := attr(n, "srcdoc")
+	if src == "" || w.pages >= deepest {
 		return
 	}
-	box := "[ ]"
-	if hasAttr(n, "checked") {
-		box = "[x]"
+	doc, err := html.Parse(strings.NewReader(src))
+	if err != nil {
+		w.text(plainHTML(src))
+		return
 	}
-	w.space = true
-	w.raw(box)
-	w.space = true
+	p := &pruner{}
+	content, _ := p.prune(doc, w.name)
+	w.pages++
+	w.block(2)
+	w.children(content)
+	w.block(2)
+	w.pages--
+}
+
+// align returns where the style of an element puts it in the line.
+func align(n *html.Node) string {
+	style := attr(n, "style")
+	if !strings.Contains(style, "vertical-align") {
+		return ""
+	}
+	for decl := range strings.SplitSeq(style, ";") {
+		key, value, _ := strings.Cut(decl, ":")
+		if strings.EqualFold(strings.TrimSpace(key), "vertical-align") && !isBlock(n.DataAtom) {
+			return strings.ToLower(strings.TrimSpace(value))
+		}
+	}
+	return ""
 }
 
 func (w *htmlWriter) code(n *html.Node) {
@@ -627,24 +779,6 @@ func languageOf(pre *html.Node) string {
 	return ""
 }
 
-func (w *htmlWriter) math(n *html.Node) {
-	tex := find(n, func(c *html.Node) bool {
-		return c.Data == "annotation" && strings.Contains(attr(c, "encoding"), "tex")
-	})
-	if tex == nil {
-		w.children(n)
-		return
-	}
-	s := md.Fold(textOf(tex))
-	switch {
-	case s == "":
-	case attr(n, "display") == "block" && !w.flat:
-		w.lines("$$" + s + "$$")
-	default:
-		w.raw("$" + s + "$")
-	}
-}
-
 func (w *htmlWriter) image(n *html.Node) {
 	alt := md.Fold(attr(n, "alt"))
 	if alt == "" {
@@ -665,12 +799,11 @@ func (w *htmlWriter) image(n *html.Node) {
 			}
 		}
 	}
-	if data, ok := strings.CutPrefix(src, "data:"); ok {
-		kind, _, _ := strings.Cut(data, ",")
-		src = "data:" + kind + "..."
-	} else {
-		src = w.address(src)
+	if strings.HasPrefix(src, "data:") {
+		w.text(alt) // its bytes are no address
+		return
 	}
+	src = w.address(src)
 	w.raw(md.Image(alt, src))
 }
 
