@@ -32,6 +32,7 @@ const (
 	maxPageAnnots = 3_000
 	maxFileAnnots = 50_000
 	maxAnnotText  = 64 << 10 // bytes of one value or remark
+	maxFileText   = 4 << 20  // bytes of all: many fields may have one value
 )
 
 // area is a rectangle in PDF's coordinates.
@@ -77,12 +78,14 @@ func (f *file) annotations(ref requests.Page, d *document, number int) ([]annota
 		return nil, ifTrapped(err)
 	}
 	count := min(n.Count, maxPageAnnots, maxFileAnnots-f.annots)
-	if count < n.Count {
+	if count < n.Count && f.annotText <= maxFileText {
 		d.warnings = append(d.warnings, fmt.Sprintf("page %d has %d annotations, of which %d are read", number, n.Count, max(count, 0)))
 	}
 	var out []annotation
 	for i := range max(count, 0) {
-		f.annots++
+		if f.annots++; f.annots > maxFileAnnots {
+			break
+		}
 		got, err := f.instance.FPDFPage_GetAnnot(&requests.FPDFPage_GetAnnot{Page: ref, Index: i})
 		if err != nil {
 			if trapped(err) {
@@ -97,6 +100,10 @@ func (f *file) annotations(ref requests.Page, d *document, number int) ([]annota
 		}
 		if keep {
 			out = append(out, a)
+			if f.annotText += len(a.text); f.annotText > maxFileText {
+				d.warnings = append(d.warnings, fmt.Sprintf("page %d: form fields and annotations have more than %d MiB of text, the rest is not read", number, maxFileText>>20))
+				f.annots = maxFileAnnots
+			}
 		}
 		if _, err := f.instance.FPDFPage_CloseAnnot(&requests.FPDFPage_CloseAnnot{Annotation: got.Annotation}); err != nil && trapped(err) {
 			return nil, err
@@ -397,17 +404,24 @@ func (p *page) annotate(d *document, annots []annotation, before []word, fr fram
 // outdated reports whether the appearance of an annotation shows less than its
 // value, or another one.
 func (p *page) outdated(a *annotation, b box, drawn []bool) bool {
-	var shown strings.Builder
+	var shown, printed strings.Builder
 	n := 0
 	for i := range p.words {
-		if w := &p.words[i]; drawn[i] && b.holds(w) {
+		switch w := &p.words[i]; {
+		case !b.holds(w):
+		case drawn[i]:
 			shown.WriteString(w.text)
 			n++
+		default:
+			printed.WriteString(w.text)
 		}
 	}
 	have, want := letters(shown.String()), letters(a.text)
 	switch {
-	case n == 0, a.list:
+	case n == 0:
+		// Some programs print the value on the page and keep the field.
+		return want == "" || letters(printed.String()) != want
+	case a.list:
 		return true
 	case have == want:
 		// One box for each letter takes a word apart.
@@ -502,20 +516,15 @@ func (b box) place(a *annotation, d *document) []word {
 		chars := max(len([]rune(l)), 1)
 		advance := min(.5*size, (b.x1-b.x0)/float32(chars))
 		x := b.x0 + min(2, .1*height)
-		rtl := isRTL(l)
-		if rtl {
-			x = b.x1
+		if slices.ContainsFunc(words, isRTL) {
+			// It is in the order in which it is read, and stays so.
+			out = append(out, word{text: strings.Join(words, " "), x0: b.x0, x1: b.x1, y: y, size: size, font: font})
+			words = nil
 		}
 		for _, text := range words {
 			width := advance * float32(len([]rune(text)))
-			w := word{text: text, x0: x, x1: x + width, y: y, size: size, font: font}
-			if rtl {
-				w.x0, w.x1 = x-width, x
-				x -= width + advance
-			} else {
-				x += width + advance
-			}
-			out = append(out, w)
+			out = append(out, word{text: text, x0: x, x1: x + width, y: y, size: size, font: font})
+			x += width + advance
 		}
 		y += leading
 	}

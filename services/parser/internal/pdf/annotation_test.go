@@ -119,6 +119,16 @@ func TestFormFields(t *testing.T) {
 			b := s.annot(m, "Widget", 126, 698, 138, 710, "/AS /Off /Parent "+parent+" /AP << /N << /Cash "+on+" >> >>")
 			m.fields = append(m.fields, m.object("<< /FT /Btn /Ff 49152 /T (a) /V /Transfer /Kids ["+a+" "+b+"] >>"))
 		}, "Pay by [x] (Transfer) [ ]\n"},
+		{"a value that is printed on the page as well", func(m *made) {
+			s := m.sheet()
+			s.lines(72, 700, "Name: Ada King")
+			s.field(m, 102, 695, 300, 711, "/FT /Tx /T (a) /V (Ada King)")
+		}, "Name: Ada King\n"},
+		{"in Hebrew", func(m *made) {
+			s := m.sheet()
+			s.lines(72, 700, "Name:")
+			s.field(m, 104, 695, 300, 711, "/FT /Tx /T (a) /V <FEFF05D305D505D3002005DB05D405DF>")
+		}, "Name: דוד כהן\n"},
 		{"a page of fields only", func(m *made) {
 			s := m.sheet()
 			s.field(m, 104, 695, 300, 711, "/FT /Tx /T (a) /V (Ada King)")
@@ -232,6 +242,26 @@ func TestAnnotations(t *testing.T) {
 				t.Errorf("warnings %q", out.Warnings)
 			}
 		})
+	}
+}
+
+// TestMuchTextInFields has one value that many fields show.
+func TestMuchTextInFields(t *testing.T) {
+	var m made
+	s := m.sheet()
+	s.lines(72, 700, "The text.")
+	parent := m.next(200)
+	var kids []string
+	for i := range 200 {
+		kids = append(kids, s.annot(&m, "Widget", 72, 100+2*float64(i), 272, 101.9+2*float64(i), "/Parent "+parent))
+	}
+	m.fields = append(m.fields, m.object("<< /FT /Tx /Ff 4096 /T (a) /V ("+strings.Repeat("word ", 12_000)+") /Kids ["+strings.Join(kids, " ")+"] >>"))
+	out := read(t, &m)
+	if n := len(out.Markdown); n < maxFileText/2 || n > 2*maxFileText {
+		t.Errorf("%d bytes", n)
+	}
+	if len(out.Warnings) != 1 || !strings.Contains(out.Warnings[0], "more than 4 MiB of text") {
+		t.Errorf("warnings %q", out.Warnings)
 	}
 }
 

@@ -322,16 +322,17 @@ func outOfMemory(err error) bool {
 
 // file is an open PDF file in its own pdfium instance.
 type file struct {
-	pool     pdfium.Pool
-	in       format.Input
-	instance pdfium.Pdfium
-	doc      docRef
-	pages    int
-	traps    int
-	objects  int             // page objects looked at, over all pages
-	annots   int             // annotations looked at, over all pages
-	widgets  int             // of those, fields of forms
-	seen     [1 << 10]uint64 // a bit for each character that has come
+	pool      pdfium.Pool
+	in        format.Input
+	instance  pdfium.Pdfium
+	doc       docRef
+	pages     int
+	traps     int
+	objects   int             // page objects looked at, over all pages
+	annots    int             // annotations looked at, over all pages
+	widgets   int             // of those, fields of forms
+	annotText int             // bytes of what they say
+	seen      [1 << 10]uint64 // a bit for each character that has come
 
 	layersOff bool // of this file: see hideLayers
 	layered   int  // objects whose layer was asked for
