@@ -50,7 +50,6 @@ type annotation struct {
 	export  string // of a checkbox or radio button that is on
 	list    bool   // its appearance shows all that could have been chosen
 	lines   bool   // text may stand in several lines
-	size    float32
 	marked  []area // of a remark on words
 	parent  int    // index of what this replies to; -1 = nothing
 	replace bool   // the field has no appearance that can be right
@@ -99,6 +98,9 @@ func (f *file) annotations(ref requests.Page, d *document, number int) ([]annota
 			return nil, err
 		}
 		if keep {
+			if a.kind == enums.FPDF_ANNOT_SUBTYPE_WIDGET && (a.text != "" || a.shows) {
+				f.widgets++
+			}
 			out = append(out, a)
 			if f.annotText += len(a.text); f.annotText > maxFileText {
 				d.warnings = append(d.warnings, fmt.Sprintf("page %d: form fields and annotations have more than %d MiB of text, the rest is not read", number, maxFileText>>20))
@@ -119,9 +121,6 @@ func (f *file) annotation(ref requests.Page, d *document, annot references.FPDF_
 		return false, ifTrapped(err)
 	}
 	a.kind = kind.Subtype
-	if a.kind == enums.FPDF_ANNOT_SUBTYPE_WIDGET {
-		f.widgets++
-	}
 	switch a.kind {
 	case enums.FPDF_ANNOT_SUBTYPE_LINK, enums.FPDF_ANNOT_SUBTYPE_POPUP:
 		// Links are read on their own; a popup repeats what it belongs to.
@@ -167,7 +166,7 @@ func (f *file) annotation(ref requests.Page, d *document, annot references.FPDF_
 		if a.box {
 			return true, f.hide(annot) // a check mark is no text
 		}
-		return a.text != "" || a.shows, nil
+		return true, nil // an empty one tells its neighbours from labels
 	case a.kind == enums.FPDF_ANNOT_SUBTYPE_FREETEXT:
 		a.lines = true
 		a.text, err = f.contents(annot)
@@ -371,6 +370,7 @@ func (p *page) annotate(d *document, annots []annotation, before []word, fr fram
 			drawn[i] = true
 		}
 	}
+	body := p.bodySize()
 	var added []word
 	for i := range annots {
 		a := &annots[i]
@@ -393,12 +393,116 @@ func (p *page) annotate(d *document, annots []annotation, before []word, fr fram
 			}
 		}
 		p.unfill(b, drawn)
-		added = append(added, b.place(a, d)...)
+		added = append(added, b.place(a, d, body)...)
+	}
+	p.annotated = len(added) > 0 || slices.Contains(drawn, true)
+	typed := map[spot]bool{}
+	for i := range p.words {
+		if s := p.words[i].spot(); drawn[i] && s.text != "" {
+			typed[s] = true
+		}
 	}
 	p.words = slices.DeleteFunc(p.words, func(w word) bool { return w.text == "" })
-	p.annotated = len(added) > 0 || slices.Contains(drawn, true)
+	first := len(p.words)
 	p.words = append(p.words, added...)
+	p.closeUp(annots, fr, func(i int) bool { return i >= first || typed[p.words[i].spot()] })
 	p.remarks(d, annots, fr)
+}
+
+// closeUp moves the values of fields to their labels. The gap between them is for
+// the pen: it makes no columns, and whoever reads one has to read the other.
+func (p *page) closeUp(annots []annotation, fr frame, typed func(int) bool) {
+	type entry struct {
+		box   box
+		words []int // of the value
+		label int   // the word before it, or -1
+	}
+	var fields []entry
+	for i := range annots {
+		if annots[i].kind == enums.FPDF_ANNOT_SUBTYPE_WIDGET {
+			fields = append(fields, entry{box: newBox(fr, annots[i].area), label: -1})
+		}
+	}
+	var printed []int
+	for i := range p.words {
+		if !typed(i) {
+			printed = append(printed, i)
+		}
+	}
+	for i := range p.words {
+		if !typed(i) {
+			continue
+		}
+		for k := range fields {
+			if fields[k].box.holds(&p.words[i]) {
+				fields[k].words = append(fields[k].words, i)
+				p.words[i].field = uint16(k + 1)
+				break
+			}
+		}
+	}
+	if p.readsLeft {
+		return // labels stand on the other side
+	}
+	inTable := map[int]bool{} // fields whose row has one after the other
+	for k := range fields {
+		f := &fields[k]
+		x := float32(math.Inf(-1))
+		above := false
+		size := min(f.box.y1-f.box.y0, 14)
+		if len(f.words) > 0 {
+			size = p.words[f.words[0]].size
+		}
+		for _, i := range printed {
+			w := &p.words[i]
+			middle := w.y - .3*w.size
+			switch {
+			case middle > f.box.y0-2 && middle < min(f.box.y1, f.box.y0+2.5*size)+2:
+				if w.x1 <= f.box.x0+2 && w.x1 > x {
+					x, f.label = w.x1, i
+				}
+				// A label behind a small box is nearer than one before it.
+				above = above || w.x0 > f.box.x1-2 && w.x0 < f.box.x1+1.5*w.size && f.box.x1-f.box.x0 < 2*w.size
+			case w.x1 > f.box.x0 && w.x0 < f.box.x1 && w.y <= f.box.y0+2 && w.y > f.box.y0-1.5*w.size:
+				above = true
+			}
+		}
+		if f.label < 0 {
+			continue
+		}
+		const far = 200 // points
+		if above || f.box.x0-x > far || slices.ContainsFunc(p.rules, func(r rule) bool {
+			return !r.horizontal() && r.x0 > x && r.x0 < f.box.x0+3 && r.y0 < f.box.y1 && r.y1 > f.box.y0
+		}) {
+			f.label = -1
+			continue
+		}
+		for j := range fields {
+			o := &fields[j]
+			if j != k && o.box.x0 > x-2 && o.box.x1 < f.box.x0+2 && o.box.y0 < (f.box.y0+f.box.y1)/2 && o.box.y1 > (f.box.y0+f.box.y1)/2 {
+				inTable[j], inTable[k] = true, true
+			}
+		}
+	}
+	for k, f := range fields {
+		if f.label < 0 || inTable[k] || len(f.words) == 0 {
+			continue
+		}
+		label := p.words[f.label]
+		left := p.words[f.words[0]].x0
+		for _, i := range f.words {
+			left = min(left, p.words[i].x0)
+		}
+		if shift := left - label.x1 - .35*label.size; shift > 0 {
+			for n, i := range f.words {
+				w := &p.words[i]
+				w.x0, w.x1 = w.x0-shift, w.x1-shift
+				if n == 0 || abs(w.y-p.words[f.words[0]].y) < .1*w.size {
+					w.y = label.y // boxes are not set as exactly as lines
+				}
+			}
+		}
+	}
 }
 
 // outdated reports whether the appearance of an annotation shows less than its
@@ -480,15 +584,9 @@ func (p *page) unfill(b box, drawn []bool) {
 }
 
 // place returns an annotation's text as words in its box.
-func (b box) place(a *annotation, d *document) []word {
+func (b box) place(a *annotation, d *document, body float32) []word {
 	height := max(b.y1-b.y0, 1)
-	size := a.size
-	if size < 2 || size > 100 {
-		size = min(12, .75*height)
-		if a.lines {
-			size = min(10, .75*height)
-		}
-	}
+	size := min(body, .75*height)
 	lines := strings.Split(a.text, "\n")
 	if !a.lines {
 		lines = []string{strings.Join(lines, " ")}
@@ -529,6 +627,21 @@ func (b box) place(a *annotation, d *document) []word {
 		y += leading
 	}
 	return out
+}
+
+// bodySize returns the size in which most words of the page are set: a value is no
+// heading, however large its field is.
+func (p *page) bodySize() float32 {
+	const usual = 10
+	if len(p.words) == 0 {
+		return usual
+	}
+	sizes := make([]float32, len(p.words))
+	for i := range p.words {
+		sizes[i] = p.words[i].size
+	}
+	slices.Sort(sizes)
+	return sizes[len(sizes)/2]
 }
 
 // wrapLines breaks text into lines of at most width letters.

@@ -129,6 +129,40 @@ func TestFormFields(t *testing.T) {
 			s.lines(72, 700, "Name:")
 			s.field(m, 104, 695, 300, 711, "/FT /Tx /T (a) /V <FEFF05D305D505D3002005DB05D405DF>")
 		}, "Name: דוד כהן\n"},
+		{"labels in a column", func(m *made) {
+			s := m.sheet()
+			for i, l := range []string{"Name", "Born", "Town", "Land", "Trade", "Years"} {
+				y := 700 - 24*float64(i)
+				s.lines(72, y, l)
+				s.field(m, 200, y-6, 400, y+14, fmt.Sprintf("/FT /Tx /T (f%d) /V (value %d)", i, i))
+			}
+		}, "Name value 0\nBorn value 1\nTown value 2\nLand value 3\nTrade value 4\nYears value 5\n"},
+		{"two labels in a row", func(m *made) {
+			s := m.sheet()
+			s.lines(72, 700, "First:")
+			s.lines(320, 700, "Last:")
+			s.field(m, 120, 695, 300, 711, "/FT /Tx /T (a) /V (Ada)")
+			s.field(m, 380, 695, 500, 711, "/FT /Tx /T (b) /V (King)")
+		}, "First: Ada Last: King\n"},
+		{"labels above", func(m *made) {
+			s := m.sheet()
+			s.lines(72, 700, "First")
+			s.lines(320, 700, "Last")
+			s.field(m, 72, 680, 200, 696, "/FT /Tx /T (a) /V (Ada)")
+			s.field(m, 320, 680, 500, 696, "/FT /Tx /T (b) /V (King)")
+		}, "First Last\nAda King\n"},
+		{"a table of fields", func(m *made) {
+			s := m.sheet()
+			for j, h := range []string{"Part", "Count", "Price"} {
+				s.text(roman, 10, 72+100*float64(j), 700, h)
+			}
+			for i, l := range []string{"Bolt", "Nut", "Washer"} {
+				y := 680 - 20*float64(i)
+				s.text(roman, 10, 72, y, l)
+				s.field(m, 170, y-5, 250, y+11, fmt.Sprintf("/FT /Tx /T (c%d) /V (%d)", i, 10+i))
+				s.field(m, 270, y-5, 350, y+11, fmt.Sprintf("/FT /Tx /T (p%d) /V (%d.50)", i, i))
+			}
+		}, "| Part | Count | Price |\n| --- | --- | --- |\n| Bolt | 10 | 0.50 |\n| Nut | 11 | 1.50 |\n| Washer | 12 | 2.50 |\n"},
 		{"a page of fields only", func(m *made) {
 			s := m.sheet()
 			s.field(m, 104, 695, 300, 711, "/FT /Tx /T (a) /V (Ada King)")

@@ -334,6 +334,9 @@ func (b *builder) continues(cur *block, l *line, right float32) continuation {
 	case m != "" && (meant || cur.kind == listItem):
 		return newBlock
 	}
+	if apart(prev, l) {
+		return newLine
+	}
 	if rtl {
 		return sameLineOf
 	}
@@ -363,6 +366,23 @@ func (b *builder) continues(cur *block, l *line, right float32) continuation {
 		return newBlock
 	}
 	return newLine
+}
+
+// apart reports whether two lines are of different fields of a form, or one of them
+// is of none: they do not go on in each other.
+func apart(a, b *line) bool {
+	last, first := uint16(0), uint16(0)
+	for _, w := range a.words {
+		if w.field > 0 {
+			last = w.field
+		}
+	}
+	for _, w := range b.words {
+		if first = w.field; first > 0 {
+			break
+		}
+	}
+	return last != first
 }
 
 func centred(a, b *line) bool {

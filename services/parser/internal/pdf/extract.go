@@ -46,6 +46,7 @@ type word struct {
 	size   float32 // em
 	font   uint16  // index into document.fonts
 	link   uint16  // 0 = none
+	field  uint16  // of a form, from 1; 0 = none
 	glued  bool    // no space before it, says pdfium
 	tag    uint8   // level of the heading that the file says it is part of; 0 = none
 }
@@ -189,7 +190,7 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 	if err := f.words(ref, d, p, fr, text); err != nil {
 		return nil, fmt.Errorf("its fonts: %w", err)
 	}
-	if p.pictures > 0 && p.said() <= mostStamps && p.cover.share() >= wholePage {
+	if p.pictures > 0 && p.said() <= mostStamps && p.cover.share() >= largePart {
 		p.stamps = append([]word{}, p.words...)
 	}
 	if len(annots) > 0 {

@@ -117,15 +117,7 @@ func (f *file) field(annot references.FPDF_ANNOTATION, a *annotation) error {
 	case enums.FPDF_FORMFIELD_TYPE_UNKNOWN:
 		return f.looseField(annot, a)
 	}
-	if err != nil || a.text == "" {
-		return err
-	}
-	if r, err := f.instance.FPDFAnnot_GetFontSize(&requests.FPDFAnnot_GetFontSize{FormHandle: form, Annotation: annot}); err == nil {
-		a.size = r.FontSize
-	} else if trapped(err) {
-		return err
-	}
-	return nil
+	return err
 }
 
 // looseField reads a widget that belongs to no form: its own value.

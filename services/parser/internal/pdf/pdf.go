@@ -330,7 +330,7 @@ type file struct {
 	traps     int
 	objects   int             // page objects looked at, over all pages
 	annots    int             // annotations looked at, over all pages
-	widgets   int             // of those, fields of forms
+	widgets   int             // of those, fields of forms that show something
 	annotText int             // bytes of what they say
 	seen      [1 << 10]uint64 // a bit for each character that has come
 

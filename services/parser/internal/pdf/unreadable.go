@@ -358,9 +358,10 @@ func (f *file) holdsPicture(form references.FPDF_PAGEOBJECT) (bool, error) {
 	return false, nil
 }
 
-// A page counts as a picture if pictures cover most of it, and as a scan if all
-// its text is some line at its edge or a stamp.
+// A page is a scan if pictures cover a large part of it and all its text is some
+// line at its edge, or if they cover most of it and there is a stamp as well.
 const (
+	largePart  = .4
 	wholePage  = .75
 	mostStamps = 60 // words on a scan
 	stampWords = 20 // of them neither at the edge nor on other scans as well
@@ -479,7 +480,7 @@ func (d *document) findStamps() {
 			}
 		}
 		p.stamped = len(own) == 0
-		if len(own) > 0 && len(own) <= stampWords {
+		if len(own) > 0 && len(own) <= stampWords && p.cover.share() >= wholePage {
 			top, bottom, large := own[0].top(), own[0].bottom(), float32(0)
 			for i := range own {
 				top, bottom, large = min(top, own[i].top()), max(bottom, own[i].bottom()), max(large, own[i].size)

@@ -69,6 +69,16 @@ func TestScansAreRefused(t *testing.T) {
 				fmt.Fprintf(&s.content, "q 612 0 0 72 0 %d cm /Im Do Q\n", 72*i)
 			}
 		},
+		"a small scan on a large page": func(m *made) {
+			s := m.sheet().text(roman, 9, 480, 20, "Page 1")
+			s.content.WriteString("q 400 0 0 560 106 116 cm /Im Do Q\n")
+		},
+		"a number up the side": func(m *made) {
+			for i := range 2 {
+				s := m.sheet().scan()
+				fmt.Fprintf(&s.content, "BT /F1 9 Tf 0 1 -1 0 20 300 Tm (ACME-%06d) Tj ET\n", i)
+			}
+		},
 		"a picture in a form": func(m *made) {
 			form := m.object("<< /Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources << /XObject << /Im " + m.next(1) + " >> >> /Length 29 >>\nstream\nq 612 0 0 792 0 0 cm /Im Do Q\nendstream")
 			m.object("<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 1 >>\nstream\nx\nendstream")
@@ -128,6 +138,10 @@ func TestScansAreWarnedOf(t *testing.T) {
 		{"a certificate", func(m *made) {
 			m.sheet().scan().text(bold, 20, 200, 600, "Certificate of Honour").text(roman, 14, 220, 450, "for Ada King").text(roman, 10, 150, 200, "London, 12 March 1842")
 		}, "", "for Ada King"},
+		{"a photo and its caption", func(m *made) {
+			s := m.sheet().text(roman, 10, 120, 200, "The house in which Ada King was born, before it was pulled down")
+			s.content.WriteString("q 400 0 0 500 106 220 cm /Im Do Q\n")
+		}, "", "pulled down"},
 		{"slides with a title", func(m *made) {
 			for _, title := range []string{"Our hotel", "The garden"} {
 				m.sheet().scan().text(bold, 44, 100, 400, title)
