@@ -27,6 +27,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -322,6 +323,13 @@ func TestEnvironment(t *testing.T) {
 					t.Setenv(k, strings.Replace(v, "/etc/nats/", login+"/", 1))
 				}
 				for _, e := range c.Env {
+					if e.Name == "GOMEMLIMIT" { // read by Go itself
+						soft, err := resource.ParseQuantity(strings.TrimSuffix(e.Value, "B"))
+						if err != nil || soft.Cmp(*c.Resources.Limits.Memory()) >= 0 {
+							t.Errorf("GOMEMLIMIT is %s (%v), the limit %s", e.Value, err, c.Resources.Limits.Memory())
+						}
+						continue
+					}
 					if !read[name][e.Name] {
 						t.Errorf("%s is not read", e.Name)
 					}
