@@ -145,7 +145,7 @@ func (s Scope) IsService() bool { return strings.HasPrefix(string(s), "service."
 func (s Scope) IsTenant() bool { return strings.HasPrefix(string(s), "tenant.") }
 
 // ParseScope reads what a person types: "global", "query", "service.openai",
-// "tenant.Acme & Sons".
+// "tenant.acme".
 func ParseScope(s string) (Scope, error) {
 	kind, name, ok := strings.Cut(s, ".")
 	switch {
@@ -155,6 +155,8 @@ func ParseScope(s string) (Scope, error) {
 		return Query, nil
 	case ok && name != "" && kind == "service":
 		return Service(name), nil
+	case ok && kind == "tenant" && name != "" && !events.ValidTenant(name):
+		return "", fault.Invalid("scope", "no tenant can be called %q", events.CleanHeader(name, 128)).WithHint("use at most 64 letters, digits, '-', '_' and '.'")
 	case ok && name != "" && kind == "tenant":
 		return Tenant(name), nil
 	}

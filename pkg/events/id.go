@@ -12,6 +12,16 @@ import (
 // DefaultTenant owns whatever is submitted without a Tenant header.
 const DefaultTenant = "default"
 
+// ValidTenant tells whether a tenant can be called so.
+func ValidTenant(name string) bool {
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 64
+}
+
 // idBytes is the length of derived IDs: 128 bits, far beyond accidental
 // collision for any corpus, in 32 characters of hex.
 const idBytes = 16

@@ -36,18 +36,42 @@ func SetName(h map[string][]string, name string) {
 // Name returns the exact name that the headers of a submission give, or "". The
 // names of headers are compared without regard to case.
 func Name(h map[string][]string) string {
-	if v, ok := valueFold(h, HeaderFilenameExt); ok {
-		// The language between the quotes says nothing about a name.
-		if charset, rest, ok := strings.Cut(v, "'"); ok && strings.EqualFold(charset, "UTF-8") {
-			if _, escaped, ok := strings.Cut(rest, "'"); ok {
-				if name, ok := unescapeExt(escaped); ok {
-					return name
-				}
-			}
-		}
+	if name, ok := nameExt(h); ok && name != "" {
+		return name
 	}
 	v, _ := valueFold(h, HeaderFilename)
 	return v
+}
+
+// NameLost returns the value of a HeaderFilenameExt that cannot be read, if nothing
+// else gives the name: without it, different names would be one. "" is none.
+func NameLost(h map[string][]string) string {
+	if _, ok := nameExt(h); ok {
+		return ""
+	}
+	if v, _ := valueFold(h, HeaderFilename); v != "" {
+		return ""
+	}
+	v, _ := valueFold(h, HeaderFilenameExt)
+	return v
+}
+
+// nameExt reads HeaderFilenameExt. It reports false if it is there and unreadable.
+func nameExt(h map[string][]string) (name string, ok bool) {
+	v, _ := valueFold(h, HeaderFilenameExt)
+	if v == "" {
+		return "", true
+	}
+	charset, rest, ok := strings.Cut(v, "'")
+	if !ok || !strings.EqualFold(charset, "UTF-8") {
+		return "", false
+	}
+	// The language between the quotes says nothing about a name.
+	_, escaped, ok := strings.Cut(rest, "'")
+	if !ok {
+		return "", false
+	}
+	return unescapeExt(escaped)
 }
 
 // ShownName returns a name as it can be printed and put into a header: on one

@@ -46,11 +46,31 @@ func TestNamesThatOthersWrite(t *testing.T) {
 		"UTF-8''broken%zz":               "plain.txt",
 		"iso-8859-1'en'%A3%20rates":      "plain.txt", // only UTF-8 is known
 		"no quotes":                      "plain.txt",
+		"UTF-8''":                        "plain.txt", // empty is none
 		"UTF-8''it's ? not * escaped.md": "it's ? not * escaped.md",
 	} {
 		h := map[string][]string{"fileNAME": {"plain.txt"}, "FILENAME*": {value}}
 		if got := events.Name(h); got != want {
 			t.Errorf("%s: %q, want %q", value, got, want)
+		}
+	}
+}
+
+// A name that cannot be read is told from none, unless Filename gives another.
+func TestNamesThatCannotBeRead(t *testing.T) {
+	for _, tc := range []struct {
+		h    map[string][]string
+		lost string
+	}{
+		{nil, ""},
+		{map[string][]string{"Filename*": {""}}, ""},
+		{map[string][]string{"Filename*": {"UTF-8''a.txt"}}, ""},
+		{map[string][]string{"filename*": {"UTF-8''broken%2"}}, "UTF-8''broken%2"},
+		{map[string][]string{"Filename*": {"iso-8859-1''%FC.txt"}}, "iso-8859-1''%FC.txt"},
+		{map[string][]string{"Filename*": {"iso-8859-1''%FC.txt"}, "filename": {"u.txt"}}, ""},
+	} {
+		if got := events.NameLost(tc.h); got != tc.lost {
+			t.Errorf("%v: %q, want %q", tc.h, got, tc.lost)
 		}
 	}
 }

@@ -22,8 +22,9 @@ var spoken = []string{
 
 // spell gives the submitter's headers the names by which they are read. It
 // returns the fault of a header that is there twice with different values, and
-// leaves that one as it is: nobody can tell which one is meant.
-func spell(h nats.Header) (twice *fault.Error) {
+// leaves that one as it is: nobody can tell which one is meant. A name that cannot
+// be read is refused, too: different ones would be one document.
+func spell(h nats.Header) (refused *fault.Error) {
 	names := make([]string, 0, len(h))
 	for k := range h {
 		names = append(names, k)
@@ -48,8 +49,8 @@ func spell(h nats.Header) (twice *fault.Error) {
 		switch values := found[name]; {
 		case name == "":
 		case len(values) > 1:
-			if twice == nil {
-				twice = fault.Invalid("bad-header", "the header %s is there twice, as %s, with different values", name, strings.Join(quoted(spelt[name]), " and ")).
+			if refused == nil {
+				refused = fault.Invalid("bad-header", "the header %s is there twice, as %s, with different values", name, strings.Join(quoted(spelt[name]), " and ")).
 					WithHint("send it once; the case of its name does not matter")
 			}
 		default:
@@ -59,7 +60,11 @@ func spell(h nats.Header) (twice *fault.Error) {
 			}
 		}
 	}
-	return twice
+	if lost := events.NameLost(h); lost != "" && refused == nil {
+		refused = fault.Invalid("bad-header", "the header %s, %q, cannot be read, and nothing else gives the name", events.HeaderFilenameExt, events.CleanHeader(lost, 64)).
+			WithHint("write it as in UTF-8''%%20lead.txt, or send %s", events.HeaderFilename)
+	}
+	return refused
 }
 
 // canonical returns the name of a submitter's header as it is read, "" for one that

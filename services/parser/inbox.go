@@ -34,8 +34,8 @@ func announce(_ context.Context, m *stage.Message) error {
 	for k, v := range info.Headers {
 		h[k] = v
 	}
-	if twice := spell(h); twice != nil {
-		return twice
+	if refused := spell(h); refused != nil {
+		return refused
 	}
 	meta, err := metadata(h)
 	if err != nil {

@@ -244,11 +244,7 @@ func (s *parser) handle(ctx context.Context, m *stage.Message) error {
 }
 
 func checkTenant(t string) error {
-	ok := len(t) <= 64
-	for _, c := range []byte(t) {
-		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.')
-	}
-	if !ok {
+	if !events.ValidTenant(t) {
 		return fault.Invalid("bad-header", "the tenant %q is not a name", events.CleanHeader(t, 64)).
 			WithHint("use at most 64 letters, digits, '-', '_' and '.' in the Tenant header")
 	}
@@ -304,7 +300,12 @@ func (s *parser) reference(ctx context.Context, m *stage.Message, now *progress)
 	}
 	meta := map[string]string{}
 	for k, v := range ref.Meta {
-		meta[textproto.CanonicalMIMEHeaderKey(events.CleanHeader(k, 128))] = events.CleanHeader(v, maxMetaLen)
+		name, value := textproto.CanonicalMIMEHeaderKey(events.CleanHeader(k, 128)), events.CleanHeader(v, maxMetaLen)
+		if other, twice := meta[name]; twice && other != value { // as of headers; a map has no first
+			return fault.Invalid("malformed-event", "the reference has the meta value %s twice, with different values", name).
+				WithHint("send it once; the case of its name does not matter")
+		}
+		meta[name] = value
 	}
 	if len(meta) > maxMeta {
 		return fault.Invalid("malformed-event", "the reference has %d meta values, at most %d are kept", len(meta), maxMeta)

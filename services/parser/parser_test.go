@@ -208,6 +208,8 @@ func TestRefusals(t *testing.T) {
 		"docs.submit.a": {"", nil, "empty"},
 		"docs.submit.b": {"x", []string{"Tenant", "../etc"}, "bad-header"},
 		"docs.submit.c": {"x", []string{"Meta-A", long}, "bad-header"},
+		// Names that cannot be read would all be that of the subject.
+		"docs.submit.d": {"x", []string{"Filename*", "iso-8859-1''M%FCller.txt"}, "bad-header"},
 		"docs.uri":      {`{"uri":`, nil, "malformed-event"},
 		"docs.delete":   {`{"name":"a","document":"b"}`, nil, "malformed-event"},
 	} {
@@ -231,7 +233,7 @@ func TestRefusals(t *testing.T) {
 				n++
 			}
 		}
-		return n == 5
+		return n == 6
 	})
 }
 
@@ -297,6 +299,12 @@ func TestReferences(t *testing.T) {
 			return false
 		})
 	}
+	// Of two values of one name none is the first: a retry could take the other one.
+	r.publish(t, events.SubjectURI, events.Encode(events.Reference{URI: srv.URL + "/a.html", Tenant: "acme", Name: "twice", Meta: map[string]string{"team": "red", "TEAM": "blue"}}))
+	r.wait(t, "two values are refused", func() bool {
+		last := r.dead[len(r.dead)-1]
+		return last.Header.Get(events.HeaderDocumentID) == events.DocumentID("acme", "twice") && strings.Contains(last.Header.Get(events.HeaderFailureMessage), "Team twice")
+	})
 }
 
 func TestPrivateAddressesAreNotFetched(t *testing.T) {

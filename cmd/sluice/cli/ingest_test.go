@@ -29,6 +29,25 @@ func TestMetadataIsTakenAsItIs(t *testing.T) {
 	}
 }
 
+// What no tenant can be called is refused before anything is sent. Red before: a
+// longer name was cut, and one with spaces at its ends was trimmed, so the text was
+// searchable for another tenant, and ingest waited for ever.
+func TestADocumentIsNobodyElses(t *testing.T) {
+	node := start(t, nil)
+	in(t, map[string]string{"a.md": "Ferries cross the estuary."})
+	for _, tenant := range []string{strings.Repeat("x", 65), " acme", "acme ", " ", "a b", "a*", "Ä"} {
+		for _, args := range [][]string{{"a.md"}, {"http://127.0.0.1:1/a.md"}} {
+			sluice(t, append([]string{"ingest", "--timeout", "20s", "--tenant", tenant}, args...)...).want(t, 1).says(t, "is not the name of a tenant", "64 letters")
+		}
+	}
+	// The case of a name does not matter: one of two values would be lost.
+	sluice(t, "ingest", "a.md", "--timeout", "20s", "--meta", "team=red", "--meta", "Team=blue").want(t, 1).says(t, `"Team" and "team" have one name`)
+	if n := stream(t, node, events.StreamDocuments).State.LastSeq; len(entries(t)) != 0 || n != stream(t, node, events.StreamDocuments).State.FirstSeq-1 {
+		t.Errorf("%d documents, and %d was submitted", len(entries(t)), n)
+	}
+	sluice(t, "ingest", "a.md", "--tenant", "acme.eu").want(t, 0)
+}
+
 // A file that the parser will refuse is not uploaded first, and is named as its
 // owner knows it.
 func TestTooLargeFilesAreNotUploaded(t *testing.T) {

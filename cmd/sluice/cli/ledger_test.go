@@ -78,6 +78,10 @@ func TestWhatABudgetTakes(t *testing.T) {
 		t.Errorf("%s", r.err)
 	}
 	sluice(t, "budget", "freeze", "service.openia").want(t, 2)
+	for _, scope := range []string{"tenant.a b", "tenant.Ä", "tenant. acme", "tenant." + strings.Repeat("x", 65)} { // nobody can be called so
+		sluice(t, "budget", "set", scope, "--day", "1").want(t, 2).says(t, "no tenant can be called")
+	}
+	sluice(t, "budget", "set", "tenant.acme.eu", "--day", "1").want(t, 0)
 	sluice(t, "budget", "set", "service.openai", "--day", "1").want(t, 0)
 	sluice(t, "budget", "set", "service.elsewhere", "--day", "1", "--force").want(t, 0)
 	sluice(t, "budget", "set", "service.elsewhere", "--day", "2").want(t, 0) // known by now

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/textproto"
 	"os"
 	"strconv"
 	"sync"
@@ -58,6 +59,11 @@ func Open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, opts Optio
 	if s.opts.Tenant == "" {
 		s.opts.Tenant = events.DefaultTenant
 	}
+	// The parser refuses one that is none; as a header it would be trimmed, and be another.
+	if !events.ValidTenant(s.opts.Tenant) {
+		return nil, fault.Invalid("bad-tenant", "%q is not the name of a tenant", events.CleanHeader(s.opts.Tenant, 128)).
+			WithHint("use at most 64 letters, digits, '-', '_' and '.'")
+	}
 	if s.opts.Workers < 1 {
 		s.opts.Workers = 16
 	}
@@ -70,7 +76,14 @@ func Open(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, opts Optio
 		s.opts.CorrelationID = s.run
 	}
 	s.opts.CorrelationID = events.CleanHeader(s.opts.CorrelationID, 128)
+	spelt := map[string]string{}
 	for k, v := range opts.Meta {
+		name := textproto.CanonicalMIMEHeaderKey(k)
+		if other, twice := spelt[name]; twice {
+			return nil, fault.Invalid("bad-meta", "the metadata %q and %q have one name", min(k, other), max(k, other)).
+				WithHint("the case of a name does not matter: give one value")
+		}
+		spelt[name] = k
 		if !token(k) {
 			return nil, fault.Invalid("bad-meta", "%q is not a name for metadata", k).WithHint("use letters, digits, '-' and '_'")
 		}
@@ -151,7 +164,7 @@ func (s *Submitter) header() nats.Header {
 			h.Set(k, v)
 		}
 	}
-	set(events.HeaderTenant, events.CleanHeader(s.opts.Tenant, 64))
+	set(events.HeaderTenant, s.opts.Tenant)
 	set(events.HeaderCorrelationID, s.opts.CorrelationID)
 	set(events.HeaderContentType, events.CleanHeader(s.opts.ContentType, 256))
 	set(events.HeaderCharset, events.CleanHeader(s.opts.Charset, 64))
