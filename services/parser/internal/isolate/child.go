@@ -53,7 +53,7 @@ func serve(convert format.Reader) int {
 	debug.SetMemoryLimit(limit / 4 * 3)
 	// Documents are small and follow each other: what one leaves is collected with
 	// that of the next ones.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(seldom)
 
 	type document struct {
 		request
@@ -79,12 +79,12 @@ func serve(convert format.Reader) int {
 		})
 		stop()
 		r := response{Resident: resident(), Last: last}
-		var body []byte
+		var body string
 		switch {
 		case err != nil:
 			r.Failure = failureOf(err)
 		default:
-			r.Pages, r.Facts, r.Warnings, body = out.Pages, out.Facts, out.Warnings, []byte(out.Markdown)
+			r.Pages, r.Facts, r.Warnings, body = out.Pages, out.Facts, out.Warnings, out.Markdown
 		}
 		if err := writeFrame(replies, r, body); err != nil {
 			return exitOrphan
@@ -130,10 +130,27 @@ func panicSite(stack []byte) string {
 	return "unknown place"
 }
 
-// watch ends the process when its resident memory passes limit bytes.
+// How much garbage there may be beside what is used, in per cent: of small
+// documents, and of those that make the process larger than roomy.
+const (
+	seldom = 400
+	often  = 40
+	roomy  = 96 << 20
+)
+
+// watch ends the process when its resident memory passes limit bytes, and has it
+// collect more often when it grows.
 func watch(limit int64) (stop func()) {
 	done := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
+		thrifty := false
+		defer func() {
+			if thrifty {
+				debug.SetGCPercent(seldom)
+			}
+		}()
 		tick := time.NewTicker(watchEvery)
 		defer tick.Stop()
 		for {
@@ -141,11 +158,18 @@ func watch(limit int64) (stop func()) {
 			case <-done:
 				return
 			case <-tick.C:
-				if resident() > limit {
+				switch now := resident(); {
+				case now > limit:
 					os.Exit(exitMemory)
+				case now > roomy && !thrifty:
+					thrifty = true
+					debug.SetGCPercent(often)
 				}
 			}
 		}
 	}()
-	return func() { close(done) }
+	return func() {
+		close(done)
+		<-ended
+	}
 }

@@ -60,7 +60,7 @@ func (f *failure) err() error {
 	return &fault.Error{Class: class, Reason: f.Reason, Message: f.Message, Hint: f.Hint, RetryAfter: f.RetryAfter}
 }
 
-func writeFrame(w io.Writer, header any, body []byte) error {
+func writeFrame[B []byte | string](w io.Writer, header any, body B) error {
 	h, err := json.Marshal(header)
 	if err != nil {
 		return err
@@ -71,7 +71,13 @@ func writeFrame(w io.Writer, header any, body []byte) error {
 	if _, err := w.Write(append(head, h...)); err != nil {
 		return err
 	}
-	_, err = w.Write(body)
+	// A string that is written as such is not copied first: it may be large.
+	switch body := any(body).(type) {
+	case string:
+		_, err = io.WriteString(w, body)
+	case []byte:
+		_, err = w.Write(body)
+	}
 	return err
 }
 

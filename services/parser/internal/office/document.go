@@ -18,6 +18,7 @@ const (
 	Code
 	Table
 	Verbatim // Markdown that is finished: the output of another reader
+	Written  // a table that is Markdown already
 	Mark     // Markdown of ours that the document does not say: the number of a slide
 )
 
@@ -73,7 +74,7 @@ func (d *Document) addOne(b Block) {
 		return
 	}
 	d.flush()
-	d.words = d.words || (b.Kind != Table && b.Kind != Mark && hasWords(b.Text))
+	d.words = d.words || b.Kind == Written || (b.Kind != Table && b.Kind != Mark && hasWords(b.Text))
 	if b.Kind != Item || d.last != Item {
 		d.gap()
 		d.Depth = d.Depth[:0]

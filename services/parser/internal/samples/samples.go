@@ -218,7 +218,7 @@ func BookSample(t testing.TB) []byte {
 
 // SheetFile is a workbook of one sheet with that sheetData.
 func SheetFile(t testing.TB, data string) []byte {
-	return Pack(t, Rels("", "r1 officeDocument xl/workbook.xml"),
+	return Pack(t, Part{"[Content_Types].xml", `<Types><Default Extension="xml" ContentType="application/xml"/></Types>`}, Rels("", "r1 officeDocument xl/workbook.xml"),
 		Part{"xl/workbook.xml", `<workbook` + officeN + `><sheets><sheet name="S" sheetId="1" r:id="s"/></sheets></workbook>`},
 		Rels("xl/workbook.xml", "s worksheet worksheets/sheet1.xml"),
 		Part{"xl/worksheets/sheet1.xml", `<worksheet><sheetData>` + data + `</sheetData></worksheet>`})

@@ -3,6 +3,7 @@
 package sheet
 
 import (
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,18 +18,26 @@ const (
 )
 
 // Grid is the filled cells of a sheet, row by row and in order. Sheets are
-// mostly empty: two cells in opposite corners span 17 billion.
+// mostly empty: two cells in opposite corners span 17 billion. And they are
+// large: a row is kept as its bytes, and becomes strings when it is written.
 type Grid struct {
 	rows   []gridRow
+	pages  [][]byte // of the rows that are complete
+	last   []byte   // the row that is being filled
 	merges []merge
+	spans  map[int][]span // by index of the row
+	links  map[string]string
 	bytes  int // of text in it
 	left   int // bytes that copies of merged cells may still take
+	at     []int32
 }
 
+// gridRow is a row and where its bytes are: for each cell the column, the length
+// of the text, both as varints, and the text.
 type gridRow struct {
-	number int // from 0
-	cells  []GridCell
-	spans  []span
+	number     int32 // from 0
+	page       int32
+	start, end int32
 }
 
 type GridCell struct {
@@ -46,15 +55,73 @@ func (g *Grid) Set(j *office.Job, row, column int, text string) error {
 	if err := j.Spend(len(text) + 3); err != nil {
 		return err
 	}
-	n := len(g.rows)
-	if n == 0 || g.rows[n-1].number != row {
-		g.rows = append(g.rows, gridRow{number: row})
-		n++
+	if n := len(g.rows); n == 0 || int(g.rows[n-1].number) != row {
+		g.flush()
+		g.rows = append(g.rows, gridRow{number: int32(row)})
 	}
 	g.bytes += len(text)
-	r := &g.rows[n-1]
-	r.cells = append(r.cells, GridCell{Column: column, Text: text})
+	g.last = binary.AppendUvarint(g.last, uint64(column))
+	g.last = binary.AppendUvarint(g.last, uint64(len(text)))
+	g.last = append(g.last, text...)
 	return nil
+}
+
+// flush puts the row that is being filled with the others.
+func (g *Grid) flush() {
+	const page = 256 << 10
+	n := len(g.rows)
+	if n == 0 || len(g.last) == 0 {
+		return
+	}
+	at := len(g.pages) - 1
+	if at < 0 || cap(g.pages[at])-len(g.pages[at]) < len(g.last) {
+		size := page
+		if len(g.pages) == 0 { // most sheets are small
+			size = 4 << 10
+		}
+		g.pages = append(g.pages, make([]byte, 0, max(size, len(g.last))))
+		at++
+	}
+	r := &g.rows[n-1]
+	r.page, r.start = int32(at), int32(len(g.pages[at]))
+	g.pages[at] = append(g.pages[at], g.last...)
+	r.end = int32(len(g.pages[at]))
+	const large = 1 << 20
+	if g.last = g.last[:0]; cap(g.last) > large {
+		g.last = nil
+	}
+}
+
+// row returns the cells of the row at an index. They are valid until the next call with the same room.
+func (g *Grid) row(i int, room []GridCell) []GridCell {
+	r := g.rows[i]
+	b := g.pages[r.page][r.start:r.end]
+	all := string(b)
+	cells := room[:0]
+	for at := 0; at < len(b); {
+		column, n := binary.Uvarint(b[at:])
+		at += n
+		size, n := binary.Uvarint(b[at:])
+		at += n
+		c := GridCell{Column: int(column), Text: all[at : at+int(size)]}
+		at += int(size)
+		if len(g.links) > 0 {
+			c.href = g.links[CellName(int(r.number), c.Column)]
+		}
+		cells = append(cells, c)
+	}
+	return cells
+}
+
+// columns calls f for the column of each cell of a row.
+func (g *Grid) columns(i int, f func(column int)) {
+	r := g.rows[i]
+	for b := g.pages[r.page][r.start:r.end]; len(b) > 0; {
+		column, n := binary.Uvarint(b)
+		size, k := binary.Uvarint(b[n:])
+		f(int(column))
+		b = b[n+k+int(size):]
+	}
 }
 
 // blocks returns the tables of a sheet. An empty row ends a table if what
@@ -63,15 +130,15 @@ func (g *Grid) Set(j *office.Job, row, column int, text string) error {
 func (g *Grid) blocks(j *office.Job) ([]office.Block, error) {
 	var out []office.Block
 	for i := 0; i < len(g.rows); {
-		end, low, high := island(g.rows, i)
+		end, low, high := g.island(i)
 		for end < len(g.rows) {
-			next, l, h := island(g.rows, end)
+			next, l, h := g.island(end)
 			if l != low || h != high || low == high {
 				break
 			}
 			end = next
 		}
-		b, err := g.tableOf(j, g.rows[i:end])
+		b, err := g.tableOf(j, i, end)
 		if err != nil {
 			return nil, err
 		}
@@ -83,16 +150,14 @@ func (g *Grid) blocks(j *office.Job) ([]office.Block, error) {
 
 // island returns the end of the rows that follow each other from i on, and the
 // columns they fill. A cell that covers rows holds them together.
-func island(rows []gridRow, i int) (end, low, high int) {
+func (g *Grid) island(i int) (end, low, high int) {
 	low, high = MaxColumns, 0
-	for end = i; end < len(rows); end++ {
-		if end > i && rows[end].number > rows[end-1].number+1 && !held(rows[end], rows[end-1].number) {
+	for end = i; end < len(g.rows); end++ {
+		if end > i && g.rows[end].number > g.rows[end-1].number+1 && !g.held(end) {
 			break
 		}
-		for _, c := range rows[end].cells {
-			low, high = min(low, c.Column), max(high, c.Column)
-		}
-		for _, s := range rows[end].spans {
+		g.columns(end, func(column int) { low, high = min(low, column), max(high, column) })
+		for _, s := range g.spans[end] {
 			if s.tall { // one that is only wide is a title
 				low, high = min(low, s.from), max(high, s.from)
 			}
@@ -101,61 +166,94 @@ func island(rows []gridRow, i int) (end, low, high int) {
 	return end, low, high
 }
 
-// held reports whether a cell covers a row and the row of that number above it.
-func held(r gridRow, above int) bool {
-	for _, s := range r.spans {
-		if s.top <= above {
+// held reports whether a cell covers a row and the one before it.
+func (g *Grid) held(i int) bool {
+	for _, s := range g.spans[i] {
+		if s.top <= int(g.rows[i-1].number) {
 			return true
 		}
 	}
 	return false
 }
 
-// tableOf returns rows as a table without the columns that none of them fills.
-func (g *Grid) tableOf(j *office.Job, rows []gridRow) (office.Block, error) {
+// tableOf returns the rows from one index to another as a table without the
+// columns that none of them fills.
+func (g *Grid) tableOf(j *office.Job, from, to int) (office.Block, error) {
+	if g.at == nil {
+		g.at = make([]int32, MaxColumns)
+	}
+	at := g.at // of columns that are used, their place and 1
 	var columns []int
-	for _, r := range rows {
-		for _, c := range r.cells {
-			columns = append(columns, c.Column)
+	defer func() {
+		for _, c := range columns {
+			at[c] = 0
 		}
-		for _, s := range r.spans {
-			if s.tall && s.top < r.number && s.top < rows[0].number { // its value is in another table
-				columns = append(columns, s.from)
+	}()
+	cells := 0
+	use := func(column int) {
+		cells++
+		if at[column] == 0 {
+			at[column] = 1
+			columns = append(columns, column)
+		}
+	}
+	for i := from; i < to; i++ {
+		g.columns(i, use)
+		for _, s := range g.spans[i] {
+			if s.tall && s.top < int(g.rows[from].number) { // its value is in another table
+				use(s.from)
 			}
 		}
 	}
-	if len(columns) == 1 {
-		return office.Block{Text: rows[0].cells[0].markdown()}, nil
+	if cells == 1 {
+		return office.Block{Text: g.row(from, nil)[0].markdown()}, nil
 	}
 	slices.Sort(columns)
-	columns = slices.Compact(columns)
-	at := func(column int) int {
-		i, _ := slices.BinarySearch(columns, column)
-		return i
+	for i, c := range columns {
+		at[c] = int32(i + 1)
 	}
-	out := make([][]string, 0, len(rows))
-	for _, r := range rows {
-		width := 0
-		cells, err := g.covered(j, r, columns)
-		if err != nil {
-			return office.Block{}, err
-		}
-		for _, c := range cells {
-			width = max(width, at(c.Column)+1)
-		}
-		if err := j.Spend(3 * (width - len(cells))); err != nil {
-			return office.Block{}, err
-		}
-		row := make([]string, width)
-		for _, c := range cells {
-			row[at(c.Column)] = c.markdown()
-		}
-		out = append(out, row)
-		if err := j.Alive(); err != nil {
-			return office.Block{}, err
+	// The rows are made twice, once to measure and once to write them: to hold all of
+	// them as strings takes several times what the table does.
+	var table md.TableWriter
+	var room []GridCell
+	var texts []string
+	left := g.left
+	for pass := range 2 {
+		g.left = left // both passes copy the same
+		for i := from; i < to; i++ {
+			room = g.row(i, room)
+			cells, err := g.covered(j, i, room, columns, pass == 0)
+			if err != nil {
+				return office.Block{}, err
+			}
+			width := 0
+			for _, c := range cells {
+				width = max(width, int(at[c.Column]))
+			}
+			texts = texts[:0]
+			for range width {
+				texts = append(texts, "")
+			}
+			for _, c := range cells {
+				if pass == 1 {
+					c.Text = c.markdown()
+				}
+				texts[at[c.Column]-1] = c.Text
+			}
+			if pass == 1 {
+				table.Write(texts)
+				continue
+			}
+			table.Measure(texts)
+			if err := j.Spend(3 * (width - len(cells))); err != nil {
+				return office.Block{}, err
+			}
+			if err := j.Alive(); err != nil {
+				return office.Block{}, err
+			}
 		}
 	}
-	return office.Block{Kind: office.Table, Rows: out}, nil
+	return office.Block{Kind: office.Written, Text: table.String()}, nil
 }
 
 func (c GridCell) markdown() string {
@@ -183,14 +281,8 @@ func (s *Sheet) AddTo(j *office.Job, out *office.Document) error {
 	if s.Hidden {
 		out.Add(office.Block{Kind: office.Mark, Text: "<!-- hidden sheet -->"})
 	}
-	if len(s.Links) > 0 {
-		for _, r := range s.Grid.rows {
-			for i := range r.cells {
-				c := &r.cells[i]
-				c.href = s.Links[CellName(r.number, c.Column)]
-			}
-		}
-	}
+	s.Grid.flush()
+	s.Grid.links = s.Links
 	s.Grid.spread(j)
 	blocks, err := s.Grid.blocks(j)
 	if err != nil {

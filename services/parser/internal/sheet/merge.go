@@ -3,6 +3,7 @@ package sheet
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"sluice/services/parser/internal/office"
 )
@@ -30,7 +31,7 @@ func (g *Grid) Merge(row, column, lastRow, lastColumn int) {
 
 // find returns where the row of that number is, or would be.
 func (g *Grid) find(number int) (int, bool) {
-	return slices.BinarySearchFunc(g.rows, number, func(r gridRow, n int) int { return cmp.Compare(r.number, n) })
+	return slices.BinarySearchFunc(g.rows, number, func(r gridRow, n int) int { return cmp.Compare(int(r.number), n) })
 }
 
 // spread notes in every row what covers it.
@@ -38,21 +39,27 @@ func (g *Grid) spread(j *office.Job) {
 	// Copies may not outgrow what the sheet itself holds by more than this.
 	const factor, least = 4, 1 << 20
 	g.left = factor*g.bytes + least
+	if len(g.merges) > 0 {
+		g.spans = map[int][]span{}
+	}
+	var room []GridCell
 	for _, m := range g.merges {
 		i, found := g.find(m.row)
 		if !found {
 			continue
 		}
-		at := slices.IndexFunc(g.rows[i].cells, func(c GridCell) bool { return c.Column == m.column })
+		room = g.row(i, room)
+		at := slices.IndexFunc(room, func(c GridCell) bool { return c.Column == m.column })
 		if at < 0 {
 			continue // it covers nothing with nothing
 		}
-		s := span{from: m.column, to: m.lastColumn, top: m.row, tall: m.lastRow > m.row, cell: g.rows[i].cells[at]}
-		for ; i < len(g.rows) && g.rows[i].number <= m.lastRow; i++ {
+		s := span{from: m.column, to: m.lastColumn, top: m.row, tall: m.lastRow > m.row, cell: room[at]}
+		s.cell.Text = strings.Clone(s.cell.Text) // of the whole row
+		for ; i < len(g.rows) && int(g.rows[i].number) <= m.lastRow; i++ {
 			if !g.copied(j, s.cell) {
 				return
 			}
-			g.rows[i].spans = append(g.rows[i].spans, s)
+			g.spans[i] = append(g.spans[i], s)
 		}
 	}
 	g.merges = nil
@@ -68,28 +75,31 @@ func (g *Grid) copied(j *office.Job, c GridCell) bool {
 }
 
 // covered returns the cells of a row with what covers it, in the columns given.
-func (g *Grid) covered(j *office.Job, r gridRow, columns []int) ([]GridCell, error) {
-	if len(r.spans) == 0 {
-		return r.cells, nil
+func (g *Grid) covered(j *office.Job, i int, cells []GridCell, columns []int, pay bool) ([]GridCell, error) {
+	spans := g.spans[i]
+	if len(spans) == 0 {
+		return cells, nil
 	}
-	cells := slices.Clone(r.cells)
 	have := map[int]bool{}
 	for _, c := range cells {
 		have[c.Column] = true
 	}
-	for _, s := range r.spans {
-		i, _ := slices.BinarySearch(columns, s.from)
-		for ; i < len(columns) && columns[i] <= s.to; i++ {
-			if have[columns[i]] {
+	for _, s := range spans {
+		k, _ := slices.BinarySearch(columns, s.from)
+		for ; k < len(columns) && columns[k] <= s.to; k++ {
+			if have[columns[k]] {
 				continue
 			}
 			if !g.copied(j, s.cell) {
 				return cells, nil
 			}
-			have[columns[i]] = true
+			have[columns[k]] = true
 			c := s.cell
-			c.Column = columns[i]
+			c.Column = columns[k]
 			cells = append(cells, c)
+			if !pay {
+				continue
+			}
 			if err := j.Spend(len(c.Text) + 3); err != nil {
 				return nil, err
 			}
