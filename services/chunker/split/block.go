@@ -53,6 +53,8 @@ type scanner struct {
 	indented bool  // the last block is indented code
 	cur      kind  // of the last block
 	prev     int   // start of the previous line, while open
+	begin    int   // of the line, without its indentation
+	content  int   // of the last list item, behind its marker
 	lists    []int // content columns of the list items around the current line
 	fence    byte  // the fence character of the open code block, or 0
 	fenceLen int
@@ -101,6 +103,7 @@ func (s *scanner) add(pos int, k kind, level int) {
 func (s *scanner) line(pos int, line string) {
 	col, at := indent(line)
 	rest := line[at:]
+	s.begin = pos + at
 	blank := isBlank(rest)
 	if s.fence != 0 {
 		if blank || col >= s.fenceCol {
@@ -284,6 +287,7 @@ func (s *scanner) bullet(pos, col int, rest string, n int) bool {
 		pad = 1 // the item begins with indented code
 	}
 	s.leave(col)
+	s.content = s.begin + n + at
 	s.lists = append(s.lists, col+n+pad)
 	s.add(pos, item, len(s.lists))
 	s.open = true
@@ -310,7 +314,12 @@ func (s *scanner) delimiter(pos int, rest string) bool {
 	}
 	b := &s.blocks[len(s.blocks)-1]
 	if s.cur == item && b.start == s.prev {
-		return false
+		// The table begins behind the marker.
+		if !isDelimiter(rest) || cells(s.md[s.content:pos]) != cells(rest) || isBlank(s.md[s.content:pos]) {
+			return false
+		}
+		b.kind, s.cur, b.table = table, table, s.content+1
+		return true
 	}
 	if !isDelimiter(rest) || cells(s.md[s.prev:pos]) != cells(rest) {
 		return false

@@ -371,6 +371,7 @@ var finer = [...]struct {
 	cost int
 }{
 	{nextLine, lineCost},
+	{nextRow, lineCost},
 	{nextSentence, sentenceCost + lineCost},
 	{nextWord, wordCost},
 	{nil, runeCost},

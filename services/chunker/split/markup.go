@@ -106,6 +106,21 @@ func headingLevel(name string) uint8 {
 	return 0
 }
 
+// nextRow returns where the row of an HTML table after the first byte of s begins, or
+// len(s).
+func nextRow(s string) int {
+	for at := 1; at < len(s); at++ {
+		i := strings.IndexByte(s[at:], '<')
+		if i < 0 {
+			break
+		}
+		if at += i; beginsRow(s[at:min(len(s), at+8)]) {
+			return at
+		}
+	}
+	return len(s)
+}
+
 // beginsRow reports whether a row of an HTML table begins at the line s.
 func beginsRow(s string) bool {
 	s = strings.TrimLeft(s, " \t")
