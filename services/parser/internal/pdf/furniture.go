@@ -58,7 +58,7 @@ func (d *document) removeFurniture() {
 		return
 	}
 	d.removeRepeatedAsides()
-	e := evidence{document: d, lines: lines, needed: 3}
+	e := evidence{document: d, lines: lines, needed: 3, body: d.bodySize()}
 	if len(d.pages) <= 4 {
 		e.needed = 2
 	}
@@ -238,8 +238,9 @@ func firstWord(s string) string {
 // evidence is what speaks for running lines, page against page.
 type evidence struct {
 	*document
-	lines  []*edgeLine
-	needed int // pages on which a line has to be
+	lines  []*edgeLine // by page and side, from outside to inside
+	needed int         // pages on which a line has to be
+	body   float32     // size of the text
 }
 
 // slot is a place on a page, the same for left and right pages.
@@ -399,23 +400,58 @@ func (e *evidence) samePlace(a, b *edgeLine, p, q *piece) bool {
 // settle decides which lines run: all of their pieces do, and all lines outside
 // of them. A label that comes again beside a value that does not stays with it.
 func (e *evidence) settle() {
-	type side struct {
-		page   int
-		bottom bool
-	}
-	inside := map[side]bool{}
-	for _, l := range e.lines { // from outside to inside
-		s := side{l.page, l.bottom}
-		l.outlying = !inside[s]
-		l.runs = l.outlying && !l.row
-		for i := range l.pieces {
-			q := &l.pieces[i]
-			l.runs = l.runs && (q.runs || q.counts && q.masked == "#")
+	for _, lines := range sides(e.lines) {
+		run := 0
+		for _, l := range lines {
+			l.outlying = true
+			l.runs = !l.row
+			for i := range l.pieces {
+				q := &l.pieces[i]
+				l.runs = l.runs && (q.runs || q.counts && q.masked == "#")
+			}
+			if !l.runs {
+				break
+			}
+			run++
 		}
-		if !l.runs {
-			inside[s] = true
+		// Lines that follow each other like those of the text are text: a log
+		// may say the same at the top of every page.
+		for ; run > 0 && !e.apart(lines[run-1]); run-- {
+			lines[run-1].runs = false
+		}
+		for _, l := range lines[min(run+1, len(lines)):] {
+			l.outlying = false
 		}
 	}
+}
+
+// sides divides lines into those at one edge of one page.
+func sides(lines []*edgeLine) [][]*edgeLine {
+	var out [][]*edgeLine
+	for len(lines) > 0 {
+		n := 1
+		for n < len(lines) && lines[n].page == lines[0].page && lines[n].bottom == lines[0].bottom {
+			n++
+		}
+		out = append(out, lines[:n])
+		lines = lines[n:]
+	}
+	return out
+}
+
+// apart reports whether a line is set apart from the next one towards the
+// middle of the page.
+func (e *evidence) apart(l *edgeLine) bool {
+	if l.inward > 1.6*l.size || l.size < .93*e.body || slices.ContainsFunc(l.pieces, func(q piece) bool { return q.counts }) {
+		return true
+	}
+	next := l.y + l.inward
+	if l.bottom {
+		next = l.y - l.inward
+	}
+	return slices.ContainsFunc(e.pages[l.page].rules, func(r rule) bool {
+		return r.horizontal() && r.y0 > min(l.y, next) && r.y0 < max(l.y, next) && r.x1-r.x0 > 10*l.size
+	})
 }
 
 // remove takes the running lines away. Of what they say the first stays, unless

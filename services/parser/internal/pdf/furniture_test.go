@@ -92,6 +92,14 @@ func TestRunningLines(t *testing.T) {
 				s.text(bold, 10, 72, 750, "Results")
 			}
 		}, nil, nil, nil},
+		{"lines like those of the text", 5, func(s *sheet, i int) {
+			s.lines(72, 752, "12:00 heartbeat ok", "12:00 heartbeat ok", "12:00 heartbeat ok", "12:00 heartbeat ok", "12:00 heartbeat ok",
+				"12:00 heartbeat ok", "12:00 heartbeat ok", "12:00 heartbeat ok", "12:00 heartbeat ok")
+		}, nil, nil, nil},
+		{"a title above a rule", 5, func(s *sheet, i int) {
+			s.text(roman, 10, 72, 740, "The Habits of Bees").rule(72, 736, 540, 736)
+			s.text(roman, 10, 72, 726, fmt.Sprintf("Text %d begins here.", i))
+		}, []string{"The Habits of Bees"}, nil, nil},
 		{"a bullet", 5, func(s *sheet, i int) { s.text(roman, 10, 72, 750, "\x95 sign here") }, nil, []string{"sign here"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -122,6 +130,9 @@ func TestRunningLines(t *testing.T) {
 				if strings.Contains(got, s) {
 					t.Errorf("%q is left", s)
 				}
+			}
+			if tt.name == "lines like those of the text" && strings.Count(got, "heartbeat") != 9*5 {
+				t.Errorf("%d lines of 45", strings.Count(got, "heartbeat"))
 			}
 			if tt.name == "headings in bold on some pages" && strings.Count(got, "Results") != 6 {
 				t.Errorf("%d headings of 6", strings.Count(got, "Results"))
@@ -250,5 +261,51 @@ func TestSinglePage(t *testing.T) {
 				t.Log(out.Markdown)
 			}
 		})
+	}
+}
+
+func TestPageNumber(t *testing.T) {
+	for _, tt := range []struct {
+		text   string
+		n      int
+		form   pageForm
+		masked string
+	}{
+		{"12", 12, bareNumber, "#"},
+		{"- 12 -", 12, bareNumber, "#"},
+		{"[12]", 12, bareNumber, "#"},
+		{"xiv", 14, bareNumber, "#"},
+		{"3 / 12", 3, bareNumber, "#"},
+		{"3 of 12", 3, bareNumber, "#"},
+		{"Page 3", 3, named, "#"},
+		{"page iv", 4, named, "#"},
+		{"Seite 3 von 12", 3, named, "#"},
+		{"Página 3 de 12", 3, named, "#"},
+		{"Стр. 3 из 12", 3, named, "#"},
+		{"صفحة 3 من 12", 3, named, "#"},
+		{"עמוד 3 מתוך 12", 3, named, "#"},
+		{"第 3 页", 3, named, "#"},
+		{"3 ページ", 3, named, "#"},
+		{"3 | P a g e", 3, named, "#"},
+		{"Sheet 1 of 3", 1, named, "#"},
+		{"B-12", 12, chapter, "#"},
+		{"12 | Annual Report", 12, titled, "# | Annual Report"},
+		{"Annual Report • 12", 12, titled, "Annual Report • #"},
+		{"ACME Ltd - Page 3 of 6 - Bank 4", 3, named, "ACME Ltd -#- Bank 4"},
+		{"Page 7 of 6", 0, noNumber, "Page 7 of 6"},
+		{"Question 1", 0, noNumber, "Question 1"},
+		{"Sheet 1", 0, noNumber, "Sheet 1"},
+		{"Invoice No. 2026-1007", 0, noNumber, "Invoice No. 2026-1007"},
+		{"2026-03-01", 0, noNumber, "2026-03-01"},
+		{"12.50", 0, noNumber, "12.50"},
+		{"0042", 0, noNumber, "0042"},
+		{"10-0000", 0, noNumber, "10-0000"},
+		{"Total due: 137.07 EUR", 0, noNumber, "Total due: 137.07 EUR"},
+		{"", 0, noNumber, ""},
+	} {
+		number, masked := findPageNumber(tt.text)
+		if number.n != tt.n || number.form != tt.form || masked != tt.masked {
+			t.Errorf("%q: got %d, form %d, %q; want %d, form %d, %q", tt.text, number.n, number.form, masked, tt.n, tt.form, tt.masked)
+		}
 	}
 }

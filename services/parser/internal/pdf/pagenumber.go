@@ -49,7 +49,9 @@ var (
 // findPageNumber finds what may be the number of a page in a piece of a line,
 // and returns the piece with "#" in its place.
 func findPageNumber(s string) (pageNumber, string) {
-	if len(s) > edgeText {
+	// Most lines at the edges are text.
+	const roman = 20 // bytes of the longest with a Roman numeral
+	if len(s) > edgeText || len(s) > roman && !strings.ContainsAny(s, "0123456789") {
 		return pageNumber{}, s
 	}
 	t := strings.TrimSpace(strings.Trim(s, "-–—|[](). "))

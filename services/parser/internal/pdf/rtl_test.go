@@ -1,6 +1,7 @@
 package pdf
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -54,4 +55,49 @@ func TestLineFromTheLeftWithWordsFromTheRight(t *testing.T) {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
 	}
+}
+
+// FuzzReadingOrder checks that no glyph is lost or doubled, whatever stands
+// beside each other, and that nothing is done to text of one direction.
+func FuzzReadingOrder(f *testing.F) {
+	f.Add("םולש ABC 12.5% (2025)", true)
+	f.Add("לכ-12-34- %5 «א»", false)
+	f.Fuzz(func(t *testing.T, s string, rtl bool) {
+		var glyphs []glyph
+		for i, r := range []rune(s) {
+			glyphs = append(glyphs, glyph{chars: []int{i}, runes: []rune{r}})
+		}
+		if len(glyphs) == 0 || len(glyphs) > 2000 {
+			return
+		}
+		var chars []int
+		for _, g := range logical(glyphs, rtl) {
+			chars = append(chars, g.chars...)
+		}
+		if !rtl && !strings.ContainsFunc(s, isRTLRune) && !slices.IsSorted(chars) {
+			t.Errorf("%q is in the order %v", s, chars)
+		}
+		slices.Sort(chars)
+		for i, c := range chars {
+			if c != i {
+				t.Fatalf("%q: %v", s, chars)
+			}
+		}
+		if len(chars) != len(glyphs) {
+			t.Errorf("%q: %d glyphs of %d", s, len(chars), len(glyphs))
+		}
+		var words []word
+		for i, w := range strings.Fields(s) {
+			words = append(words, word{text: w, x0: float32(i)})
+		}
+		n := len(words)
+		readingOrder(words, rtl)
+		seen := map[float32]bool{}
+		for i := range words {
+			seen[words[i].x0] = true
+		}
+		if len(seen) != n {
+			t.Errorf("%q: %d words of %d", s, len(seen), n)
+		}
+	})
 }
