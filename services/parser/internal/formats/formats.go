@@ -62,6 +62,15 @@ var (
 	ODP = row(format.Format{
 		Name: "OpenDocument presentation", Media: "application/vnd.oasis.opendocument.presentation", Extensions: []string{".odp", ".otp"}, Paid: true, Read: odf.ODT,
 	})
+	// FlatODF is OpenDocument of any kind as one XML file.
+	FlatODF = row(format.Format{
+		Name: "flat OpenDocument", Media: "application/vnd.oasis.opendocument.text-flat-xml",
+		Hints: []string{
+			"application/vnd.oasis.opendocument.spreadsheet-flat-xml", "application/vnd.oasis.opendocument.presentation-flat-xml",
+			"application/vnd.oasis.opendocument.graphics-flat-xml",
+		},
+		Extensions: []string{".fodt", ".fods", ".fodp", ".fodg"}, Text: true, Read: odf.Flat,
+	})
 	EPUB = row(format.Format{
 		Name: "EPUB", Media: "application/epub+zip", Extensions: []string{".epub"}, Paid: true, Read: ebook.EPUB,
 	})
@@ -96,7 +105,7 @@ var (
 	XML = row(format.Format{
 		Name: "XML", Media: "application/xml", Hints: []string{"text/xml"},
 		Extensions: []string{
-			".xml", ".rdf", ".xsd", ".xsl", ".xslt", ".wsdl", ".kml", ".gpx", ".nxml", ".dita", ".docbook", ".tei", ".opml", ".plist",
+			".xml", ".rdf", ".xsd", ".xsl", ".xslt", ".wsdl", ".kml", ".gpx", ".nxml", ".dita", ".docbook", ".tei", ".opml", ".plist", ".fb2",
 		}, Text: true, Read: data.XML,
 	})
 	Feed = row(format.Format{

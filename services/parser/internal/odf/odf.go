@@ -17,17 +17,26 @@ import (
 
 // odf reads the parts of one OpenDocument file (ISO/IEC 26300).
 type odf struct {
-	*office.Archive
-	styles  map[string]odfStyle
-	lists   map[string]*[office.ListLevels]odfLevel
-	outline [office.ListLevels]odfLevel // numbers of headings
-	counts  [office.ListLevels]int
-	notes   []office.Block
-	marks   map[string]int // notes so far, by class
-	sheets  int
+	*office.Archive // its files are none in flat documents
+	styles          map[string]odfStyle
+	lists           map[string]*[office.ListLevels]odfLevel
+	outline         [office.ListLevels]odfLevel // numbers of headings
+	headings        counter
+	running         map[string]*counter // lists that others go on with, by ID and by style
+	item            string              // number of the list item whose heading is read
+	notes           []office.Block
+	marks           map[string]int // notes so far, by class
+	sheets          int
+	controls        map[string]string // values of the fields of forms, by ID
+
+	masters []master
+	used    map[string]bool // masters of pages that the text names
+	begun   bool            // the first paragraph was seen
+	frame   bool            // a header or footer is read
 }
 
 type odfStyle struct {
+	master       string
 	name, parent string
 	look         office.Look
 	list         string
@@ -37,11 +46,12 @@ type odfStyle struct {
 
 // odfLevel is a level of a list style.
 type odfLevel struct {
-	format         string // "" bullet or nothing, else as ordinal has it
+	format         string // as style:num-format has it: the first members
 	numbered       bool
 	prefix, suffix string
 	display        int // how many levels the label shows
 	start          int
+	inSteps        bool // aa after z, not ab
 }
 
 // ODT reads an OpenDocument text; the same reader reads spreadsheets (a page
@@ -52,49 +62,104 @@ func ODT(ctx context.Context, in format.Input) (*format.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &odf{Archive: a, styles: map[string]odfStyle{}, lists: map[string]*[office.ListLevels]odfLevel{}, marks: map[string]int{}}
+	d := newODF(a)
 	if err := d.refuseLocked(); err != nil {
 		return nil, err
 	}
-	if err := d.meta(); err != nil {
-		return nil, err
+	out := &office.Document{}
+	if d.Has("meta.xml") {
+		err := d.Parse("meta.xml", func(x *office.XML, _ xml.StartElement) error { return d.meta(x) })
+		if err := d.Optional(err, "the properties of the document"); err != nil {
+			return nil, err
+		}
 	}
 	if a.Has("styles.xml") {
 		err := a.Parse("styles.xml", func(x *office.XML, _ xml.StartElement) error {
-			return x.Each(func(se xml.StartElement) error { return d.readStyles(x, se, true) })
+			return x.Each(func(se xml.StartElement) error {
+				if se.Name.Local == "automatic-styles" {
+					return nil // for headers and footers; they share their names with those of the content
+				}
+				return d.part(x, se, out)
+			})
 		})
 		if err := d.Optional(err, "the styles"); err != nil {
 			return nil, err
 		}
 	}
-	out := &office.Document{}
 	err = a.Parse("content.xml", func(x *office.XML, _ xml.StartElement) error {
-		return x.Each(func(se xml.StartElement) error {
-			if se.Name.Local != "body" {
-				return d.readStyles(x, se, false)
-			}
-			return x.Each(func(se xml.StartElement) error {
-				switch se.Name.Local {
-				case "spreadsheet":
-					return d.spreadsheet(x, out)
-				case "presentation", "drawing":
-					return d.presentation(x, out)
-				}
-				return d.blocks(x, func(b office.Block) error {
-					if b.Kind == office.Heading && d.Facts.Title == "" {
-						d.Facts.Title = md.Line(b.Text)
-					}
-					out.Add(b)
-					return nil
-				})
-			})
-		})
+		return x.Each(func(se xml.StartElement) error { return d.part(x, se, out) })
 	})
 	if err != nil {
 		return nil, err
 	}
+	return d.finish(out)
+}
+
+// Flat reads an OpenDocument file that is one XML file. Pictures within it are left
+// out but for their descriptions.
+func Flat(ctx context.Context, in format.Input) (*format.Output, error) {
+	j := office.NewJob(ctx, in)
+	if err := j.Alive(); err != nil {
+		return nil, err
+	}
+	d := newODF(&office.Archive{Job: j})
+	out := &office.Document{}
+	err := j.ParseBytes("its text", in.Data, func(x *office.XML, root xml.StartElement) error {
+		if root.Name.Local != "document" {
+			return x.Damage(fmt.Errorf("its root is %s, not office:document", root.Name.Local))
+		}
+		return x.Each(func(se xml.StartElement) error { return d.part(x, se, out) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d.finish(out)
+}
+
+func newODF(a *office.Archive) *odf {
+	return &odf{
+		Archive: a, styles: map[string]odfStyle{}, lists: map[string]*[office.ListLevels]odfLevel{}, marks: map[string]int{},
+		running: map[string]*counter{}, controls: map[string]string{}, used: map[string]bool{},
+	}
+}
+
+// part reads a child of the root element.
+func (d *odf) part(x *office.XML, se xml.StartElement, out *office.Document) error {
+	switch se.Name.Local {
+	case "meta":
+		return d.metaFields(x)
+	case "styles", "automatic-styles":
+		return d.readStyles(x)
+	case "master-styles":
+		return d.readMasters(x)
+	case "body":
+	default:
+		return nil
+	}
+	return x.Each(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "spreadsheet":
+			d.masters = nil // for print: they say the name of the sheet
+			return d.spreadsheet(x, out)
+		case "presentation", "drawing":
+			d.masters = nil
+			return d.presentation(x, out)
+		}
+		return d.blocks(x, func(b office.Block) error {
+			if b.Kind == office.Heading && d.Facts.Title == "" {
+				d.Facts.Title = md.Line(b.Text)
+			}
+			out.Add(b)
+			return nil
+		})
+	})
+}
+
+// finish adds what stands around the text.
+func (d *odf) finish(out *office.Document) (*format.Output, error) {
+	d.pageFrames(out)
 	out.Add(d.notes...)
-	return j.Finish(out)
+	return d.Finish(out)
 }
 
 // refuseLocked fails on a document whose content is encrypted.
@@ -125,53 +190,47 @@ func (d *odf) refuseLocked() error {
 	return nil
 }
 
-func (d *odf) meta() error {
-	if !d.Has("meta.xml") {
+func (d *odf) meta(x *office.XML) error {
+	return x.Each(func(se xml.StartElement) error {
+		if se.Name.Local == "meta" {
+			return d.metaFields(x)
+		}
 		return nil
-	}
-	err := d.Parse("meta.xml", func(x *office.XML, _ xml.StartElement) error {
-		return x.Deep(func(se xml.StartElement) error {
-			field := map[string]*string{
-				"title": &d.Facts.Title, "initial-creator": &d.Facts.Author, "creator": &d.Facts.Author,
-				"creation-date": &d.Facts.Created, "date": &d.Facts.Modified, "language": &d.Facts.Language,
-			}[se.Name.Local]
-			if field == nil {
-				return nil
-			}
-			s, err := x.Text()
-			switch s = strings.TrimSpace(s); se.Name.Local {
-			case "creation-date", "date":
-				s = office.Timestamp(s)
-			case "creator": // who saved it last
-				if *field != "" {
-					return err
-				}
-			}
-			*field = s
-			return err
-		})
 	})
-	return d.Optional(err, "the properties of the document")
 }
 
-// readStyles reads a container of styles. Automatic styles of styles.xml are
-// for headers and footers, and share their names with those of the content.
-func (d *odf) readStyles(x *office.XML, se xml.StartElement, shared bool) error {
-	switch se.Name.Local {
-	case "styles":
-	case "automatic-styles":
-		if shared {
+func (d *odf) metaFields(x *office.XML) error {
+	return x.Deep(func(se xml.StartElement) error {
+		field := map[string]*string{
+			"title": &d.Facts.Title, "initial-creator": &d.Facts.Author, "creator": &d.Facts.Author,
+			"creation-date": &d.Facts.Created, "date": &d.Facts.Modified, "language": &d.Facts.Language,
+		}[se.Name.Local]
+		if field == nil {
 			return nil
 		}
-	default:
-		return nil
-	}
+		s, err := x.Text()
+		switch s = strings.TrimSpace(s); se.Name.Local {
+		case "creation-date", "date":
+			s = office.Timestamp(s)
+		case "creator": // who saved it last
+			if *field != "" {
+				return err
+			}
+		}
+		*field = s
+		return err
+	})
+}
+
+// readStyles reads a container of styles.
+func (d *odf) readStyles(x *office.XML) error {
 	return x.Each(func(se xml.StartElement) error {
 		switch se.Name.Local {
 		case "style":
 			st := odfStyle{
 				name:    strings.ToLower(strings.ReplaceAll(office.Attr(se, "name"), "_20_", " ")),
 				parent:  office.Attr(se, "parent-style-name"),
+				master:  office.Attr(se, "master-page-name"),
 				list:    office.Attr(se, "list-style-name"),
 				outline: office.Number(office.Attr(se, "default-outline-level"), 0),
 			}
@@ -192,6 +251,9 @@ func (d *odf) readStyles(x *office.XML, se xml.StartElement, shared bool) error 
 							if a.Value == "none" {
 								st.look.Hidden = 1
 							}
+						case "text-position":
+							st.look.Toggle(office.Raised, isRaised(a.Value))
+							st.look.Toggle(office.Lowered, isLowered(a.Value))
 						}
 					}
 				case "table-properties":
@@ -222,36 +284,13 @@ func readODFLevels(x *office.XML, levels *[office.ListLevels]odfLevel) error {
 			prefix: office.Attr(se, "num-prefix"), suffix: office.Attr(se, "num-suffix"),
 			display: office.Number(office.Attr(se, "display-levels"), 1), start: office.Number(office.Attr(se, "start-value"), 1),
 		}
-		switch f := office.Attr(se, "num-format"); f {
-		case "1":
-			l.format, l.numbered = "decimal", true
-		case "a":
-			l.format, l.numbered = "lowerLetter", true
-		case "A":
-			l.format, l.numbered = "upperLetter", true
-		case "i":
-			l.format, l.numbered = "lowerRoman", true
-		case "I":
-			l.format, l.numbered = "upperRoman", true
+		if f := strings.TrimSpace(office.Attr(se, "num-format")); f != "" {
+			l.format, l.numbered = f, true
 		}
+		l.inSteps = office.IsTrue(office.Attr(se, "num-letter-sync"))
 		levels[at] = l
 		return nil
 	})
-}
-
-// label returns the number in front of the item just counted.
-func odfLabel(levels *[office.ListLevels]odfLevel, counts *[office.ListLevels]int, at int) string {
-	l := levels[at]
-	if !l.numbered {
-		return ""
-	}
-	var parts []string
-	for i := max(0, at+1-max(l.display, 1)); i <= at; i++ {
-		if levels[i].numbered {
-			parts = append(parts, office.Ordinal(max(counts[i], 1), levels[i].format))
-		}
-	}
-	return l.prefix + strings.Join(parts, ".") + l.suffix
 }
 
 // style calls f for a style and what it is based on, until f returns false.
@@ -292,6 +331,7 @@ func (d *odf) blockElement(x *office.XML, se xml.StartElement, emit func(office.
 	case "list":
 		return d.list(x, se, 0, "", emit)
 	case "table":
+		d.useMaster(office.Attr(se, "style-name"))
 		rows, only, err := d.table(x)
 		if err != nil {
 			return err
@@ -305,7 +345,20 @@ func (d *odf) blockElement(x *office.XML, se xml.StartElement, emit func(office.
 			return nil
 		}
 		return emit(office.Block{Kind: office.Table, Rows: rows})
-	case "tracked-changes", "forms", "sequence-decls", "variable-decls", "user-field-decls", "annotation", "title", "desc", "settings", "dde-connection-decls", "calculation-settings":
+	case "numbered-paragraph":
+		return d.numbered(x, se, emit)
+	case "forms":
+		return d.forms(x)
+	case "control":
+		if text := d.controls[office.Attr(se, "control")]; text != "" {
+			return emit(office.Block{Text: md.Escape(text)})
+		}
+		return nil
+	case "section":
+		if office.Attr(se, "display") == "none" || office.IsTrue(office.Attr(se, "is-hidden")) {
+			return nil // no reader sees it
+		}
+	case "tracked-changes", "sequence-decls", "variable-decls", "user-field-decls", "annotation", "title", "desc", "settings", "dde-connection-decls", "calculation-settings":
 		return nil
 	case "frame", "custom-shape", "rect", "g", "ellipse", "text-box", "line", "connector", "caption":
 		s := &office.Shape{}
@@ -330,7 +383,10 @@ type odfPara struct {
 
 func (d *odf) paragraph(x *office.XML, se xml.StartElement, emit func(office.Block) error) error {
 	p := &odfPara{}
+	number := d.item
+	d.item = ""
 	name := office.Attr(se, "style-name")
+	d.useMaster(name)
 	if err := d.inline(x, p, office.Look{Hidden: d.look(name).Hidden}, ""); err != nil {
 		return err
 	}
@@ -358,13 +414,16 @@ func (d *odf) paragraph(x *office.XML, se xml.StartElement, emit func(office.Blo
 	case level > 0:
 		b.Kind, b.Level = office.Heading, level
 		if at := level - 1; se.Name.Local == "h" && at < office.ListLevels && !office.IsTrue(office.Attr(se, "is-list-header")) {
-			d.counts[at]++
-			for i := at + 1; i < office.ListLevels; i++ {
-				d.counts[i] = 0
+			if office.IsTrue(office.Attr(se, "restart-numbering")) {
+				d.headings.restart(at, office.Number(office.Attr(se, "start-value"), d.outline[at].start))
 			}
-			if label := odfLabel(&d.outline, &d.counts, at); label != "" {
-				b.Text = label + " " + b.Text
+			d.headings.next(&d.outline, at)
+			if number == "" {
+				number = label(&d.outline, &d.headings, at)
 			}
+		}
+		if number != "" {
+			b.Text = number + " " + b.Text
 		}
 	case isCode:
 		b = office.Block{Kind: office.Code, Text: office.ListingText(p.spans)}
@@ -436,7 +495,28 @@ func (d *odf) inline(x *office.XML, p *odfPara, l office.Look, href string) erro
 				p.after = append(p.after, b)
 			}
 			return nil
-		case "hidden-text", "hidden-paragraph", "tracked-changes", "script", "desc", "title", "annotation-end", "bookmark", "soft-page-break":
+		case "control":
+			return put(d.controls[office.Attr(se, "control")], 0)
+		case "fieldmark":
+			text, err := d.fieldmark(x, se)
+			if err != nil {
+				return err
+			}
+			return put(text, 0)
+		case "hidden-text":
+			if office.Attr(se, "is-hidden") == "false" {
+				return put(office.Attr(se, "string-value"), 0)
+			}
+			return nil
+		case "page-number", "page-count", "page-continuation", "chapter":
+			if d.frame {
+				return nil
+			}
+		case "date", "time":
+			if d.frame && !office.IsTrue(office.Attr(se, "fixed")) {
+				return nil
+			}
+		case "hidden-paragraph", "tracked-changes", "script", "desc", "title", "annotation-end", "bookmark", "soft-page-break":
 			return nil
 		}
 		return d.inline(x, p, l, href) // fields show their text
@@ -527,75 +607,6 @@ func (d *odf) define(x *office.XML, mark string) error {
 	return nil
 }
 
-// list reads a text:list. Lists within lists inherit the style.
-func (d *odf) list(x *office.XML, se xml.StartElement, depth int, style string, emit func(office.Block) error) error {
-	if own := office.Attr(se, "style-name"); own != "" {
-		style = own
-	}
-	levels := d.lists[style]
-	if levels == nil {
-		levels = &[office.ListLevels]odfLevel{}
-	}
-	var counts [office.ListLevels]int
-	return d.listItems(x, depth, style, levels, &counts, emit)
-}
-
-func (d *odf) listItems(x *office.XML, depth int, style string, levels *[office.ListLevels]odfLevel, counts *[office.ListLevels]int, emit func(office.Block) error) error {
-	at := min(depth, office.ListLevels-1)
-	counts[at] = 0
-	if levels[at].start > 1 {
-		counts[at] = levels[at].start - 1
-	}
-	return x.Each(func(se xml.StartElement) error {
-		isItem := se.Name.Local == "list-item"
-		if !isItem && se.Name.Local != "list-header" {
-			return nil
-		}
-		if v := office.Attr(se, "start-value"); v != "" {
-			counts[at] = office.Number(v, 1) - 1
-		}
-		if isItem {
-			counts[at]++
-		}
-		var text []string
-		flush := func() error {
-			if len(text) == 0 {
-				return nil
-			}
-			label := odfLabel(levels, counts, at)
-			marker, prefix := office.ItemMarker(label, label == "")
-			b := office.Block{Kind: office.Item, Level: depth, Marker: marker, Text: prefix + strings.Join(text, "\n\n")}
-			text = nil
-			return emit(b)
-		}
-		err := x.Each(func(se xml.StartElement) error {
-			if se.Name.Local == "list" {
-				if err := flush(); err != nil {
-					return err
-				}
-				if own := office.Attr(se, "style-name"); own != "" && own != style {
-					return d.list(x, se, depth+1, own, emit)
-				}
-				return d.listItems(x, depth+1, style, levels, counts, emit)
-			}
-			return d.blockElement(x, se, func(b office.Block) error {
-				if b.Kind == office.Paragraph {
-					text = append(text, b.Text)
-					return nil
-				}
-				if err := flush(); err != nil {
-					return err
-				}
-				return emit(b)
-			})
-		})
-		if err != nil {
-			return err
-		}
-		return flush()
-	})
-}
-
 // tableElements walks the rows of a table:table. It calls row with how often it
 // repeats before its cells, and cell with the columns it takes.
 func (d *odf) tableElements(x *office.XML, row func(repeat int) error, cell func(se xml.StartElement, repeat int, covered bool) error, other func(se xml.StartElement) error) error {
@@ -626,34 +637,61 @@ func (d *odf) tableElements(x *office.XML, row func(repeat int) error, cell func
 
 // table reads a table of a text. One of a single cell is a frame around blocks.
 func (d *odf) table(x *office.XML) (rows [][]string, only []office.Block, err error) {
-	cells, repeat := 0, 1
-	err = d.tableElements(x, func(n int) error {
-		repeat = min(n, 256)
-		rows = append(rows, nil)
+	var table office.Cells
+	down := map[int]int{} // by column: rows that a cell from above still covers
+	cells, column, across := 0, 0, 0
+	err = d.tableElements(x, func(int) error {
+		table.NextRow()
+		column, across = 0, 0
 		return nil
-	}, func(_ xml.StartElement, n int, covered bool) error {
+	}, func(se xml.StartElement, n int, covered bool) error {
+		n = min(n, 256)
+		if covered {
+			for range n {
+				cover := office.Gap
+				switch {
+				case column < across:
+					cover = office.FromLeft
+				case down[column] > 0:
+					cover = office.FromAbove
+					down[column]--
+				}
+				table.Add("", 1, cover)
+				column++
+			}
+			return d.Spend(3 * n)
+		}
 		var content []office.Block
 		if err := d.blocks(x, func(b office.Block) error { content = append(content, b); return nil }); err != nil {
 			return err
 		}
 		text := office.Flat(content)
-		if covered {
-			text = ""
-		}
 		cells++
 		only = content
-		last := len(rows) - 1
-		for range min(n, 256) {
-			rows[last] = append(rows[last], text)
-			if err := d.Spend((len(text) + 3) * repeat); err != nil {
+		wide, tall := format.Span(office.Attr(se, "number-columns-spanned")), format.Span(office.Attr(se, "number-rows-spanned"))
+		for range n {
+			table.Add(text, 1, office.Own)
+			for i := range wide {
+				delete(down, column+i)
+				if tall > 1 {
+					down[column+i] = tall - 1
+				}
+			}
+			across = column + wide
+			column++
+			if err := d.Spend(len(text) + 3); err != nil {
 				return err
 			}
 		}
 		return nil
 	}, nil)
-	if cells != 1 || len(rows) != 1 {
+	if err != nil {
+		return nil, nil, err
+	}
+	if cells != 1 || table.Len() != 1 {
 		only = nil
 	}
+	rows, err = table.Rows(d.Job)
 	return rows, only, err
 }
 
@@ -698,6 +736,10 @@ func (d *odf) spreadsheet(x *office.XML, out *office.Document) error {
 			if err != nil {
 				return err
 			}
+			if covered {
+				text = "" // behind the cell that covers it
+			}
+			s.Grid.Merge(row, column, row+format.Span(office.Attr(se, "number-rows-spanned"))-1, column+format.Span(office.Attr(se, "number-columns-spanned"))-1)
 			n = min(n, sheet.MaxColumns)
 			for i := range n {
 				if text == "" || column+i >= sheet.MaxColumns {
@@ -711,7 +753,11 @@ func (d *odf) spreadsheet(x *office.XML, out *office.Document) error {
 			column = min(column+n, sheet.MaxColumns)
 			return nil
 		}, func(se xml.StartElement) error {
-			if se.Name.Local != "shapes" {
+			switch se.Name.Local {
+			case "forms":
+				return d.forms(x)
+			case "shapes":
+			default:
 				return nil
 			}
 			return d.blocks(x, func(b office.Block) error { s.Extra = append(s.Extra, b); return nil })
@@ -728,11 +774,17 @@ func (d *odf) spreadsheet(x *office.XML, out *office.Document) error {
 
 func (d *odf) sheetCell(x *office.XML, se xml.StartElement, s *sheet.Sheet, name string) (string, error) {
 	var lines []string
+	href := ""
 	err := x.Each(func(se xml.StartElement) error {
 		switch se.Name.Local {
 		case "p":
-			t, err := x.Text()
-			lines = append(lines, t)
+			p := &odfPara{}
+			err := d.inline(x, p, office.Look{}, "")
+			lines = append(lines, office.SpanText(p.spans))
+			s.Extra = append(s.Extra, p.after...)
+			if len(p.spans) > 0 && href == "" {
+				href = p.spans[0].Href
+			}
 			return err
 		case "annotation":
 			who, text, err := d.remark(x)
@@ -740,7 +792,7 @@ func (d *odf) sheetCell(x *office.XML, se xml.StartElement, s *sheet.Sheet, name
 				return err
 			}
 			return s.Note(d.Job, name, who, text)
-		case "frame", "custom-shape", "rect", "g":
+		case "frame", "custom-shape", "rect", "g", "control":
 			drawn := &office.Shape{}
 			err := d.shape(x, se, drawn)
 			s.Extra = append(s.Extra, drawn.Blocks...)
@@ -748,9 +800,22 @@ func (d *odf) sheetCell(x *office.XML, se xml.StartElement, s *sheet.Sheet, name
 		}
 		return nil
 	})
+	if href = office.SafeURL(href); href != "" {
+		if s.Links == nil {
+			s.Links = map[string]string{}
+		}
+		s.Links[name] = href
+	}
 	text := strings.Join(lines, "\n")
-	if text == "" && office.HasAttr(se, "value") {
-		text = office.Attr(se, "value")
+	for _, key := range [...]string{"string-value", "date-value", "time-value", "boolean-value", "value"} {
+		if text == "" && len(lines) == 0 {
+			text = office.Attr(se, key)
+		}
+	}
+	if f := office.Attr(se, "formula"); f != "" && text == "" && len(lines) == 0 && !office.HasAttr(se, "value-type") {
+		_, f, _ = strings.Cut(f, "=")
+		d.Warn("some formulas have no computed value and are shown as formulas")
+		text = "=" + f
 	}
 	return text, err
 }
@@ -817,8 +882,14 @@ func (d *odf) presentation(x *office.XML, out *office.Document) error {
 // or an object, or a shape with text.
 func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
 	switch se.Name.Local {
-	case "forms", "settings", "animations", "par":
+	case "forms":
+		return d.forms(x)
+	case "settings", "animations", "par":
 		return nil
+	case "control":
+		if text := d.controls[office.Attr(se, "control")]; text != "" {
+			s.Blocks = append(s.Blocks, office.Block{Text: md.Escape(text)})
+		}
 	}
 	s.Kind = office.Attr(se, "class")
 	if office.HasAttr(se, "y") {
@@ -832,6 +903,7 @@ func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
 		return nil // an empty place: "click to add a title"
 	}
 	picture, object, alt := "", "", ""
+	shown := false
 	emit := func(b office.Block) error { s.Blocks = append(s.Blocks, b); return nil }
 	var element func(se xml.StartElement) error
 	element = func(se xml.StartElement) (err error) {
@@ -841,7 +913,16 @@ func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
 				picture = office.Attr(se, "href")
 			}
 		case "object":
-			object = office.Resolve("", office.Attr(se, "href"))
+			if href := office.Attr(se, "href"); href != "" {
+				object = office.Resolve("", href)
+				return nil
+			}
+			return x.Each(func(se xml.StartElement) error { // of a flat document
+				var one bool
+				one, err = d.embedded(x, se, emit)
+				shown = shown || one
+				return err
+			})
 		case "title", "desc":
 			var text string
 			if text, err = x.Text(); strings.TrimSpace(text) != "" {
@@ -849,7 +930,7 @@ func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
 			}
 		case "text-box", "a":
 			return x.Each(element)
-		case "p", "h", "list", "table", "frame", "custom-shape", "rect", "g", "ellipse", "line", "connector":
+		case "p", "h", "list", "numbered-paragraph", "table", "frame", "custom-shape", "rect", "g", "ellipse", "line", "connector", "control":
 			return d.blockElement(x, se, emit)
 		}
 		return err
@@ -858,10 +939,16 @@ func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
 		return err
 	}
 	if object != "" {
-		shown, err := d.object(object, emit)
-		if err != nil || shown {
+		var err error
+		if shown, err = d.object(object, emit); err != nil {
 			return err
 		}
+	}
+	if shown {
+		return nil
+	}
+	if picture == "" && alt != "" && len(s.Blocks) == 0 {
+		return emit(office.Block{Text: md.Escape(alt)})
 	}
 	if picture != "" && len(s.Blocks) == 0 {
 		return emit(office.Block{Text: md.Image(alt, office.Base(picture))})
@@ -897,95 +984,52 @@ func (d *odf) object(part string, emit func(office.Block) error) (shown bool, er
 		return false, nil
 	}
 	part = path.Join(part, "content.xml")
-	err = d.Parse(part, func(x *office.XML, root xml.StartElement) error {
-		if root.Name.Local == "math" {
-			s, err := d.mathML(x)
-			if s = strings.TrimSpace(s); s == "" || err != nil {
-				return err
-			}
-			shown = true
-			return emit(office.Block{Kind: office.Mark, Text: "$" + s + "$"})
-		}
-		return x.Deep(func(se xml.StartElement) error {
-			if se.Name.Local != "table" {
-				return nil
-			}
-			rows, _, err := d.table(x)
-			if err == nil && len(rows) > 0 {
-				shown = true
-				err = emit(office.Block{Kind: office.Table, Rows: rows})
-			}
-			return err
-		})
+	err = d.Parse(part, func(x *office.XML, root xml.StartElement) (err error) {
+		shown, err = d.embedded(x, root, emit)
+		return err
 	})
 	return shown, d.Optional(err, "the object "+part)
 }
 
-// mathML returns the children of a MathML element in a row, as LaTeX.
-func (d *odf) mathML(x *office.XML) (string, error) {
-	args, err := d.mathMLArgs(x)
-	var b strings.Builder
-	for _, a := range args {
-		office.JoinMath(&b, a)
-	}
-	return b.String(), err
-}
-
-// mathMLArgs returns each child of a MathML element as LaTeX.
-func (d *odf) mathMLArgs(x *office.XML) ([]string, error) {
-	var args []string
-	err := x.Each(func(se xml.StartElement) error {
-		s, err := d.mathMLChild(x, se.Name.Local)
-		args = append(args, s)
+// embedded reads the root element of a formula or chart.
+func (d *odf) embedded(x *office.XML, root xml.StartElement, emit func(office.Block) error) (shown bool, err error) {
+	if root.Name.Local == "math" {
+		m, err := d.mathML(x, root)
 		if err != nil {
-			return err
+			return false, err
 		}
-		return d.Spend(len(s))
+		s := m.Latex()
+		if s == "" {
+			return false, nil
+		}
+		return true, emit(office.Block{Kind: office.Mark, Text: "$" + s + "$"})
+	}
+	err = x.Deep(func(se xml.StartElement) error {
+		if se.Name.Local != "table" {
+			return nil
+		}
+		rows, _, err := d.table(x)
+		if err == nil && len(rows) > 0 {
+			shown = true
+			err = emit(office.Block{Kind: office.Table, Rows: rows})
+		}
+		return err
 	})
-	return args, err
+	return shown, err
 }
 
-func (d *odf) mathMLChild(x *office.XML, name string) (string, error) {
-	switch name {
-	case "annotation", "annotation-xml":
-		return "", nil
-	case "mi", "mn", "mo", "mtext", "ms":
-		s, err := x.Text()
-		s = strings.TrimSpace(s)
-		if command, ok := office.MathFunctions[s]; ok {
-			return command, err
-		}
-		if name == "mtext" && s != "" {
-			return `\text{` + office.EscapeLatex(s) + "}", err
-		}
-		return office.Latex(s), err
-	case "mfrac", "msup", "mover", "msub", "munder", "msubsup", "munderover", "mroot", "mtable", "mtr":
-	case "msqrt":
-		s, err := d.mathML(x)
-		return `\sqrt{` + s + "}", err
-	default:
-		return d.mathML(x)
-	}
-	args, err := d.mathMLArgs(x)
-	if err != nil {
-		return "", err
-	}
-	switch name {
-	case "mtable":
-		return `\begin{matrix}` + strings.Join(args, ` \\ `) + `\end{matrix}`, nil
-	case "mtr":
-		return strings.Join(args, " & "), nil
-	}
-	args = append(args, "", "", "") // for those that are missing
-	switch name {
-	case "mfrac":
-		return `\frac{` + args[0] + "}{" + args[1] + "}", nil
-	case "mroot":
-		return `\sqrt[` + args[1] + "]{" + args[0] + "}", nil
-	case "msup", "mover":
-		return office.Group(args[0]) + "^{" + args[1] + "}", nil
-	case "msub", "munder":
-		return office.Group(args[0]) + "_{" + args[1] + "}", nil
-	}
-	return office.Group(args[0]) + "_{" + args[1] + "}^{" + args[2] + "}", nil
+// mathML reads an element of a formula.
+func (d *odf) mathML(x *office.XML, se xml.StartElement) (*office.MathML, error) {
+	m := &office.MathML{Name: se.Name.Local, Attr: func(name string) string { return office.Attr(se, name) }}
+	var text strings.Builder
+	err := x.Mixed(func(se xml.StartElement) error {
+		k, err := d.mathML(x, se)
+		m.Kids = append(m.Kids, k)
+		return err
+	}, func(c []byte) error {
+		text.Write(c)
+		return d.Spend(len(c) + 1)
+	})
+	m.Text = text.String()
+	return m, err
 }

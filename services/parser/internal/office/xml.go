@@ -44,6 +44,13 @@ func (j *Job) newXML(r io.Reader, part string) *XML {
 	return &XML{scanner: j.shelf.scanner(&countedReader{r: r, job: j}), job: j, part: part}
 }
 
+// ParseBytes hands the root element of a document that is one XML file to f.
+func (j *Job) ParseBytes(name string, data []byte, f func(x *XML, root xml.StartElement) error) error {
+	x := j.newXML(bytes.NewReader(data), name)
+	defer j.shelf.put(x.scanner)
+	return x.root(func(se xml.StartElement) error { return f(x, se) })
+}
+
 // next returns the next token, which the scanner holds until the following call.
 func (x *XML) next() (tokenKind, error) {
 	if x.tokens++; x.tokens%256 == 0 {

@@ -286,7 +286,7 @@ func textKind(ext, hint string, data []byte) (*format.Format, string) {
 	switch f {
 	case formats.SVG:
 		return f, ""
-	case formats.XML, formats.Feed, formats.JSON, formats.Notebook:
+	case formats.XML, formats.Feed, formats.JSON, formats.Notebook, formats.FlatODF:
 		return refine(f, head)
 	case formats.Plain, formats.CSV:
 		if isPage(head) {
@@ -303,7 +303,7 @@ func textKind(ext, hint string, data []byte) (*format.Format, string) {
 	switch {
 	case isPage(head), fragment.MatchString(head):
 		return formats.HTML, ""
-	case strings.HasPrefix(head, "<?xml"), strings.HasPrefix(head, "<rss"), strings.HasPrefix(head, "<feed"), strings.HasPrefix(head, "<svg"):
+	case strings.HasPrefix(head, "<?xml"), strings.HasPrefix(head, "<office:document"), strings.HasPrefix(head, "<rss"), strings.HasPrefix(head, "<feed"), strings.HasPrefix(head, "<svg"):
 		return refine(formats.XML, head)
 	case (strings.HasPrefix(head, "{") || strings.HasPrefix(head, "[")) && isJSON(data):
 		return refine(formats.JSON, head)
@@ -359,11 +359,19 @@ func refine(kind *format.Format, head string) (*format.Format, string) {
 		return formats.HTML, "application/xhtml+xml"
 	case "svg":
 		return formats.SVG, ""
+	case "document":
+		if strings.Contains(head, "urn:oasis:names:tc:opendocument:xmlns:office:1.0") {
+			if m := officeMedia.FindStringSubmatch(head); m != nil {
+				return formats.FlatODF, "application/vnd.oasis.opendocument." + m[1] + "-flat-xml"
+			}
+			return formats.FlatODF, ""
+		}
 	}
 	return formats.XML, ""
 }
 
 var (
+	officeMedia  = regexp.MustCompile(`mimetype\s*=\s*["']application/vnd\.oasis\.opendocument\.([a-z]{3,20})`)
 	notebookKeys = regexp.MustCompile(`"cells"\s*:\s*\[`)
 	rootElement  = regexp.MustCompile(`<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)[\s/>]`)
 	pageStart    = regexp.MustCompile(`(?i)^(?:<\?xml[^>]*>\s*)?(?:<!--[\s\S]*?-->\s*)*(?:<!doctype\s+html|<html[\s>])`)
