@@ -46,7 +46,9 @@ type Facts struct {
 	Pages    int    `json:"pages,omitempty"`    // pages, slides or sheets; 0 = the format has none
 }
 
-// PageMark says that page Page (from 1) begins at byte Offset of the Markdown.
+// PageMark says that page Page (from 1) begins at byte Offset of the Markdown. Page 0
+// says that what follows is on no page: files within a document have pages of their
+// own, or none.
 type PageMark struct {
 	Page   int `json:"page"`
 	Offset int `json:"offset"`
@@ -367,7 +369,7 @@ func (p *Parsed) check() error {
 	}
 	last := 0
 	for i, m := range p.Pages {
-		if m.Offset < last || m.Offset > len(p.Markdown) || m.Page < 1 {
+		if m.Offset < last || m.Offset > len(p.Markdown) || m.Page < 0 {
 			return malformed("field page_marks[%d] is out of order or range", i)
 		}
 		last = m.Offset

@@ -170,12 +170,12 @@ func TestParse(t *testing.T) {
 			name: "an archive with one file that cannot be read",
 			src: provider.Source{Name: "a.zip", Data: zipOf(t, member{"x/", nil}, member{"x/a.md", []byte("# A\n\nb")},
 				member{"c.png", []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR\x00\x00")}, member{".DS_Store", []byte("x")})},
-			want: "## File: x/a.md\n\n# A\n\nb\n", media: "application/zip", warning: "a.zip/c.png is an image",
+			want: "## File: x/a.md\n\n### A\n\nb\n", media: "application/zip", warning: "a.zip/c.png is an image",
 		},
 		{
 			name: "archives in archives",
 			src:  provider.Source{Name: "a.zip", Data: zipOf(t, member{"b.zip", zipOf(t, member{"c.txt", []byte("deep")})})},
-			want: "## File: b.zip\n\n## File: c.txt\n\ndeep\n", media: "application/zip",
+			want: "## File: b.zip\n\n### File: c.txt\n\ndeep\n", media: "application/zip",
 		},
 		{
 			name: "tags too deep for a tree", src: provider.Source{Name: "a.html", Data: []byte(strings.Repeat("<div>", 100_000) + "deep")},

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path"
 	"strings"
@@ -18,8 +17,7 @@ import (
 )
 
 // ZIP reads an archive: each member that can be read, under a heading with its
-// name. A member that is refused becomes a warning; if all are, so is the
-// archive. Sizes are counted as they unpack, whatever the headers say.
+// name. Sizes are counted as they unpack, whatever the headers say.
 func ZIP(ctx context.Context, in format.Input) (*format.Output, error) {
 	r, err := zip.NewReader(bytes.NewReader(in.Data), int64(len(in.Data)))
 	if err != nil {
@@ -40,9 +38,7 @@ func ZIP(ctx context.Context, in format.Input) (*format.Output, error) {
 			WithHint("split the archive, or raise the parser's limit on files")
 	}
 
-	out := &format.Output{}
-	var b strings.Builder
-	var refusals []*fault.Error
+	files := format.NewMembers(in)
 	left := in.Limits.Expanded
 	if left <= 0 {
 		left = 200 << 20
@@ -57,28 +53,18 @@ func ZIP(ctx context.Context, in format.Input) (*format.Output, error) {
 			return nil, expanded(in)
 		}
 		if err != nil {
-			var refusal *fault.Error
-			if errors.Is(err, format.ErrSpent) || !errors.As(err, &refusal) || !refusal.Class.Permanent() || ctx.Err() != nil {
-				return nil, err
-			}
-			refusals = append(refusals, refusal)
-			out.Warnings = append(out.Warnings, fmt.Sprintf("%s: %s", refusal.Reason, refusal.Error()))
-			continue
+			err = files.Refuse(ctx, err)
+		} else {
+			err = files.Add(2, "File: "+name, part)
 		}
-		out.Warnings = append(out.Warnings, part.Warnings...)
-		b.WriteString(md.Heading(2, "File: "+md.EscapeInline(name)))
-		b.WriteString("\n\n")
-		b.WriteString(strings.Trim(part.Markdown, "\n"))
-		b.WriteString("\n\n")
-		if limit := format.OutputLimit(in.Limits.Output); int64(b.Len()) > limit {
-			return nil, format.TooLarge(format.NameOf(in), limit)
+		if err != nil {
+			return nil, err
 		}
 	}
-	if len(refusals) == len(members) {
-		return nil, AllRefused(in, refusals)
+	if err := files.Refused(); err != nil {
+		return nil, err
 	}
-	out.Markdown = b.String()
-	return out, nil
+	return files.Output(""), nil
 }
 
 // isMember leaves out folders and what operating systems add by themselves.

@@ -13,7 +13,6 @@ import (
 
 	"sluice/pkg/fault"
 	"sluice/services/parser/internal/format"
-	"sluice/services/parser/internal/md"
 )
 
 // maxAttachments bounds the files in a file where its limits say nothing.
@@ -125,32 +124,15 @@ func fileName(s string) string {
 
 // convertAttached reads the attached files as documents of their own, below a
 // heading that names each. No pdfium is held while it does: they may be PDF files.
-func (d *document) convertAttached(ctx context.Context, in format.Input) (string, error) {
-	var b strings.Builder
+func (d *document) convertAttached(ctx context.Context, in format.Input) (*format.Members, error) {
+	files := format.NewMembers(in)
 	for i := range d.attached {
 		a := &d.attached[i]
-		if in.Convert == nil {
-			d.warnings = append(d.warnings, fmt.Sprintf("the attached file %s is not read", a.name))
-			continue
-		}
-		out, err := in.Convert(ctx, format.Input{Name: in.Name + "/" + a.name, ContentType: a.media, Data: a.data, Limits: in.Limits})
+		member := format.Input{Name: in.Name + "/" + a.name, ContentType: a.media, Data: a.data}
 		a.data = nil
-		if err != nil {
-			var refusal *fault.Error
-			if errors.Is(err, format.ErrSpent) || !errors.As(err, &refusal) || !refusal.Class.Permanent() || ctx.Err() != nil {
-				return "", err
-			}
-			d.warnings = append(d.warnings, fmt.Sprintf("%s: %s", refusal.Reason, refusal.Error()))
-			continue
-		}
-		d.warnings = append(d.warnings, out.Warnings...)
-		b.WriteString("\n" + md.Heading(2, "Attachment: "+md.EscapeInline(a.name)) + "\n\n")
-		b.WriteString(strings.Trim(out.Markdown, "\n"))
-		b.WriteString("\n")
-		if limit := in.Limits.Output; limit > 0 && int64(b.Len()) > limit {
-			return "", fault.Invalid("too-large", "%s: the files attached to it give more than %d bytes of Markdown", in.Name, limit).
-				WithHint("submit the attached files one by one")
+		if err := files.Read(ctx, 2, "Attachment: "+a.name, member); err != nil {
+			return nil, err
 		}
 	}
-	return b.String(), nil
+	return files, nil
 }

@@ -70,7 +70,7 @@ func TestAttachments(t *testing.T) {
 	want := "The page.\n\n[^comment-1]\n\n[^comment-1]: Ann: the list\n\n" +
 		"## Attachment: invoice.xml\n\n<total>12</total>\n\n" +
 		"## Attachment: pinned.txt\n\nThe pinned text.\n\n" +
-		"## Attachment: inner.pdf\n\nThe inner page.\n\n## Attachment: deep.txt\n\nThe innermost text.\n"
+		"## Attachment: inner.pdf\n\nThe inner page.\n\n### Attachment: deep.txt\n\nThe innermost text.\n\n"
 	if strings.Join(strings.Fields(out.Markdown), " ") != strings.Join(strings.Fields(want), " ") {
 		t.Errorf("got:\n%s\nwant:\n%s", out.Markdown, want)
 	}

@@ -237,21 +237,32 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 
 	var markdown string
 	var marks []events.PageMark
-	if refusal := d.refusal(in.Name); refusal == nil || attached != "" || form != "" {
+	if refusal := d.refusal(in.Name); refusal == nil || attached.Len() > 0 || form != "" {
 		if refusal != nil && form == "" && refusal.Reason != "empty" {
 			d.warnings = append(d.warnings, refusal.Message)
 		}
 		if markdown, marks, err = d.markdown(ctx); err != nil {
 			return nil, stopped(err, in.Name, pages, pages)
 		}
-		markdown = form + d.writeRemarks(markdown) + attached
+		markdown = form + d.writeRemarks(markdown)
+		for i := range marks {
+			marks[i].Offset += len(form)
+		}
+		if attached.Len() > 0 {
+			markdown += "\n"
+		}
 	} else {
 		return nil, refusal
 	}
-	if in.Limits.Output > 0 && int64(len(markdown)) > in.Limits.Output {
-		return nil, fault.Invalid("too-large", "%s: gives %d bytes of Markdown, the limit is %d", in.Name, len(markdown), in.Limits.Output)
+	out := attached.Output(markdown)
+	if len(marks) > 0 && attached.Len() > 0 && (len(out.Pages) == 0 || out.Pages[0].Offset > len(markdown)) {
+		marks = append(marks, events.PageMark{Offset: len(markdown)}) // what follows is on no page of this file
 	}
-	return &format.Output{Markdown: markdown, Pages: marks, Facts: facts, Warnings: d.warnings}, nil
+	out.Pages, out.Facts, out.Warnings = append(marks, out.Pages...), facts, append(d.warnings, out.Warnings...)
+	if in.Limits.Output > 0 && int64(len(out.Markdown)) > in.Limits.Output {
+		return nil, fault.Invalid("too-large", "%s: gives %d bytes of Markdown, the limit is %d", in.Name, len(out.Markdown), in.Limits.Output)
+	}
+	return out, nil
 }
 
 // refusal returns why the pages of a document are not worth reading, or nil.
