@@ -40,7 +40,7 @@ type Config struct {
 	MaxExpanded    int64         `name:"parser-max-expanded" env:"SLUICE_PARSER_MAX_EXPANDED" default:"209715200" help:"Most bytes that one document may unpack to, over all levels."`
 	MaxPages       int           `name:"parser-max-pages" env:"SLUICE_PARSER_MAX_PAGES" default:"5000" help:"Most pages, slides or sheets of one document."`
 	MaxFiles       int           `name:"parser-max-files" env:"SLUICE_PARSER_MAX_FILES" default:"1000" help:"Most files of one archive, over all levels."`
-	MaxDepth       int           `name:"parser-max-depth" env:"SLUICE_PARSER_MAX_DEPTH" default:"3" help:"Most archives or e-mails within one another."`
+	MaxDepth       int           `name:"parser-max-depth" env:"SLUICE_PARSER_MAX_DEPTH" default:"6" help:"Most archives or e-mails within one another."`
 	Timeout        time.Duration `name:"parser-timeout" env:"SLUICE_PARSER_TIMEOUT" default:"120s" help:"Longest time to read one document."`
 	CacheDir       string        `name:"parser-cache-dir" env:"SLUICE_PARSER_CACHE_DIR" help:"Where compiled code is kept between runs; by default in the user's cache folder."`
 	IsolateWorkers int           `name:"parser-isolate-workers" env:"SLUICE_PARSER_ISOLATE_WORKERS" default:"0" help:"Child processes for risky formats; 0 is one for each CPU."`
@@ -51,7 +51,7 @@ type Config struct {
 // DefaultConfig returns the defaults of the tags.
 func DefaultConfig() Config {
 	return Config{
-		MaxInput: 100 << 20, MaxOutput: 50 << 20, MaxExpanded: 200 << 20, MaxPages: 5000, MaxFiles: 1000, MaxDepth: 3,
+		MaxInput: 100 << 20, MaxOutput: 50 << 20, MaxExpanded: 200 << 20, MaxPages: 5000, MaxFiles: 1000, MaxDepth: 6,
 		Timeout: 2 * time.Minute, IsolateMemory: 1 << 30, Isolate: true,
 	}
 }

@@ -151,17 +151,3 @@ func expanded(in format.Input) error {
 	return fault.Wrap(format.ErrSpent, fault.Validation, "too-large", "%s unpacks to more than %d MiB", format.NameOf(in), max(in.Limits.Expanded, 1<<20)>>20).
 		WithHint("split the archive, or raise the parser's limit on expansion")
 }
-
-// AllRefused is the refusal of a container with nothing readable in it: with
-// the reason that all members share, if they do.
-func AllRefused(in format.Input, refusals []*fault.Error) error {
-	first := refusals[0]
-	reason := first.Reason
-	for _, r := range refusals {
-		if r.Reason != reason {
-			reason = "unsupported"
-		}
-	}
-	return fault.Invalid(reason, "none of the %d files in %s can be read; the first: %s", len(refusals), format.NameOf(in), first.Error()).
-		WithHint("%s", first.Hint)
-}

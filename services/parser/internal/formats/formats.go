@@ -87,6 +87,26 @@ var (
 	MSG = row(format.Format{
 		Name: "Outlook message", Media: "application/vnd.ms-outlook", Extensions: []string{".msg"}, Container: true, Read: mail.MSG,
 	})
+	Mbox = row(format.Format{
+		Name: "mailbox", Media: "application/mbox", Extensions: []string{".mbox", ".mbx"}, Container: true, Read: mail.Mbox,
+	})
+	TNEF = row(format.Format{
+		Name: "winmail.dat of Outlook (TNEF)", Media: "application/ms-tnef", Hints: []string{"application/vnd.ms-tnef"},
+		Extensions: []string{".tnef"}, Container: true, Read: mail.TNEF,
+	})
+	PKCS7 = row(format.Format{
+		Name: "signed file (PKCS #7)", Media: "application/pkcs7-mime",
+		Hints:      []string{"application/x-pkcs7-mime", "application/pkcs7-signature", "application/x-pkcs7-signature"},
+		Extensions: []string{".p7m", ".p7s"}, Container: true, Read: mail.PKCS7,
+	})
+	Calendar = row(format.Format{
+		Name: "calendar", Media: "text/calendar", Hints: []string{"application/ics", "text/x-vcalendar"},
+		Extensions: []string{".ics", ".ifb", ".vcs"}, Text: true, Read: mail.Calendar,
+	})
+	Contacts = row(format.Format{
+		Name: "contacts", Media: "text/vcard", Hints: []string{"text/x-vcard", "text/directory"},
+		Extensions: []string{".vcf"}, Text: true, Read: mail.Contacts,
+	})
 	ZIP = row(format.Format{
 		Name: "ZIP archive", Media: "application/zip", Extensions: []string{".zip"}, Container: true, Read: archive.ZIP,
 	})

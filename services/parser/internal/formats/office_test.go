@@ -23,6 +23,7 @@ import (
 	"sluice/services/parser/internal/rtf"
 	"sluice/services/parser/internal/samples"
 	"sluice/services/parser/internal/sheet"
+	"sluice/services/parser/internal/text"
 	"sluice/services/parser/internal/xls"
 )
 
@@ -35,11 +36,16 @@ var limits = format.Limits{Input: 8 << 20, Output: 4 << 20, Expanded: 32 << 20, 
 
 func read(t testing.TB, r format.Reader, name string, data []byte) *format.Output {
 	t.Helper()
-	out, err := r(t.Context(), format.Input{Name: name, Data: data, Limits: limits})
+	out, err := r(t.Context(), format.Input{Name: name, Data: data, Limits: limits, Convert: memberText})
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 	return out
+}
+
+// memberText reads a file within a document as plain text.
+func memberText(ctx context.Context, in format.Input) (*format.Output, error) {
+	return text.Plain(ctx, in)
 }
 
 // golden compares with testdata/name.md.
@@ -76,16 +82,17 @@ func wantReason(t *testing.T, err error, reason string) {
 // documents are a small document of every format.
 func documents(t testing.TB) map[string]sample {
 	return map[string]sample{
-		"word.docx":  {read: ooxml.DOCX, data: samples.WordSample(t)},
-		"deck.pptx":  {read: ooxml.PPTX, data: samples.DeckSample(t)},
-		"book.xlsx":  {read: ooxml.XLSX, data: samples.BookSample(t), warnings: 1},
-		"text.odt":   {read: odf.ODT, data: samples.OdtSample(t)},
-		"sheet.ods":  {read: odf.ODT, data: samples.OdsSample(t)},
-		"slides.odp": {read: odf.ODT, data: samples.OdpSample(t)},
-		"rich.rtf":   {read: rtf.RTF, data: []byte(samples.RtfSample)},
-		"novel.epub": {read: ebook.EPUB, data: samples.EpubSample(t)},
-		"old.xls":    {read: xls.XLS, data: samples.XlsSample()},
-		"mail.msg":   {read: mail.MSG, data: samples.MsgSample()},
+		"word.docx":   {read: ooxml.DOCX, data: samples.WordSample(t)},
+		"deck.pptx":   {read: ooxml.PPTX, data: samples.DeckSample(t)},
+		"book.xlsx":   {read: ooxml.XLSX, data: samples.BookSample(t), warnings: 1},
+		"text.odt":    {read: odf.ODT, data: samples.OdtSample(t)},
+		"sheet.ods":   {read: odf.ODT, data: samples.OdsSample(t)},
+		"slides.odp":  {read: odf.ODT, data: samples.OdpSample(t)},
+		"rich.rtf":    {read: rtf.RTF, data: []byte(samples.RtfSample)},
+		"novel.epub":  {read: ebook.EPUB, data: samples.EpubSample(t)},
+		"old.xls":     {read: xls.XLS, data: samples.XlsSample()},
+		"mail.msg":    {read: mail.MSG, data: samples.MsgSample()},
+		"winmail.dat": {read: mail.TNEF, data: samples.TNEFSample()},
 	}
 }
 
@@ -153,13 +160,13 @@ func mustEnd(t *testing.T, r format.Reader, name string, data []byte) {
 	}
 }
 
-// Cut-off documents are not passed off as whole ones. (rtf.RTF is read as far as it
-// goes, with a warning.)
+// Cut-off documents are not passed off as whole ones. (RTF and TNEF are read as far
+// as they go, with a warning.)
 func TestTruncated(t *testing.T) {
 	for name, s := range documents(t) {
 		half := s.data[:len(s.data)/2]
 		out, err := s.read(t.Context(), format.Input{Name: name, Data: half, Limits: limits})
-		if name == "rich.rtf" {
+		if name == "rich.rtf" || name == "winmail.dat" {
 			if err != nil || len(out.Warnings) == 0 {
 				t.Errorf("%s: %v without a warning", name, err)
 			}

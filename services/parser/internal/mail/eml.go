@@ -1,32 +1,25 @@
-// Package mail reads e-mail: internet messages (RFC 5322, MIME) and messages of
-// Outlook (MS-OXMSG).
 package mail
 
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"mime"
 	"net/mail"
 	"net/textproto"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/jhillyerd/enmime/v2"
 
 	"sluice/pkg/fault"
-	"sluice/services/parser/internal/archive"
 	"sluice/services/parser/internal/charset"
 	"sluice/services/parser/internal/format"
-	"sluice/services/parser/internal/md"
 	"sluice/services/parser/internal/web"
 )
 
-// EML reads an e-mail: its main headers, its body, and what is attached to it.
-// Of alternative bodies the richest is read. An attachment that is refused
-// becomes a warning.
+// EML reads an e-mail: its main headers, its body, what it invites to, and what is
+// attached to it. Of alternative bodies the richest is read, and the files among
+// them.
 func EML(ctx context.Context, in format.Input) (*format.Output, error) {
 	data := in.Data
 	if charset.IsWide(data) { // saved as "Unicode text"
@@ -36,6 +29,40 @@ func EML(ctx context.Context, in format.Input) (*format.Output, error) {
 		}
 		data = []byte(t.UTF8)
 	}
+	data = bytes.TrimLeft(bytes.TrimPrefix(data, []byte("\uFEFF")), "\r\n")
+	if isFromLine(data) { // as in a mailbox
+		_, data, _ = bytes.Cut(data, []byte("\n"))
+	}
+	l := newLetter(ctx, in)
+	root, err := l.parse(data)
+	if err != nil {
+		return nil, err
+	}
+	_, params := parameters(root.Header.Get("Content-Type"))
+	l.charset = params["charset"]
+	l.headers(root.Header)
+	if err := l.part(root, ""); err != nil {
+		return nil, err
+	}
+	return l.finish()
+}
+
+// inner reads a message that is the content of this one: signed, or packed.
+func (l *letter) inner(data []byte) error {
+	if l.within++; l.within > maxWithin {
+		l.files.Warn("unsupported: %s: messages within more than %d others are left out", format.NameOf(l.in), maxWithin)
+		return nil
+	}
+	defer func() { l.within-- }()
+	root, err := l.parse(bytes.TrimLeft(data, "\r\n"))
+	if err != nil {
+		return l.files.Refuse(l.ctx, err)
+	}
+	return l.part(root, "")
+}
+
+// parse returns the tree of the parts of a message, their contents as they stand.
+func (l *letter) parse(data []byte) (*enmime.Part, error) {
 	// Parts that are left open cost enmime time exponential in their depth
 	// (11 ms for 15 levels, 0.6 s for 20, minutes for 30), and any parts time
 	// quadratic in their number.
@@ -43,243 +70,274 @@ func EML(ctx context.Context, in format.Input) (*format.Output, error) {
 		deepest   = 12
 		mostParts = 5000
 	)
-	switch depth, parts := countParts(data); {
-	case depth > deepest:
-		return nil, fault.Invalid("unsupported", "%s nests its parts %d levels deep, more than %d", format.NameOf(in), depth, deepest).
+	name := format.NameOf(l.in)
+	s := shapeOf(data)
+	switch {
+	case s.depth > deepest:
+		return nil, fault.Invalid("unsupported", "%s nests its parts %d levels deep, more than %d", name, s.depth, deepest).
 			WithHint("submit the text and the attachments one by one")
-	case parts > mostParts:
-		return nil, fault.Invalid("too-large", "%s has %d parts, more than %d", format.NameOf(in), parts, mostParts).
+	case s.parts > mostParts:
+		return nil, fault.Invalid("too-large", "%s has %d parts, more than %d", name, s.parts, mostParts).
 			WithHint("submit the text and the attachments one by one")
+	}
+	if s.cut {
+		l.files.Warn("corrupt: %s ends within its parts: it may have been cut", name)
 	}
 	root, err := enmime.NewParser(
 		enmime.SkipMalformedParts(true),
 		enmime.MultipartWOBoundaryAsSinglePart(true),
 		enmime.StripMediaTypeInvalidCharacters(true),
-		enmime.DisableCharacterDetection(true),
+		enmime.RawContent(true), // what it decodes it decodes by the charset declared
 		enmime.MaxStoredPartErrors(8),
-		// Broken base64 keeps what can be read of it.
 		enmime.SetReadPartErrorPolicy(func(*enmime.Part, error) bool { return true }),
-	).ReadParts(bytes.NewReader(bytes.TrimPrefix(data, []byte("\uFEFF"))))
+	).ReadParts(bytes.NewReader(data))
 	if err != nil {
-		return nil, format.Corrupt(err, format.NameOf(in), "it is not a readable e-mail")
+		return nil, format.Corrupt(err, name, "it is not a readable e-mail")
 	}
-	if ctx.Err() != nil {
-		return nil, format.Ended(ctx, format.NameOf(in))
+	if l.ctx.Err() != nil {
+		return nil, format.Ended(l.ctx, name)
 	}
-	m := &message{ctx: ctx, in: in, limit: format.OutputLimit(in.Limits.Output)}
-	m.head(root.Header)
-	if err := m.part(root); err != nil {
-		return nil, err
-	}
-	body := strings.TrimSpace(m.body.String())
-	if body == "" && m.attachments.Len() == 0 {
-		if len(m.refusals) > 0 {
-			return nil, archive.AllRefused(in, m.refusals)
-		}
-		if m.subject == "" {
-			return nil, fault.Invalid("empty", "the e-mail %s has neither subject nor text nor attachments", format.NameOf(in)).
-				WithHint("check that the right file was submitted")
-		}
-	}
-	if body != "" {
-		m.out.Markdown += "## Content\n\n" + body + "\n\n"
-	}
-	m.out.Markdown += m.attachments.String()
-	if int64(len(m.out.Markdown)) > m.limit {
-		return nil, format.TooLarge(format.NameOf(in), m.limit)
-	}
-	return &m.out, nil
+	return root, nil
 }
 
-var boundaryParam = regexp.MustCompile(`(?i)boundary\s*=\s*(?:"([^"\r\n]{1,200})"?|([^\s;"]{1,200}))`)
-
-// countParts returns how deep the parts of a message nest, which is how many
-// boundaries are announced and not yet passed, and how many parts there are.
-func countParts(data []byte) (depth, parts int) {
-	var open []string
-	at := map[string]int{} // boundary -> its place in open
-	for line := range bytes.Lines(data) {
-		line = bytes.TrimRight(line, " \t\r\n")
-		if rest, ok := bytes.CutPrefix(line, []byte("--")); ok && len(rest) <= 210 {
-			i, known := at[string(rest)]
-			keep := i + 1
-			if !known {
-				i, known = at[string(bytes.TrimSuffix(rest, []byte("--")))]
-				keep = i
-			}
-			if known {
-				parts++
-				for _, b := range open[keep:] {
-					delete(at, b)
-				}
-				open = open[:keep]
-			}
-			continue
-		}
-		if !bytes.Contains(line, []byte("=")) || len(line) > 2000 {
-			continue
-		}
-		if m := boundaryParam.FindSubmatch(line); m != nil {
-			b := string(m[1]) + string(m[2])
-			if _, known := at[b]; !known {
-				at[b] = len(open)
-				open = append(open, b)
-				depth = max(depth, len(open))
-			}
-		}
-	}
-	return depth, parts
-}
-
-// message is the reading of one e-mail.
-type message struct {
-	ctx   context.Context
-	in    format.Input
-	limit int64
-
-	out         format.Output
-	subject     string
-	body        strings.Builder
-	attachments strings.Builder
-	refusals    []*fault.Error
-	parts       int
-}
-
-// head writes the headers that a reader of mail shows.
-func (m *message) head(h textproto.MIMEHeader) {
-	var b strings.Builder
-	b.WriteString("# Email Message\n\n")
-	for _, key := range [...]string{"From", "To", "Cc", "Date", "Subject"} {
-		v := headerText(h.Get(key))
-		if v == "" {
-			continue
-		}
+// headers writes the headers that a reader of mail shows.
+func (l *letter) headers(h textproto.MIMEHeader) {
+	for _, key := range [...]string{"From", "To", "Cc", "Bcc", "Date", "Subject"} {
+		v := strings.Join(h.Values(key), ", ")
 		switch key {
-		case "From", "To", "Cc":
-			v = addresses(v)
-			if key == "From" {
-				m.out.Facts.Author = v
-			}
-		case "Subject":
-			m.subject, m.out.Facts.Title = v, v
-		case "Date":
+		case "From", "To", "Cc", "Bcc":
+			v = addresses(v, l.charset)
+		default:
+			v = headerText(v, l.charset)
+		}
+		if key == "Date" {
 			if t, err := mail.ParseDate(v); err == nil {
-				m.out.Facts.Created = t.UTC().Format(time.RFC3339)
+				l.facts.Created = t.UTC().Format(time.RFC3339)
 			}
 		}
-		fmt.Fprintf(&b, "**%s:** %s  \n", key, md.EscapeInline(v))
+		l.field(key, v)
 	}
-	m.out.Facts.Language = format.Language(h.Get("Content-Language"))
-	m.out.Markdown = strings.TrimRight(b.String(), " \n") + "\n\n"
+	l.facts.Language = format.Language(h.Get("Content-Language"))
 }
 
-// headerText decodes a header: its encoded words, and the raw bytes that old
-// programs put there.
-func headerText(v string) string {
-	if t, err := charset.Decode([]byte(v), "", ""); err == nil {
-		v = t.UTF8
-	}
-	dec := mime.WordDecoder{CharsetReader: charset.NewReader}
-	if s, err := dec.DecodeHeader(v); err == nil {
-		v = s
-	}
-	const longest = 4 << 10
-	return format.Clip(md.Fold(strings.ToValidUTF8(v, "\uFFFD")), longest)
-}
-
-// addresses writes an address list as "Name <address>, ...".
-func addresses(v string) string {
-	list, err := mail.ParseAddressList(v)
-	if err != nil {
-		return v // as it stands: people write anything here
-	}
-	names := make([]string, 0, len(list))
-	for _, a := range list {
-		if a.Name == "" || a.Name == a.Address {
-			names = append(names, a.Address)
-			continue
-		}
-		names = append(names, a.Name+" <"+a.Address+">")
-	}
-	return strings.Join(names, ", ")
-}
-
-// part reads one part of the message and those below it.
-func (m *message) part(p *enmime.Part) error {
-	if m.ctx.Err() != nil {
-		return format.Ended(m.ctx, format.NameOf(m.in))
+// part reads one part of the message and those below it. Within says what it is a
+// part of.
+func (l *letter) part(p *enmime.Part, within string) error {
+	if l.ctx.Err() != nil {
+		return format.Ended(l.ctx, format.NameOf(l.in))
 	}
 	kind := strings.ToLower(p.ContentType)
-	switch {
-	case p.FirstChild != nil && kind == "multipart/alternative":
-		if best := richest(p); best != nil {
-			return m.part(best)
+	if within == "multipart/digest" && p.Header.Get("Content-Type") == "" {
+		kind = "message/rfc822"
+	}
+	if p.FirstChild != nil {
+		switch kind {
+		case "multipart/encrypted":
+			l.lock("its content")
+			return nil
+		case "multipart/alternative":
+			return l.alternatives(p)
 		}
-		return nil
-	case p.FirstChild != nil:
 		for c := p.FirstChild; c != nil; c = c.NextSibling {
-			if err := m.part(c); err != nil {
+			if err := l.part(c, kind); err != nil {
 				return err
 			}
 		}
 		return nil
-	case strings.HasPrefix(kind, "multipart/") && len(p.Content) == 0:
+	}
+	content, whole := transferred(p)
+	if len(bytes.TrimSpace(content)) == 0 {
 		return nil
-	case p.Disposition == "attachment" || p.FileName != "":
-		return m.attachment(p, kind)
+	}
+	name := fileName(p, l.charset)
+	if !whole {
+		what := name
+		if what == "" {
+			what = "its text"
+		}
+		l.files.Warn("corrupt: %s: %s ends within its encoding: it may have been cut", format.NameOf(l.in), what)
+	}
+	attached := strings.EqualFold(p.Disposition, "attachment") || name != ""
+	switch {
+	case kind == "text/calendar" && isCalendar(content), isSigned(kind, strings.ToLower(name), content):
+		return l.attach(name, kind, content)
+	case kind == "application/pgp-encrypted":
+		l.lock("its content")
+		return nil
+	case kind == "message/delivery-status", kind == "message/disposition-notification", kind == "message/feedback-report", kind == "text/rfc822-headers":
+		return l.report(string(content)) // of why a mail did not arrive
+	case kind == "message/rfc822", kind == "message/global":
+		if name == "" {
+			name = innerSubject(content, l.charset)
+		}
+		return l.attach(name, kind, content)
+	case attached:
+		if strings.HasPrefix(kind, "image/") && p.ContentID != "" && !strings.EqualFold(p.Disposition, "attachment") {
+			return nil // a picture that the text shows, which has its description
+		}
+		media := kind
+		if _, params := parameters(p.Header.Get("Content-Type")); params["charset"] != "" && strings.HasPrefix(kind, "text/") {
+			media += "; charset=" + params["charset"]
+		}
+		return l.attach(name, media, content)
 	case kind == "text/html":
-		s, err := web.ToMarkdown(m.ctx, p.Content, web.Options{Name: format.NameOf(m.in), Limit: m.limit})
-		if err != nil {
+		return l.html(content, p)
+	case isBody(kind):
+		return l.plainPart(content, p)
+	case strings.HasPrefix(kind, "image/"):
+		return nil // a picture of the layout
+	}
+	return l.attach(name, kind, content)
+}
+
+// isBody reports whether a part without a name is text of the mail itself.
+func isBody(kind string) bool {
+	switch kind {
+	case "", "text", "text/plain", "text/enriched", "text/richtext", "text/markdown":
+		return true
+	}
+	return strings.HasPrefix(kind, "multipart/") || strings.HasPrefix(kind, "text/plain")
+}
+
+func (l *letter) html(content []byte, p *enmime.Part) error {
+	_, params := parameters(p.Header.Get("Content-Type"))
+	declared := params["charset"]
+	if declared == "" {
+		declared = web.DeclaredInHTML(content)
+	}
+	if declared == "" {
+		declared = l.in.Charset
+	}
+	s, err := web.ToMarkdown(l.ctx, []byte(decodeText(content, declared)), web.Options{Name: format.NameOf(l.in), Limit: l.limit, Charset: "utf-8"})
+	if err != nil {
+		return err
+	}
+	return l.text(s)
+}
+
+func (l *letter) plainPart(content []byte, p *enmime.Part) error {
+	_, params := parameters(p.Header.Get("Content-Type"))
+	declared := params["charset"]
+	if declared == "" {
+		declared = l.in.Charset
+	}
+	s := decodeText(content, declared)
+	if strings.EqualFold(params["format"], "flowed") {
+		s = unflow(s, strings.EqualFold(params["delsp"], "yes"))
+	}
+	if strings.EqualFold(p.ContentType, "text/markdown") {
+		return l.text(s)
+	}
+	s, files := unpackUU(s)
+	if err := l.plain(s); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := l.attach(f.name, "", f.data); err != nil {
 			return err
 		}
-		m.text(s)
-	case kind == "" || strings.HasPrefix(kind, "text/plain") || strings.HasPrefix(kind, "multipart/") || kind == "text/enriched" || kind == "text/markdown":
-		t, err := charset.Decode(p.Content, "", "")
-		if err != nil {
-			return err
-		}
-		s := t.UTF8
-		// An error leaves no parameters, and text is shown as it stands then.
-		_, params, _ := mime.ParseMediaType(p.Header.Get("Content-Type"))
-		if strings.EqualFold(params["format"], "flowed") {
-			s = unflow(s, strings.EqualFold(params["delsp"], "yes"))
-		}
-		m.text(s)
-	case strings.HasPrefix(kind, "image/"), kind == "text/calendar", kind == "application/pgp-signature", strings.HasSuffix(kind, "pkcs7-signature"):
-		return nil // pictures of the layout, machine copies, signatures
-	default:
-		return m.attachment(p, kind)
 	}
 	return nil
 }
 
-func (m *message) text(s string) {
-	if s = strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n")); s != "" {
-		m.body.WriteString(s)
-		m.body.WriteString("\n\n")
+// report writes a part that is made of fields, as it stands.
+func (l *letter) report(s string) error {
+	var b strings.Builder
+	for line := range strings.Lines(decodeWords(decodeText([]byte(s), l.charset), l.charset)) {
+		if line = strings.TrimSpace(line); line != "" {
+			b.WriteString(plainLine(line, false) + "  ")
+		}
+		b.WriteByte('\n')
 	}
+	return l.text(b.String())
+}
+
+// alternatives reads the richest of alternative bodies; of the others, the files
+// that are among them, and what a program reads.
+func (l *letter) alternatives(p *enmime.Part) error {
+	best := richest(p)
+	if best != nil {
+		if err := l.part(best, "multipart/alternative"); err != nil {
+			return err
+		}
+	}
+	for c := p.FirstChild; c != nil; c = c.NextSibling {
+		if c == best {
+			continue
+		}
+		if err := l.filesOf(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// filesOf reads the files in an alternative that is not shown.
+func (l *letter) filesOf(p *enmime.Part) error {
+	kind := strings.ToLower(p.ContentType)
+	if p.FirstChild != nil {
+		for c := p.FirstChild; c != nil; c = c.NextSibling {
+			if err := l.filesOf(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	attached := strings.EqualFold(p.Disposition, "attachment")
+	switch {
+	case !attached && isRendering(kind), !attached && strings.HasPrefix(kind, "image/"):
+		return nil // another form of the same text
+	case strings.HasPrefix(kind, "multipart/"):
+		return nil
+	}
+	return l.part(p, "multipart/alternative")
+}
+
+// isRendering reports whether an alternative is one that only says the same.
+func isRendering(kind string) bool {
+	switch kind {
+	case "text/html", "text/x-amp-html", "text/watch-html", "application/rtf", "text/rtf":
+		return true
+	}
+	return isBody(kind)
 }
 
 // richest returns the alternative that carries most structure. The last one is
-// the sender's favourite, but may be a calendar entry or empty.
+// the sender's favourite, but may be a calendar entry, a file or empty.
 func richest(p *enmime.Part) *enmime.Part {
 	var best *enmime.Part
 	rank := 0
 	for c := p.FirstChild; c != nil; c = c.NextSibling {
-		r := 1
-		switch kind := strings.ToLower(c.ContentType); {
-		case kind == "text/html" && textual(c.Content):
-			r = 4
-		case strings.HasPrefix(kind, "multipart/") && c.FirstChild != nil:
-			r = 3
-		case strings.HasPrefix(kind, "text/plain") && len(bytes.TrimSpace(c.Content)) > 0:
-			r = 2
-		}
-		if r >= rank {
+		if r := rankOf(c); r > 0 && r >= rank {
 			best, rank = c, r
 		}
 	}
 	return best
+}
+
+// rankOf says how much structure a part shows; 0 if it is no text of the mail.
+func rankOf(p *enmime.Part) int {
+	kind := strings.ToLower(p.ContentType)
+	if p.FirstChild != nil {
+		rank := 0
+		for c := p.FirstChild; c != nil; c = c.NextSibling {
+			rank = max(rank, rankOf(c))
+		}
+		return rank
+	}
+	if strings.EqualFold(p.Disposition, "attachment") {
+		return 0
+	}
+	content, _ := transferred(p)
+	switch {
+	case kind == "text/html" && textual(content):
+		return 4
+	case kind == "text/markdown" && len(bytes.TrimSpace(content)) > 0:
+		return 3
+	case isBody(kind) && len(bytes.TrimSpace(content)) > 0:
+		return 2
+	}
+	return 0
 }
 
 // textual reports whether HTML has more in it than tags.
@@ -298,68 +356,17 @@ func textual(src []byte) bool {
 	return false
 }
 
-// unflow joins the lines of format=flowed text (RFC 3676): a space at the end
-// of a line says that the paragraph goes on.
-func unflow(s string, deleteSpace bool) string {
-	var b strings.Builder
-	b.Grow(len(s))
-	depth, open := 0, false // of the paragraph being written
-	for line := range strings.Lines(s) {
-		line = strings.TrimRight(line, "\r\n")
-		quotes := len(line) - len(strings.TrimLeft(line, ">"))
-		body := strings.TrimPrefix(line[quotes:], " ")
-		signature := body == "-- "
-		if open && (quotes != depth || signature) {
-			b.WriteByte('\n')
-			open = false
-		}
-		if !open && quotes > 0 {
-			b.WriteString(strings.Repeat(">", quotes))
-			b.WriteByte(' ')
-		}
-		depth, open = quotes, strings.HasSuffix(body, " ") && !signature
-		if open && deleteSpace {
-			body = body[:len(body)-1]
-		}
-		b.WriteString(body)
-		if !open {
-			b.WriteByte('\n')
-		}
-	}
-	return b.String()
+// innerSubject names a forwarded message by its subject.
+func innerSubject(data []byte, declared string) string {
+	const longest = 200
+	return format.Clip(headerText(headerOf(data, "subject"), declared), longest)
 }
 
-// attachment converts a part as a document of its own.
-func (m *message) attachment(p *enmime.Part, kind string) error {
-	m.parts++
-	name := headerText(p.FileName)
-	if name == "" {
-		name = fmt.Sprintf("part %d", m.parts)
-		if kind == "message/rfc822" {
-			name += ".eml"
-		}
+// mediaType returns a media type without its parameters, in lower case.
+func mediaType(s string) string {
+	if t, _, err := mime.ParseMediaType(s); err == nil {
+		return t
 	}
-	if len(p.Content) == 0 {
-		return nil
-	}
-	whole := format.NameOf(m.in) + "/" + name
-	out, err := m.in.Convert(m.ctx, format.Input{Name: whole, ContentType: kind, Data: p.Content, Limits: m.in.Limits})
-	if err != nil {
-		var refusal *fault.Error
-		if errors.Is(err, format.ErrSpent) || !errors.As(err, &refusal) || !refusal.Class.Permanent() || m.ctx.Err() != nil {
-			return err
-		}
-		m.refusals = append(m.refusals, refusal)
-		m.out.Warnings = append(m.out.Warnings, fmt.Sprintf("%s: %s", refusal.Reason, refusal.Error()))
-		return nil
-	}
-	m.out.Warnings = append(m.out.Warnings, out.Warnings...)
-	m.attachments.WriteString(md.Heading(2, "Attachment: "+md.EscapeInline(name)))
-	m.attachments.WriteString("\n\n")
-	m.attachments.WriteString(strings.Trim(out.Markdown, "\n"))
-	m.attachments.WriteString("\n\n")
-	if int64(m.attachments.Len()) > m.limit {
-		return format.TooLarge(format.NameOf(m.in), m.limit)
-	}
-	return nil
+	t, _, _ := strings.Cut(strings.ToLower(s), ";")
+	return strings.TrimSpace(t)
 }

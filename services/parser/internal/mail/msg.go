@@ -1,18 +1,15 @@
 package mail
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/md"
 	"sluice/services/parser/internal/office"
-	"sluice/services/parser/internal/rtf"
-	"sluice/services/parser/internal/web"
 )
 
 // Properties of messages (MS-OXPROPS), as they stand in the names of streams.
@@ -36,14 +33,24 @@ const (
 	propAttachLong    = 0x3707
 	propAttachMIME    = 0x370E
 	propSMTP          = 0x39FE
+	propClass         = 0x001A
 	propCodePage      = 0x3FDE
 	propMessagePage   = 0x3FFD
+	propStartDate     = 0x0060
+	propEndDate       = 0x0061
+	propAttachMethod  = 0x3705
+	propAttachFlags   = 0x3714
 	propSentSMTP      = 0x5D02
 	propSenderSMTP    = 0x5D01
 )
 
-// MSG reads Outlook messages (MS-OXMSG). Attachments go through the input's
-// Convert, if it has one.
+const (
+	namedLocation  = 0x8208 // PidLidLocation
+	attachByValue  = 1      // of propAttachMethod
+	attachRendered = 4      // of propAttachFlags: within the HTML
+)
+
+// MSG reads Outlook messages (MS-OXMSG).
 func MSG(ctx context.Context, in format.Input) (*format.Output, error) {
 	j := office.NewJob(ctx, in)
 	c, err := office.OpenCompound(j)
@@ -53,12 +60,17 @@ func MSG(ctx context.Context, in format.Input) (*format.Output, error) {
 	if !c.Has("__properties_version1.0") {
 		return nil, j.NotZIP()
 	}
-	out := &office.Document{}
+	l := newLetter(ctx, in)
 	m := &msg{Compound: c}
-	if err := m.message("", out, 1); err != nil {
+	if err := m.message("", l, 1); err != nil {
 		return nil, err
 	}
-	return j.Finish(out)
+	out, err := l.finish()
+	if err != nil {
+		return nil, err
+	}
+	out.Warnings = append(out.Warnings, j.Warnings...)
+	return out, nil
 }
 
 type msg struct {
@@ -110,7 +122,7 @@ func (s *storage) text(ids ...int) (string, error) {
 			if b, err = s.stream(id, narrow); err != nil {
 				return "", err
 			}
-			t = office.Decode(office.CodePage(s.page), b)
+			t = pageText(b, s.page, "")
 		}
 		if t = strings.Trim(t, "\x00"); t != "" {
 			return t, s.Spend(len(t))
@@ -119,8 +131,8 @@ func (s *storage) text(ids ...int) (string, error) {
 	return "", nil
 }
 
-// message writes a message: what its head says, its text, its attachments.
-func (m *msg) message(path string, out *office.Document, level int) error {
+// message reads a message: what its head says, its text, its attachments.
+func (m *msg) message(path string, l *letter, level int) error {
 	header := 32
 	if path != "" {
 		header = 24 // of a message within a message
@@ -129,40 +141,51 @@ func (m *msg) message(path string, out *office.Document, level int) error {
 	if err != nil {
 		return err
 	}
-	subject, err := s.text(propSubject)
-	if err != nil {
+	o := outlook{job: m.Job, page: s.page}
+	if o.subject, err = s.text(propSubject); err != nil {
 		return err
 	}
-	from, err := m.address(s, propSenderName, propSenderSMTP, propSentSMTP, propSenderEmail)
-	if err != nil {
+	if o.from, err = m.address(s, propSenderName, propSenderSMTP, propSentSMTP, propSenderEmail); err != nil {
 		return err
 	}
-	date := ""
 	for _, id := range []uint32{propSubmitTime, propDeliveryTime} {
-		if v := s.fixed[id<<16|0x40]; v != nil && date == "" {
-			date = office.FromFiletime(office.Le.Uint64(v))
+		if v := s.fixed[id<<16|0x40]; v != nil && o.sent.IsZero() {
+			o.sent = fromFiletime(office.Le.Uint64(v))
 		}
 	}
-	to, err := m.recipients(s)
-	if err != nil {
-		return err
-	}
-	if level == 1 {
-		m.Facts.Title, m.Facts.Author, m.Facts.Created = md.Line(subject), from, date
-	}
-	out.Add(office.Block{Kind: office.Mark, Text: md.Heading(level, "Email Message")})
-	for _, f := range []struct{ label, value string }{
-		{"From", from}, {"To", to[0]}, {"Cc", to[1]}, {"Bcc", to[2]}, {"Date", date}, {"Subject", subject},
-	} {
-		if v := md.Line(f.value); v != "" {
-			out.Add(office.Block{Text: "**" + f.label + ":** " + md.EscapeInline(v)})
+	for _, t := range []struct {
+		id uint32
+		to *time.Time
+	}{{propStartDate, &o.start}, {propEndDate, &o.end}} {
+		if v := s.fixed[t.id<<16|0x40]; v != nil {
+			*t.to = fromFiletime(office.Le.Uint64(v))
 		}
 	}
-	out.Add(office.Block{Kind: office.Mark, Text: md.Heading(level+1, "Content")})
-	if err := m.body(s, out); err != nil {
+	if o.class, err = s.text(propClass); err != nil {
 		return err
 	}
-	return m.attachments(path, out, level)
+	if o.to, err = m.recipients(s); err != nil {
+		return err
+	}
+	if o.place, err = m.place(s); err != nil {
+		return err
+	}
+	o.html = func() ([]byte, error) {
+		b, err := s.stream(propHTML, 0x102)
+		if err != nil || len(b) > 0 {
+			return b, err
+		}
+		if b, err = s.stream(propHTML, 0x1F); len(b) > 0 {
+			return []byte("\uFEFF" + office.Utf16LE(b)), err
+		}
+		return nil, err
+	}
+	o.plain = func() (string, error) { return s.text(propBody) }
+	o.rich = func() ([]byte, error) { return s.stream(propRTF, 0x102) }
+	if err := l.outlook(&o); err != nil {
+		return err
+	}
+	return m.attachments(path, l, level)
 }
 
 // address returns "address (Name)", or the one of them that there is. What is
@@ -177,15 +200,28 @@ func (m *msg) address(s *storage, name int, emails ...int) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if !strings.Contains(email, "@") {
-			continue
+		if strings.Contains(email, "@") {
+			return addressOf(strings.Trim(who, "'"), email), nil
 		}
-		if who == "" || strings.EqualFold(strings.Trim(who, "'"), email) {
-			return email, nil
-		}
-		return email + " (" + who + ")", nil
 	}
 	return who, nil
+}
+
+// place returns where a meeting is, which is a property whose number each file
+// chooses by itself (MS-OXMSG 2.2.3).
+func (m *msg) place(s *storage) (string, error) {
+	names, err := m.Read("__nameid_version1.0/__substg1.0_00030102")
+	if err != nil {
+		return "", nil // there need not be any
+	}
+	for i := 0; i+8 <= len(names); i += 8 {
+		const byNumber, first = 0, 0x8000
+		index := office.Le.Uint16(names[i+6:])
+		if office.Le.Uint32(names[i:]) == namedLocation && office.Le.Uint16(names[i+4:])&1 == byNumber {
+			return s.text(first + int(index))
+		}
+	}
+	return "", nil
 }
 
 // recipients returns who a message is to, by To, Cc and Bcc.
@@ -206,7 +242,7 @@ func (m *msg) recipients(s *storage) (to [3]string, err error) {
 		}
 		if kind = max(kind, 0); who != "" {
 			if to[kind] != "" {
-				to[kind] += "; "
+				to[kind] += ", "
 			}
 			to[kind] += who
 		}
@@ -245,89 +281,8 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 	return s[len(prefix):], true
 }
 
-// body writes the text of a message: its HTML, else what stands plain, else its
-// rich text.
-func (m *msg) body(s *storage, out *office.Document) error {
-	const binary, wide = 0x102, 0x1F
-	page, err := s.stream(propHTML, binary)
-	if err != nil {
-		return err
-	}
-	if len(page) == 0 {
-		b, err := s.stream(propHTML, wide)
-		if err != nil {
-			return err
-		}
-		page = []byte(office.Utf16LE(b))
-	} else if s.page != 65001 && !bytes.Contains(page, []byte("charset")) {
-		page = []byte(office.Decode(office.CodePage(s.page), page))
-	}
-	if len(page) > 0 {
-		done, err := m.htmlBody(page, out)
-		if err != nil || done {
-			return err
-		}
-	}
-	plain, err := s.text(propBody)
-	if err != nil {
-		return err
-	}
-	if strings.TrimSpace(plain) != "" {
-		out.Add(office.Block{Kind: office.Verbatim, Text: plainBody(plain)})
-		return nil
-	}
-	packed, err := s.stream(propRTF, binary)
-	if err != nil || len(packed) == 0 {
-		return err
-	}
-	rich, err := m.unpackRTF(packed)
-	if err == nil {
-		err = rtf.Into(m.Job, rich, out)
-	}
-	return m.Optional(err, "the body of the message")
-}
-
-func (m *msg) htmlBody(page []byte, out *office.Document) (done bool, err error) {
-	text, err := web.ToMarkdown(m.Ctx, page, web.Options{})
-	if err != nil {
-		return false, m.Optional(m.Corrupt(err, "the HTML body"), "the HTML body")
-	}
-	if strings.TrimSpace(text) == "" {
-		return false, nil
-	}
-	out.Add(office.Block{Kind: office.Verbatim, Text: strings.TrimSpace(text)})
-	return true, m.Spend(len(text))
-}
-
-// plainBody keeps the lines of a plain text, each as its own.
-func plainBody(s string) string {
-	var b strings.Builder
-	blank, first := false, true
-	for line := range strings.Lines(s) {
-		line = strings.TrimRight(line, " \t\r\n\x00")
-		if line == "" {
-			blank = true
-			continue
-		}
-		if !first {
-			if b.WriteByte('\n'); blank {
-				b.WriteByte('\n')
-			}
-		}
-		b.WriteString(md.Escape(line))
-		first, blank = false, false
-	}
-	return b.String()
-}
-
-// attachments lists the files attached to a message, and writes what they hold.
-func (m *msg) attachments(path string, out *office.Document, level int) error {
-	const deepest = 8 // messages within messages
-	type attachment struct {
-		name, dir string
-		s         *storage
-	}
-	var files []attachment
+// attachments reads the files attached to a message.
+func (m *msg) attachments(path string, l *letter, level int) error {
 	for _, dir := range m.storages(path, "__attach_version1.0_") {
 		s, err := m.open(dir, 8)
 		if err != nil {
@@ -337,115 +292,60 @@ func (m *msg) attachments(path string, out *office.Document, level int) error {
 		if err != nil {
 			return err
 		}
-		if name = md.Line(name); name == "" {
-			name = "unnamed"
-		}
-		files = append(files, attachment{name, dir, s})
-	}
-	if len(files) == 0 {
-		return nil
-	}
-	out.Add(office.Block{Kind: office.Mark, Text: md.Heading(level+1, "Attachments")})
-	for _, f := range files {
-		out.Add(office.Block{Kind: office.Item, Marker: "-", Text: md.EscapeInline(f.name)})
-	}
-	for _, f := range files {
-		inner := f.dir + fmt.Sprintf("__substg1.0_%04X000D/", propAttachData)
+		inner := dir + fmt.Sprintf("__substg1.0_%04X000D/", propAttachData)
 		if m.Has(inner + "__properties_version1.0") {
-			if level >= deepest {
-				m.Warn("messages nested deeper than %d are left out", deepest)
-				continue
-			}
-			out.Add(office.Block{Kind: office.Mark, Text: md.Heading(level+2, md.EscapeInline(f.name))})
-			if err := m.message(inner, out, level+2); err != nil {
-				return err
-			}
-			continue
+			err = m.within(inner, md.Line(name), l, level)
+		} else {
+			err = m.attachment(s, name, l)
 		}
-		if err := m.attachment(f.s, f.name, out, level); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m *msg) attachment(s *storage, name string, out *office.Document, level int) error {
-	if m.In.Convert == nil {
+// within reads a message that is attached to another.
+func (m *msg) within(path, name string, l *letter, level int) error {
+	if name == "" {
+		name = "message"
+	}
+	if level > maxWithin {
+		m.Warn("messages nested deeper than %d are left out", maxWithin)
 		return nil
 	}
+	in := l.in
+	in.Name = format.NameOf(l.in) + "/" + name
+	child := newLetter(m.Ctx, in)
+	if err := m.message(path, child, level+1); err != nil {
+		return err
+	}
+	out, err := child.finish()
+	if err != nil {
+		return l.files.Refuse(m.Ctx, err)
+	}
+	return l.files.Add(2, "Attachment: "+name, headless(out))
+}
+
+func (m *msg) attachment(s *storage, name string, l *letter) error {
 	data, err := s.stream(propAttachData, 0x102)
-	if err != nil || len(data) == 0 {
+	if err != nil {
 		return err
 	}
 	media, err := s.text(propAttachMIME)
 	if err != nil {
 		return err
 	}
-	got, err := m.In.Convert(m.Ctx, format.Input{Name: name, ContentType: media, Data: data, Limits: m.In.Limits, Convert: m.In.Convert})
-	if err != nil {
-		if m.Alive() != nil || office.IsLimit(err) {
-			return err
+	if len(data) == 0 {
+		if s.fixed[propAttachMethod<<16|3] != nil && office.Le.Uint32(s.fixed[propAttachMethod<<16|3]) != attachByValue {
+			l.files.Warn("unsupported: %s/%s: what is attached is not in the message", format.NameOf(l.in), md.Line(name))
 		}
-		m.Warn("the attachment %s could not be read: %s", name, err)
 		return nil
 	}
-	m.Warnings = append(m.Warnings, got.Warnings...)
-	out.Add(office.Block{Kind: office.Mark, Text: md.Heading(level+2, md.EscapeInline(name))})
-	out.Add(office.Block{Kind: office.Verbatim, Text: strings.TrimSpace(got.Markdown)})
-	return m.Spend(len(got.Markdown))
-}
-
-// rtfDictionary is what the window of compressed RTF starts with (MS-OXRTFCP
-// 2.1.2.1).
-const rtfDictionary = `{\rtf1\ansi\mac\deff0\deftab720{\fonttbl;}{\f0\fnil \froman \fswiss \fmodern \fscript \fdecor MS Sans SerifSymbolArialTimes New RomanCourier{\colortbl\red0\green0\blue0` +
-	"\r\n" + `\par \pard\plain\f0\fs20\b\i\u\tab\tx`
-
-// unpackRTF decompresses the rich text of a message (MS-OXRTFCP).
-func (m *msg) unpackRTF(d []byte) ([]byte, error) {
-	const compressed, plain = 0x75465A4C, 0x414C454D
-	const window = 4096
-	if len(d) < 16 {
-		return nil, m.Corrupt(errors.New("too short"), "the rich text")
-	}
-	kind := office.Le.Uint32(d[8:])
-	d = d[16:]
-	switch kind {
-	case plain:
-		return d, nil
-	case compressed:
-	default:
-		return nil, m.Corrupt(errors.New("unknown compression"), "the rich text")
-	}
-	var dict [window]byte
-	at := copy(dict[:], rtfDictionary)
-	var out []byte
-	put := func(c byte) {
-		out = append(out, c)
-		dict[at] = c
-		at = (at + 1) % window
-	}
-	for len(d) > 0 {
-		control := d[0]
-		d = d[1:]
-		for bit := 0; bit < 8 && len(d) > 0; bit++ {
-			if control&(1<<bit) == 0 {
-				put(d[0])
-				d = d[1:]
-				continue
-			}
-			if len(d) < 2 {
-				return out, nil
-			}
-			ref := int(d[0])<<8 | int(d[1])
-			d = d[2:]
-			from, n := ref>>4, ref&15+2
-			if from == at {
-				return out, m.Unpack(len(out))
-			}
-			for i := range n {
-				put(dict[(from+i)%window])
-			}
+	if strings.HasPrefix(media, "image/") {
+		if v := s.fixed[propAttachFlags<<16|3]; v != nil && office.Le.Uint32(v)&attachRendered != 0 {
+			return nil // a picture that the text shows
 		}
 	}
-	return out, m.Unpack(len(out))
+	return l.attach(name, media, data)
 }

@@ -23,6 +23,7 @@ import (
 	"sluice/services/parser/internal/charset"
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/formats"
+	"sluice/services/parser/internal/mail"
 )
 
 // Detect returns the format and the media type of a document. Name and content
@@ -80,6 +81,10 @@ func binaryKind(ext, hint string, data []byte) (*format.Format, string, bool) {
 		return kind, media, true
 	case bytes.HasPrefix(bytes.TrimLeft(data[:min(len(data), 64)], " \t\r\n\xef\xbb\xbf"), []byte(`{\rtf`)):
 		return formats.RTF, "", true
+	case mail.IsTNEF(data):
+		return formats.TNEF, "", true
+	case mail.IsPKCS7(data):
+		return formats.PKCS7, "", true
 	case bytes.HasPrefix(data, []byte("%!PS")):
 		return formats.PostScript, "", true
 	}
@@ -283,6 +288,9 @@ func textKind(ext, hint string, data []byte) (*format.Format, string) {
 			f = byHint
 		}
 	}
+	if (f == nil || !isNamed(f) || f == formats.Plain || f == formats.EML) && mail.IsMbox(head) {
+		return formats.Mbox, ""
+	}
 	switch f {
 	case formats.SVG:
 		return f, ""
@@ -309,6 +317,10 @@ func textKind(ext, hint string, data []byte) (*format.Format, string) {
 		return refine(formats.JSON, head)
 	case isMail(head):
 		return formats.EML, ""
+	case startsFold(head, "BEGIN:VCALENDAR"):
+		return formats.Calendar, ""
+	case startsFold(head, "BEGIN:VCARD"):
+		return formats.Contacts, ""
 	case isTable(head):
 		return formats.CSV, ""
 	case strings.HasPrefix(head, "# "), strings.HasPrefix(head, "## "), strings.HasPrefix(head, "---\n"):
@@ -320,7 +332,17 @@ func textKind(ext, hint string, data []byte) (*format.Format, string) {
 // isNamed reports whether its name alone may make a text a format. A text with
 // the name of a binary one is something else, as exports of databases are:
 // "report.xls" is a web page or a table then.
-func isNamed(f *format.Format) bool { return f.Text || f == formats.EML || f == formats.SVG }
+func isNamed(f *format.Format) bool {
+	switch f {
+	case formats.EML, formats.Mbox, formats.PKCS7, formats.SVG:
+		return true
+	}
+	return f.Text
+}
+
+func startsFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
 
 // headOf returns the beginning of a text as UTF-8, without white space before it.
 func headOf(data []byte) string {

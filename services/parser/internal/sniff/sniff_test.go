@@ -160,3 +160,27 @@ func FuzzDetect(f *testing.F) {
 		}
 	})
 }
+
+func TestDetectMail(t *testing.T) {
+	box := "From a@example.org Mon Mar  2 10:00:00 2026\nSubject: x\n\ny\n"
+	for _, c := range []struct {
+		name, data string
+		want       *format.Format
+	}{
+		{"", box, formats.Mbox},
+		{"inbox.txt", box, formats.Mbox},
+		{"Sent", box, formats.Mbox},
+		{"a.mbox", "Subject: x\n\ny", formats.Mbox},
+		{"a.txt", "From the start, at 10:00 in 2026,\nit: was a letter.", formats.Plain},
+		{"a.py", box, formats.Program},
+		{"winmail.dat", "\x78\x9f\x3e\x22\x01\x00\x01\x06\x90\x08\x00\x04\x00\x00\x00", formats.TNEF},
+		{"a.bin", "\x30\x82\x01\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02\xa0\x82\x00\xf0", formats.PKCS7},
+		{"", "BEGIN:VCALENDAR\nEND:VCALENDAR\n", formats.Calendar},
+		{"a.ics", "BEGIN:VCALENDAR\nEND:VCALENDAR\n", formats.Calendar},
+		{"", "begin:vcard\nend:vcard\n", formats.Contacts},
+	} {
+		if got, _ := sniff.Detect(c.name, "", []byte(c.data)); got != c.want {
+			t.Errorf("Detect(%q, %.20q) = %s, want %s", c.name, c.data, got.Name, c.want.Name)
+		}
+	}
+}

@@ -100,7 +100,7 @@ func Plain(_ context.Context, in format.Input) (*format.Output, error) {
 
 // ProgramExtensions returns the extensions of program text and settings.
 func ProgramExtensions() []string {
-	return append(slices.Sorted(maps.Keys(codeLanguages)), ".conf", ".cfg", ".env", ".vue", ".srt", ".vtt", ".ics", ".vcf")
+	return append(slices.Sorted(maps.Keys(codeLanguages)), ".conf", ".cfg", ".env", ".vue", ".srt", ".vtt")
 }
 
 // codeLanguages are the extensions of program text, with the names by which
