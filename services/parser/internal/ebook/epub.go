@@ -35,41 +35,84 @@ func EPUB(ctx context.Context, in format.Input) (*format.Output, error) {
 	}
 	out := &office.Document{}
 	b.head(out)
-	for _, id := range b.spine {
-		item, ok := b.items[id]
-		if !ok || item.nav || !item.isText() {
-			continue // the navigation repeats the headings
-		}
-		if err := j.Alive(); err != nil {
+	if err := b.chapters(out, b.spine); err != nil {
+		return nil, err
+	}
+	if b.read == 0 { // its spine is broken, or holds nothing but the navigation
+		b.keepNavigation = true
+		if err := b.chapters(out, b.order); err != nil {
 			return nil, err
 		}
-		text, err := b.chapter(item)
-		if err := b.Optional(err, "chapter "+item.part); err != nil {
-			return nil, err
-		}
-		if err := j.Spend(len(text)); err != nil {
-			return nil, err
-		}
-		out.Add(office.Block{Kind: office.Verbatim, Text: strings.TrimSpace(text)})
+	}
+	if b.pictures > 0 {
+		j.Warn("%d pages of the book are pictures, and are left out", b.pictures)
 	}
 	return j.Finish(out)
 }
 
+// chapters adds the chapters with these IDs.
+func (b *epub) chapters(out *office.Document, ids []string) error {
+	for _, id := range ids {
+		if err := b.Alive(); err != nil {
+			return err
+		}
+		item, ok := b.items[id]
+		if !ok {
+			b.Warn("the book names a chapter %q that it does not have", format.Clip(id, 80))
+			continue
+		}
+		for range 8 { // what readers that cannot show it are given instead
+			next, ok := b.items[item.fallback]
+			if item.isText() || !ok {
+				break
+			}
+			item = next
+		}
+		if !item.isText() && item.media != "image/svg+xml" {
+			if strings.HasPrefix(item.media, "image/") && !b.keepNavigation {
+				b.pictures++
+			}
+			continue
+		}
+		text, err := b.chapter(item)
+		if err := b.Optional(err, "chapter "+item.part); err != nil {
+			return err
+		}
+		if text == "" {
+			if item.media == "image/svg+xml" && err == nil && !b.keepNavigation {
+				b.pictures++
+			}
+			continue
+		}
+		b.read++
+		if err := b.Spend(len(text)); err != nil {
+			return err
+		}
+		out.Add(office.Block{Kind: office.Verbatim, Text: text})
+	}
+	return nil
+}
+
 type epub struct {
 	*office.Archive
-	items       map[string]epubItem
-	spine       []string // IDs of items
-	titles      []string
-	authors     []string
-	publishers  []string
-	dates       []string
-	subjects    []string
-	identifiers []string
-	description string
+	read           int      // chapters that say something
+	pictures       int      // pages that are nothing else
+	order          []string // IDs of all items, as they are listed
+	keepNavigation bool     // nothing else is there
+	items          map[string]epubItem
+	spine          []string // IDs of items
+	titles         []string
+	authors        []string
+	publishers     []string
+	dates          []string
+	subjects       []string
+	identifiers    []string
+	description    string
 }
 
 type epubItem struct {
 	part, media string
+	fallback    string // ID of another item
 	nav         bool
 }
 
@@ -77,6 +120,9 @@ func (i epubItem) isText() bool {
 	switch i.media {
 	case "application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/x-dtbook+xml":
 		return true
+	case "", "text/xml", "application/xml", "text/plain":
+		ext := strings.ToLower(path.Ext(i.part))
+		return ext == ".xhtml" || ext == ".html" || ext == ".htm"
 	}
 	return false
 }
@@ -109,11 +155,14 @@ func (b *epub) packageFile(part string) error {
 				return x.Deep(func(se xml.StartElement) error { return b.metadata(x, se) })
 			case "manifest":
 				return x.Each(func(se xml.StartElement) error {
-					b.items[office.Attr(se, "id")] = epubItem{
-						part:  office.Resolve(dir, office.Attr(se, "href")),
-						media: office.Attr(se, "media-type"),
-						nav:   strings.Contains(" "+office.Attr(se, "properties")+" ", " nav "),
+					id := office.Attr(se, "id")
+					b.items[id] = epubItem{
+						part:     office.Resolve(dir, office.Attr(se, "href")),
+						media:    strings.ToLower(strings.TrimSpace(office.Attr(se, "media-type"))),
+						fallback: office.Attr(se, "fallback"),
+						nav:      strings.Contains(" "+office.Attr(se, "properties")+" ", " nav "),
 					}
+					b.order = append(b.order, id)
 					return nil
 				})
 			case "spine":
@@ -230,9 +279,26 @@ func (b *epub) chapter(item epubItem) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := web.ToMarkdown(b.Ctx, data, web.Options{Whole: true})
+	text, err := web.ToMarkdown(b.Ctx, data, web.Options{Whole: true, NoNavigation: item.nav && !b.keepNavigation})
 	if err != nil {
 		return "", b.Corrupt(err, item.part)
 	}
+	text = strings.TrimSpace(text)
+	if item.nav && !b.keepNavigation && onlyHeadings(text) {
+		return "", nil
+	}
 	return text, nil
+}
+
+// onlyHeadings reports whether nothing is left of a page whose lists of contents
+// were taken out: they repeat the headings of the chapters.
+func onlyHeadings(text string) bool {
+	const few = 60 // bytes
+	rest := 0
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			rest += len(strings.TrimSpace(line))
+		}
+	}
+	return rest < few
 }

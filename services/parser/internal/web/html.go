@@ -27,6 +27,8 @@ type Options struct {
 	// Whole says that all of it is content: a book or an entry of a feed has no
 	// menus, and nothing of it is hidden.
 	Whole bool
+	// NoNavigation leaves out nav elements even so.
+	NoNavigation bool
 }
 
 // HTML reads a web page: its content, without navigation, scripts and whatever
@@ -91,7 +93,7 @@ func readHTML(ctx context.Context, src string, opts Options) (*page, error) {
 	}
 	p := &page{facts: htmlFacts(doc)}
 	base := baseURL(doc, opts.BaseURL)
-	pr := &pruner{whole: opts.Whole}
+	pr := &pruner{whole: opts.Whole, noNavigation: opts.NoNavigation}
 	content, warnings := pr.prune(doc, opts.Name)
 	p.warnings = warnings
 	w := &htmlWriter{ctx: ctx, base: base, name: opts.Name, limit: opts.Limit}

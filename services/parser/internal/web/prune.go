@@ -15,9 +15,11 @@ import (
 // no reader of the page sees. What it takes out for what it seems to be, it can
 // put back, if nothing but that is there.
 type pruner struct {
-	whole  bool // a book or an entry of a feed: it has no frame, and nothing of it is hidden
-	menus  []cut
-	hidden []cut
+	whole bool // a book or an entry of a feed: it has no frame, and nothing of it is hidden
+	// noNavigation leaves out nav elements even so.
+	noNavigation bool
+	menus        []cut
+	hidden       []cut
 	// What was cut for being that, and is put back, is not cut again.
 	keepMenus, keepHidden bool
 
@@ -135,7 +137,7 @@ func (p *pruner) element(n *html.Node, at place) {
 		}
 		return
 	}
-	if isProgram(n) {
+	if isProgram(n) || p.noNavigation && n.DataAtom == atom.Nav {
 		n.Parent.RemoveChild(n)
 		return
 	}
