@@ -30,6 +30,7 @@ type page struct {
 	pictures      int      // and forms, which may be pictures
 	drawings      int      // lines and areas
 	cover         cover    // what pictures cover
+	figures       []figure // pictures of a tagged file
 
 	annotated bool   // annotations have put words on it
 	stamps    []word // the words of a page that is a picture, if they are few
@@ -170,6 +171,7 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 		}
 	}
 	p := &page{number: index + 1}
+	f.alts = nil
 	if err := f.correctAngles(ref, text.Chars); err != nil {
 		return nil, fmt.Errorf("its text: %w", err)
 	}
@@ -209,6 +211,7 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 		}
 		p.annotate(d, annots, before, fr)
 	}
+	p.describe(d, f.alts)
 	p.link(links, fr)
 	if p.readsLeft {
 		p.turnBack()

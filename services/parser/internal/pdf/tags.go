@@ -33,6 +33,7 @@ func (f *file) tags(ref requests.Page) (tagged, error) {
 		return nil, ifTrapped(err)
 	}
 	w := tagWalk{file: f, found: tagged{}}
+	f.alts = map[int]string{}
 	n, err := f.instance.FPDF_StructTree_CountChildren(&requests.FPDF_StructTree_CountChildren{StructTree: tree.StructTree})
 	for i := 0; err == nil && i < n.Count && w.seen < maxTags; i++ {
 		child, childErr := f.instance.FPDF_StructTree_GetChildAtIndex(&requests.FPDF_StructTree_GetChildAtIndex{StructTree: tree.StructTree, Index: i})
@@ -80,8 +81,10 @@ func (w *tagWalk) element(e references.FPDF_STRUCTELEMENT, level uint8, depth in
 			return ifTrapped(err)
 		}
 		switch kind.Type {
-		case "Table", "TOC", "Figure", "L":
-			return nil // headings in them are none of the document
+		case "Table", "TOC", "L":
+			return w.figures(e, depth) // headings in them are none of the document
+		case "Figure":
+			return w.figure(e)
 		}
 		level = headingTag(kind.Type)
 	}

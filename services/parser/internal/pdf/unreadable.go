@@ -321,9 +321,18 @@ func (f *file) picture(o references.FPDF_PAGEOBJECT, form bool, p *page, fr fram
 		return ifTrapped(err)
 	}
 	x0, y0, x1, y1 := fr.box(b.Left, b.Bottom, b.Right, b.Top)
-	if finite(x0, y0, x1, y1) {
-		p.cover.add(box{x0, y0, x1, y1}, p)
+	if !finite(x0, y0, x1, y1) {
+		return nil
 	}
+	p.cover.add(box{x0, y0, x1, y1}, p)
+	if !f.isTagged() {
+		return nil
+	}
+	id, err := f.instance.FPDFPageObj_GetMarkedContentID(&requests.FPDFPageObj_GetMarkedContentID{PageObject: o})
+	if err != nil {
+		return ifTrapped(err)
+	}
+	p.figures = append(p.figures, figure{id.MarkedContentID, box{x0, y0, x1, y1}})
 	return nil
 }
 
