@@ -114,11 +114,13 @@ func (x *XML) Mixed(f func(xml.StartElement) error, text func([]byte) error) err
 			if err := f(x.start); err != nil {
 				return err
 			}
+			x.passing = true
 			for x.depth > inside {
 				if _, err := x.next(); err != nil {
 					return err
 				}
 			}
+			x.passing = false
 		case textToken:
 			if text != nil {
 				if err := text(x.text); err != nil {

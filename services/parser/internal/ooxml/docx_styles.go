@@ -99,7 +99,8 @@ func (d *docx) readStyles(part string) error {
 	}
 	err := d.Parse(part, func(x *office.XML, _ xml.StartElement) error {
 		return x.Each(func(se xml.StartElement) error {
-			if se.Name.Local != "style" {
+			// Styles of tables say how every edge and corner of a table looks: most of the part.
+			if se.Name.Local != "style" || office.Attr(se, "type") == "table" {
 				return nil
 			}
 			id := office.Attr(se, "styleId")
