@@ -1,7 +1,6 @@
 package office
 
 import (
-	"bytes"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -153,21 +152,33 @@ func (x *XML) Deep(f func(xml.StartElement) error) error {
 
 // Text returns all text in the element whose start was read last.
 func (x *XML) Text() (string, error) {
-	var b bytes.Buffer
+	text := "" // mostly it comes in one piece
+	var more []byte
 	outside := x.depth - 1
 	for x.depth > outside {
 		kind, err := x.next()
 		if err != nil {
 			return "", err
 		}
-		if kind == textToken {
-			if err := x.job.Spend(len(x.text)); err != nil {
-				return "", err
-			}
-			b.Write(x.text)
+		if kind != textToken {
+			continue
 		}
+		if err := x.job.Spend(len(x.text)); err != nil {
+			return "", err
+		}
+		if text == "" && more == nil {
+			text = string(x.text)
+			continue
+		}
+		if more == nil {
+			more = []byte(text)
+		}
+		more = append(more, x.text...)
 	}
-	return b.String(), nil
+	if more != nil {
+		return string(more), nil
+	}
+	return text, nil
 }
 
 // Attr returns the attribute of that local name, or "".
@@ -235,6 +246,9 @@ func (x *XML) Alternate(f func(xml.StartElement) error) error {
 
 // Number returns s as an int, or otherwise if it is none or absurd.
 func Number(s string, otherwise int) int {
+	if s == "" {
+		return otherwise // without the making of an error
+	}
 	n, err := strconv.Atoi(strings.TrimSpace(s))
 	if err != nil || n < -1<<31 || n > 1<<31-1 {
 		return otherwise

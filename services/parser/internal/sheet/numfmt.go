@@ -512,6 +512,9 @@ func (l *line) put(s string) {
 	if s == "" {
 		return
 	}
+	if l.last == 0 {
+		l.b.Grow(24)
+	}
 	if l.padded && isWordByte(l.last) && isWordByte(s[0]) {
 		l.b.WriteByte(' ')
 	}
@@ -522,7 +525,13 @@ func (l *line) put(s string) {
 
 func (l *line) pad() { l.padded = true }
 
-func (l *line) String() string { return strings.Join(strings.Fields(l.b.String()), " ") }
+func (l *line) String() string {
+	s := strings.TrimSpace(l.b.String())
+	if strings.Contains(s, "  ") || strings.ContainsAny(s, "\t\n\r\u00a0") {
+		return strings.Join(strings.Fields(s), " ")
+	}
+	return s
+}
 
 func isWordByte(c byte) bool {
 	return c >= utf8.RuneSelf || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
