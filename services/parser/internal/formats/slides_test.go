@@ -137,3 +137,17 @@ func TestPlacesOfLayouts(t *testing.T) {
 		samples.Rels("ppt/slideLayouts/l1.xml", "m slideMaster ../slideMasters/m1.xml"), samples.Part{Name: "ppt/slideMasters/m1.xml", Data: master}))
 	wantText(t, out.Markdown, "picture", "high", "middle", "table", "low")
 }
+
+// Lists of slides have the numbers of their scheme.
+func TestSlideNumbering(t *testing.T) {
+	item := func(scheme, text string) string {
+		return `<a:p><a:pPr><a:buAutoNum type="` + scheme + `" startAt="11"/></a:pPr><a:r><a:t>` + text + `</a:t></a:r></a:p>`
+	}
+	for scheme, want := range map[string]string{
+		"arabicPeriod": "11. x", "alphaLcParenBoth": "(k) x", "romanUcParenR": "XI) x", "ea1ChsPeriod": "十一. x", "ea1JpnKorPlain": "十一 x",
+		"circleNumDbPlain": "⑪ x", "thaiNumParenR": "๑๑) x", "hebrew2Minus": "כ- x", "arabicPlain": "11. x",
+	} {
+		out := read(t, ooxml.PPTX, "a.pptx", samples.Slide(t, `<p:sp><p:txBody>`+item(scheme, "x")+`</p:txBody></p:sp>`))
+		wantText(t, out.Markdown, want)
+	}
+}

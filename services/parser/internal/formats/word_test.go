@@ -177,3 +177,10 @@ func TestPageFrames(t *testing.T) {
 		t.Errorf("the footer stands %d times\n%s", n, out.Markdown)
 	}
 }
+
+// A reading over a word may also be a field, which shows it by its instruction alone.
+func TestWordEquationFields(t *testing.T) {
+	field := `<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText>EQ \* jc2 \* "Font:MS Mincho" \o\ad(\s\up 9(</w:instrText></w:r><w:r><w:instrText>とう),東)</w:instrText></w:r><w:r><w:fldChar w:fldCharType="end"/></w:r>`
+	out := read(t, ooxml.DOCX, "a.docx", samples.WordDocument(t, `<w:p>`+wordRun("", "今日は")+field+wordRun("", "京へ")+`</w:p>`))
+	wantText(t, out.Markdown, "今日は東(とう)京へ")
+}

@@ -1,6 +1,7 @@
 package office
 
 import (
+	"bytes"
 	"encoding/xml"
 	"fmt"
 	"io"

@@ -513,6 +513,9 @@ func (d *docx) fieldChar(x *office.XML, what string, put func(string, office.Sty
 		if f.chosen != "" && !f.spoke {
 			return put(f.chosen, 0)
 		}
+		if text := office.EquationField(f.code.String()); text != "" && !f.spoke {
+			return put(text, 0)
+		}
 		if args := office.FieldArgs(f.code.String()); !f.result && len(args) > 1 && strings.EqualFold(args[0], "SYMBOL") {
 			font := ""
 			for i, a := range args[:len(args)-1] {

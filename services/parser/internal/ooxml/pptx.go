@@ -559,14 +559,34 @@ func (p *pptx) textElement(x *office.XML, se xml.StartElement, t *drawnPara) err
 	return nil
 }
 
+// autoSchemes are the numbering schemes of DrawingML (ST_TextAutonumberScheme) by
+// how they begin, as those of WordprocessingML.
+var autoSchemes = []struct{ prefix, format string }{
+	{"alphaLc", "lowerLetter"},
+	{"alphaUc", "upperLetter"},
+	{"romanLc", "lowerRoman"},
+	{"romanUc", "upperRoman"},
+	{"arabicDb", "decimalFullWidth"},
+	{"arabic1Minus", "arabicAlpha"},
+	{"arabic2Minus", "arabicAbjad"},
+	{"circleNum", "decimalEnclosedCircle"},
+	{"ea1Chs", "chineseCountingThousand"},
+	{"ea1Cht", "taiwaneseCountingThousand"},
+	{"ea1Jpn", "japaneseCounting"},
+	{"hebrew2Minus", "hebrew2"},
+	{"hindiAlpha", "hindiVowels"},
+	{"hindiNum", "hindiNumbers"},
+	{"thaiAlpha", "thaiLetters"},
+	{"thaiNum", "thaiNumbers"},
+}
+
 // autoLabel writes the n-th number of a scheme such as "alphaLcParenR".
 func autoLabel(n int, scheme string) string {
 	format := "decimal"
-	for prefix, f := range map[string]string{
-		"alphaLc": "lowerLetter", "alphaUc": "upperLetter", "romanLc": "lowerRoman", "romanUc": "upperRoman",
-	} {
-		if strings.HasPrefix(scheme, prefix) {
-			format = f
+	for _, s := range autoSchemes {
+		if strings.HasPrefix(scheme, s.prefix) {
+			format = s.format
+			break
 		}
 	}
 	s := office.Ordinal(n, format)
@@ -575,6 +595,12 @@ func autoLabel(n int, scheme string) string {
 		return "(" + s + ")"
 	case strings.HasSuffix(scheme, "ParenR"):
 		return s + ")"
+	case strings.HasPrefix(scheme, "circleNum"):
+		return s
+	case strings.HasSuffix(scheme, "Minus"):
+		return s + "-"
+	case strings.HasSuffix(scheme, "Plain") && format != "decimal":
+		return s
 	}
 	return s + "."
 }
