@@ -3,7 +3,10 @@ package pdf
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+
+	"sluice/services/parser/internal/format"
 )
 
 // field adds a widget that is a field by itself: entries of its dictionary.
@@ -277,6 +280,27 @@ func TestAnnotations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestConcurrentForms reads forms at the same time: the wrapper of pdfium keeps
+// what belongs to a form where all instances share it.
+func TestConcurrentForms(t *testing.T) {
+	var wg sync.WaitGroup
+	for i := range 12 {
+		var m made
+		s := m.sheet()
+		s.lines(72, 700, "Name:")
+		s.field(&m, 104, 695, 300, 711, fmt.Sprintf("/FT /Tx /T (a) /V (Ada %d)", i))
+		s.field(&m, 104, 675, 300, 691, "/FT /Ch /Ff 131072 /T (b) /Opt [[(de) (Germany)]] /V (de)")
+		data := m.bytes(t)
+		wg.Go(func() {
+			out, err := reader.Read(t.Context(), format.Input{Name: "made.pdf", Data: data})
+			if want := fmt.Sprintf("Name: Ada %d\nGermany\n", i); err != nil || out.Markdown != want {
+				t.Errorf("got %+v, %v; want %q", out, err, want)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // TestMuchTextInFields has one value that many fields show.
