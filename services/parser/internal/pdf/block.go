@@ -311,7 +311,8 @@ func (b *builder) continues(cur *block, l *line, right float32) continuation {
 		return newBlock
 	}
 	big := l.size > 1.12*b.body
-	limit := 1.22*b.leading + .08
+	// Lines farther apart than those of a typescript are no lines of a paragraph.
+	limit := min(1.22*b.leading+.08, 2.45)
 	if big {
 		// Leading of display sizes has little to do with the body's.
 		limit = max(limit, 1.45)

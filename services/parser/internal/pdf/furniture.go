@@ -277,7 +277,11 @@ func (e *evidence) count() {
 	found := map[series][]member{}
 	for _, l := range e.lines {
 		for i := range l.pieces {
-			if q := &l.pieces[i]; q.number.form != noNumber && !l.row && !l.labels(i) {
+			q := &l.pieces[i]
+			if q.number.form == spaced && l.size >= .93*e.body {
+				continue
+			}
+			if q.number.form != noNumber && !l.row && !l.labels(i) {
 				s := series{l.bottom, q.number.form, q.number.prefix, q.number.n - e.pages[l.page].number}
 				found[s] = append(found[s], member{l, q})
 			}
@@ -470,7 +474,7 @@ func (e *evidence) remove() {
 				}
 			case l.runs:
 				running.add(l.page, q.words)
-				keys[letters(q.masked)] = true
+				keys[letters(q.said())] = true
 			}
 		}
 	}
@@ -482,10 +486,10 @@ func (e *evidence) remove() {
 			if !l.runs || q.masked == "#" {
 				continue
 			}
-			key := letters(q.masked)
+			key := letters(q.said())
 			if key == "" || kept[key] {
 				gone.add(l.page, q.words)
-			} else {
+			} else if q.counts {
 				gone.add(l.page, e.numberWords(l.page, q))
 			}
 			kept[key] = true
@@ -514,6 +518,14 @@ func (e *evidence) numberWords(page int, q *piece) []int {
 		out = append(out, q.words[i])
 	}
 	return out
+}
+
+// said is what a piece says besides the number of the page.
+func (q *piece) said() string {
+	if q.counts {
+		return q.masked
+	}
+	return q.text
 }
 
 // removal is words to take away: page, index into its words.

@@ -100,6 +100,12 @@ func TestRunningLines(t *testing.T) {
 			s.text(roman, 10, 72, 740, "The Habits of Bees").rule(72, 736, 540, 736)
 			s.text(roman, 10, 72, 726, fmt.Sprintf("Text %d begins here.", i))
 		}, []string{"The Habits of Bees"}, nil, nil},
+		{"a number after the title of a journal", 4, func(s *sheet, i int) {
+			s.text(roman, 8, 72, 760, "The Habits of Bees").text(roman, 8, 420, 760, fmt.Sprintf("Journal of Bees 12 (2026) %d", i+31))
+		}, []string{"The Habits of Bees", "Journal of Bees 12 (2026)"}, nil, []string{"(2026) 31", "(2026) 32", "(2026) 34"}},
+		{"a number after a label", 4, func(s *sheet, i int) {
+			s.text(roman, 8, 72, 760, fmt.Sprintf("Our invoice no. %d", i+31))
+		}, nil, []string{"Our invoice no. 3%d"}, nil},
 		{"a bullet", 5, func(s *sheet, i int) { s.text(roman, 10, 72, 750, "\x95 sign here") }, nil, []string{"sign here"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -292,7 +298,8 @@ func TestPageNumber(t *testing.T) {
 		{"12 | Annual Report", 12, titled, "# | Annual Report"},
 		{"Annual Report • 12", 12, titled, "Annual Report • #"},
 		{"ACME Ltd - Page 3 of 6 - Bank 4", 3, named, "ACME Ltd -#- Bank 4"},
-		{"Page 7 of 6", 0, noNumber, "Page 7 of 6"},
+		{"Page 7 of 6", 6, spaced, "Page 7 of #"},
+		{"Journal of Bees 12 (2026) 31", 31, spaced, "Journal of Bees 12 (2026) #"},
 		{"Question 1", 0, noNumber, "Question 1"},
 		{"Sheet 1", 0, noNumber, "Sheet 1"},
 		{"Invoice No. 2026-1007", 0, noNumber, "Invoice No. 2026-1007"},

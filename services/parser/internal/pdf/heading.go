@@ -393,6 +393,12 @@ func setLevels(found []candidate, blocks []block) {
 		}
 	}
 	hasTitle := title >= 0
+	firstTag := 0
+	for _, c := range found {
+		if c.tag > 0 && (firstTag == 0 || c.tag < firstTag) {
+			firstTag = c.tag
+		}
+	}
 	// Where sections are numbered, the first depth stands where its style ranks.
 	base := 0
 	var firsts []int
@@ -411,10 +417,13 @@ func setLevels(found []candidate, blocks []block) {
 	for i, c := range found {
 		n := rank[c.style]
 		switch {
-		case c.tag > 0:
-			n = c.tag
 		case i == title:
 			n = 1
+		case c.tag > 0:
+			n = c.tag
+			if hasTitle && firstTag == 1 {
+				n++ // the title is not tagged
+			}
 		case c.outline > 0:
 			n = c.outline
 			if hasTitle {

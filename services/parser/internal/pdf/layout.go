@@ -215,6 +215,7 @@ func gutterRuns(segs []segment, x float32) []gutter {
 	var left, right []segment
 	flush := func() {
 		left, right = trimTables(left, right)
+		left, right = trimSmall(left, right)
 		if isColumn(left) && isColumn(right) || sideBySide(left, right) {
 			runs = append(runs, gutter{
 				x:      x,
@@ -277,6 +278,37 @@ func trimTables(left, right []segment) ([]segment, []segment) {
 				break
 			}
 			left, right = slices.DeleteFunc(left, same), slices.DeleteFunc(right, same)
+		}
+	}
+	return left, right
+}
+
+// trimSmall takes away a line in small letters over or under both columns and
+// apart from them, that keeps clear of the gutter: a running title and the number
+// of the page, say. Both sides are sorted by their top.
+func trimSmall(left, right []segment) ([]segment, []segment) {
+	for _, top := range []bool{true, false} {
+		if len(left) < 4 || len(right) < 4 {
+			break
+		}
+		i, a, b := 0, 1, 1
+		if !top {
+			i, a, b = len(left)-1, len(left)-2, len(right)-2
+		}
+		j := 0
+		if !top {
+			j = len(right) - 1
+		}
+		l, r := &left[i], &right[j]
+		inner := min(left[a].size, right[b].size)
+		if l.table != nil || r.table != nil || abs(l.y-r.y) > .3*l.size || max(l.size, r.size) > .93*inner ||
+			abs(l.y-left[a].y) < 1.6*inner || abs(r.y-right[b].y) < 1.6*inner {
+			continue
+		}
+		if top {
+			left, right = left[1:], right[1:]
+		} else {
+			left, right = left[:i], right[:j]
 		}
 	}
 	return left, right

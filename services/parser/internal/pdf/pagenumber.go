@@ -14,6 +14,7 @@ const (
 	bareNumber          // 12, - 12 -, xii, 12 / 30
 	chapter             // A-12
 	titled              // 12 | Annual Report
+	spaced              // Annual Report 12, in letters smaller than the text
 	named               // Page 12, Seite 12 von 30
 )
 
@@ -43,6 +44,7 @@ var (
 	numberOfPages = regexp.MustCompile(`(?i)^([0-9]{1,5})\s*(?:` + ofWord + `)\s*([0-9]{1,5})$`)
 	chapterPage   = regexp.MustCompile(`^([A-Za-z]{1,3}|[0-9]{1,2})[-–]([1-9][0-9]{0,3})$`)
 	titledPage    = regexp.MustCompile(`^(?:([1-9][0-9]{0,4})\s*[|•·]\s*\S.*|.*\S\s*[|•·]\s*([1-9][0-9]{0,4}))$`)
+	spacedPage    = regexp.MustCompile(`^(?:([1-9][0-9]{0,3})\s+(\p{L}\S*\s+\S.*)|(\p{L}\S*\s+.*\S)\s+([1-9][0-9]{0,3}))$`)
 	romanNumeral  = regexp.MustCompile(`^(c{0,3})(xc|xl|l?x{0,3})(ix|iv|v?i{0,3})$`)
 )
 
@@ -93,6 +95,16 @@ func findPageNumber(s string) (pageNumber, string) {
 			at = m[4:6]
 		}
 		return pageNumber{form: titled, n: readPageNumber(s[at[0]:at[1]]), from: at[0], to: at[1]}, s[:at[0]] + "#" + s[at[1]:]
+	}
+	if m := spacedPage.FindStringSubmatchIndex(s); m != nil {
+		at := m[2:4]
+		if at[0] < 0 {
+			at = m[8:10]
+			if label.MatchString(s[m[6]:m[7]]) {
+				return pageNumber{}, s
+			}
+		}
+		return pageNumber{form: spaced, n: readPageNumber(s[at[0]:at[1]]), from: at[0], to: at[1]}, s[:at[0]] + "#" + s[at[1]:]
 	}
 	return pageNumber{}, s
 }
