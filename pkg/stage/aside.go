@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
@@ -40,6 +41,8 @@ type aside struct {
 	asked time.Time          // of the groups that HELD has
 	// nothing is brought back before
 	resting time.Time
+
+	warned time.Time // that nothing can be set aside
 }
 
 // move is one message on its way to HELD.
@@ -61,6 +64,7 @@ const (
 	asideNotice  = 250 * time.Millisecond
 	asideForgot  = 10 * time.Minute // a consumer that nobody uses goes
 	asideAnswers = 5 * time.Second
+	asideWarns   = 5 * time.Minute // between warnings that HELD takes nothing
 )
 
 // Headers of what is set aside.
@@ -226,7 +230,11 @@ func (a *aside) store(ctx context.Context, first move) {
 	}
 	a.room.kick() // it may have more
 	if failed != nil && ctx.Err() == nil {
-		a.log.Warn().Err(failed).Msg("cannot set messages aside; they stay, and nothing is taken in while they are too many")
+		level := zerolog.DebugLevel // it is tried each second, for as long as HELD is full
+		if time.Since(a.warned) > asideWarns {
+			level, a.warned = zerolog.WarnLevel, time.Now()
+		}
+		a.log.WithLevel(level).Err(failed).Msg("cannot set messages aside; they stay, and nothing is taken in while they are too many")
 		sleep(ctx, time.Second)
 	}
 }

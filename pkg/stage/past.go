@@ -46,9 +46,10 @@ type past struct {
 	kv jetstream.KeyValue
 }
 
-// key names the message for good: no stream repeats a sequence.
+// key names the message for good. A stream that was restored, or made again, repeats
+// sequences, but never one that was stored at the same time.
 func (p *past) key(m *Message) string {
-	return p.stage.Name + "." + p.stage.In.Stream + "." + strconv.FormatUint(m.Seq, 10)
+	return p.stage.Name + "." + p.stage.In.Stream + "." + strconv.FormatUint(m.Seq, 10) + "." + strconv.FormatInt(m.Time.UnixNano(), 36)
 }
 
 // look finds out what is known of a redelivered message. suspect tells that a

@@ -429,7 +429,7 @@ func (r *room) known(groups map[fault.Wait]int) {
 		if p := r.at(group); p.aside < n || n == 0 {
 			p.aside, p.round = n, max(n, p.round)
 			if p.why == nil {
-				p.why = fault.New(fault.Unavailable, "set-aside", "set aside in %s, by this process or one before it, until %s", events.StreamHeld, opening(group))
+				p.why = fault.New(fault.Unavailable, reasonAside, "set aside in %s, by this process or one before it, until %s", events.StreamHeld, opening(group))
 			}
 			r.release(p)
 		}
@@ -470,8 +470,13 @@ func (r *room) view() []Waiting {
 			w = &Waiting{Key: string(key), Kind: key.Kind(), Whole: p.whole, Since: p.since.UTC()}
 			byGroup[key] = w
 		}
-		if w.Message == "" || p.since.Before(w.Since) {
+		older := w.Message == "" || p.since.Before(w.Since)
+		// What is found in HELD says less than who has met the failure.
+		poorer := p.why.Reason == reasonAside && w.Reason != reasonAside
+		if w.Message == "" || w.Reason == reasonAside && p.why.Reason != reasonAside || older && !poorer {
 			w.Class, w.Reason, w.Message, w.Hint = p.why.Class.String(), p.why.Reason, p.why.Message, p.why.Hint
+		}
+		if older {
 			w.Since = p.since.UTC()
 		}
 		w.Count += len(p.waiting) + p.trying
@@ -487,6 +492,9 @@ func (r *room) view() []Waiting {
 	sortWaiting(all)
 	return all[:min(len(all), viewed)]
 }
+
+// reasonAside is why messages wait that were found in HELD: nobody here has met it.
+const reasonAside = "set-aside"
 
 // viewed bounds the keys that are shown: thousands of tenants may wait.
 const viewed = 64

@@ -645,3 +645,72 @@ func TestHeadersThatNoServerTakes(t *testing.T) {
 		return err == nil && s.CachedInfo().State.Msgs == 1
 	})
 }
+
+// A stream that is restored from a backup, or made again, has sequences again. What is
+// known of the message that had one before is nothing of the one that has it now.
+func TestASequenceThatComesAgain(t *testing.T) {
+	s := quick()
+	s.MaxRetries, s.Grace = 2, 50*time.Millisecond
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), s)
+	dead := collect(t, env.Conn, events.SubjectDeadPrefix+">")
+	run := func(handle func(context.Context, *stage.Message) error) (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- stage.Run(ctx, env, stage.Stage{
+				Declaration: stage.Declaration{Name: "again", In: stage.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed}}, Workers: 1, Handle: handle,
+			})
+		}()
+		return func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	var calls atomic.Int32
+	stop := run(func(_ context.Context, m *stage.Message) error {
+		calls.Add(1)
+		if m.Attempt == s.MaxRetries { // it has used its retries up
+			return fault.New(fault.Halt, "off", "it waits").WaitFor(fault.WaitConfig)
+		}
+		return fault.New(fault.Unavailable, "away", "not now")
+	})
+	publish(t, env.JS, events.SubjectParsed, "a", "a")
+	natstest.Eventually(t, time.Minute, "it waits", func() bool { return calls.Load() > int32(s.MaxRetries) })
+	stop()
+
+	old, err := env.JS.Stream(t.Context(), events.StreamParsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := env.JS.DeleteStream(t.Context(), events.StreamParsed); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := env.JS.CreateStream(t.Context(), old.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, env.JS, events.SubjectParsed, "b", "b")
+	begun := make(chan struct{}, 1)
+	stop = run(func(ctx context.Context, m *stage.Message) error {
+		if m.Seq != 1 {
+			t.Errorf("the sequence is %d", m.Seq)
+		}
+		begun <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	<-begun
+	stop() // so that it is delivered again, when it is asked what is known of it
+	calls.Store(0)
+	defer run(func(_ context.Context, m *stage.Message) error {
+		if calls.Add(1) == 1 {
+			return fault.New(fault.Unavailable, "away", "not now")
+		}
+		return nil
+	})()
+	empty(t, env.JS, events.StreamParsed)
+	if n, letters := calls.Load(), dead(); n != 2 || len(letters) != 0 {
+		t.Errorf("%d calls and %d dead letters of a message that failed once", n, len(letters))
+	}
+}
