@@ -80,7 +80,7 @@ func (w *world) gate(wake func(fault.Wait)) *budget.Gate {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := g.Close(ctx); err != nil {
 			w.t.Errorf("close a gate: %v", err)
@@ -135,10 +135,21 @@ func (w *world) call(t *budget.Ticket, r *rand.Rand, unknown float64) {
 	t.Settle(cost)
 }
 
-// work spends until the budget has refused for a while.
+// work spends until the budget has refused for a while, and nothing is out that
+// another process might give back: on a busy machine that takes as long as it takes.
 func (w *world) work(g *budget.Gate, tenant string, seed uint64, unknown float64) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	for last := time.Now(); time.Since(last) < 700*time.Millisecond; {
+	last := time.Now()
+	look := last.Add(700 * time.Millisecond)
+	idle := func() bool {
+		if time.Since(last) < 700*time.Millisecond || time.Now().Before(look) {
+			return false
+		}
+		look = time.Now().Add(500 * time.Millisecond)
+		_, out := w.spent()
+		return out.Nano < 1000 || time.Since(last) > 30*time.Second
+	}
+	for !idle() {
 		t, err := g.Admit(w.t.Context(), "openai", tenant, budget.Amount{Nano: 1000, Requests: 1})
 		switch f := fault.From(err); {
 		case err == nil:

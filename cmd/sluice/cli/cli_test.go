@@ -62,7 +62,7 @@ func sluice(t *testing.T, args ...string) result {
 
 func sluiceWith(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it is not measured here
 	defer cancel()
 	return sluiceIn(t, ctx, stdin, args...)
 }
