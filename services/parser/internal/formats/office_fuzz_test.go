@@ -75,6 +75,24 @@ func FuzzDOCX(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) { check(t, ooxml.DOCX, samples.WordDocument(t, body)) })
 }
 
+func FuzzXLSX(f *testing.F) {
+	f.Add(`<row r="1"><c r="A1" s="1"><f>B1</f><v>46096.5</v></c><c r="C3" t="inlineStr"><is><r><rPr><vertAlign val="superscript"/></rPr><t>2</t></r></is></c></row>`,
+		`<mergeCells><mergeCell ref="A1:XFD1048576"/><mergeCell ref="B2:A1"/></mergeCells>`, `[>=1]ggge.m.d;# ?/?;"-"??;@`)
+	f.Fuzz(func(t *testing.T, rows, after, code string) {
+		check(t, ooxml.XLSX, samples.BookOf(t, rows, after, []string{code}, `<calcPr fullCalcOnLoad="1"/>`))
+	})
+}
+
+func FuzzPPTX(f *testing.F) {
+	f.Add(`<p:graphicFrame><a:tbl><a:tr><a:tc gridSpan="2"/><a:tc hMerge="1"/></a:tr></a:tbl><c:chart r:id="c"/><dgm:relIds r:dm="d"/></p:graphicFrame>`,
+		`<ser><xVal><pt idx="65536"><v>1</v></pt></xVal><bubbleSize><lvl><pt><v>2</v></pt></lvl></bubbleSize></ser><data id="0"><numDim type="x"><lvl><pt>1</pt></lvl></numDim></data><series><dataId val="0"/></series>`,
+		`<pt modelId="1"><t><p><t>x</t></p></t></pt><cxn srcId="1" destId="1"/>`)
+	f.Fuzz(func(t *testing.T, shapes, chart, diagram string) {
+		check(t, ooxml.PPTX, samples.Slide(t, shapes, samples.Rels("ppt/slides/slide1.xml", "c chart ../c.xml", "d diagramData ../d.xml"),
+			samples.Part{Name: "ppt/c.xml", Data: `<c>` + chart + `</c>`}, samples.Part{Name: "ppt/d.xml", Data: `<d>` + diagram + `</d>`}))
+	})
+}
+
 func FuzzODT(f *testing.F) {
 	f.Add(`<text:list><text:list-item><text:p>x</text:p></text:list-item></text:list>`)
 	f.Fuzz(func(t *testing.T, body string) { check(t, odf.ODT, samples.OdfDocument(t, "text", body)) })
