@@ -164,6 +164,20 @@ func TestApplyWithAServiceOfOnesOwn(t *testing.T) {
 	}
 	sluice(t, "apply", "--with", "redactor.json", "--nats-keys", "keys", "--print-nats-auth").want(t, 0).
 		has(t, "# redactor: Blacks out.", "$JS.API.CONSUMER.MSG.NEXT.PARSED.redactor", "$JS.API.CONSUMER.MSG.NEXT.REDACTED.chunker", "docs.held.redactor.*")
+	// doctor looks for the chunker's consumer where it is now.
+	nc, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for _, subject := range []string{events.SubjectParsed, "docs.redacted"} {
+		if _, err := nc.Request(subject, []byte("{}"), 10*time.Second); err != nil { // the answer is that it is stored
+			t.Fatal(err)
+		}
+	}
+	if r := sluice(t, "doctor").want(t, 1); strings.Contains(r.out, "chunker of PARSED is missing") || !strings.Contains(r.out, "1 message waits for chunker") {
+		t.Error(r.out)
+	}
 	// Without it, apply says who is in the way of the chunker.
 	if r := sluice(t, "apply").want(t, 1); !strings.Contains(r.err, "redactor does") || !strings.Contains(r.err, "nats consumer rm PARSED redactor") {
 		t.Error(r.err)

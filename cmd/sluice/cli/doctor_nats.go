@@ -217,13 +217,14 @@ func checkConsumers(ctx context.Context, u *checkup, c *client, running map[stri
 			if err != nil {
 				continue // checkStreams has said it
 			}
-			info, err := func() (*jetstream.ConsumerInfo, error) {
-				cons, err := s.Consumer(ctx, d.Name)
-				if err != nil {
-					return nil, err
+			stream := d.In.Stream
+			info, err := consumerOf(ctx, s, d.Name)
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				// A stage of somebody's own may stand before it, and feed it.
+				if other := c.fedFrom(ctx, d.Name, stream); other != nil {
+					stream, info, err = other.Stream, other, nil
 				}
-				return cons.Info(ctx)
-			}()
+			}
 			switch {
 			case errors.Is(err, jetstream.ErrConsumerNotFound) && (len(running[d.Name]) > 0 || s.CachedInfo().State.Msgs > 0 && !d.Optional && !d.Observer):
 				u.fail("consumers", "restart the "+d.Name+", or run 'sluice apply': both make it", "the consumer %s of %s is missing: nothing is delivered to the %s",
@@ -238,8 +239,8 @@ func checkConsumers(ctx context.Context, u *checkup, c *client, running map[stri
 			waiting += info.NumPending
 			switch {
 			case info.Paused:
-				u.fail("consumers", fmt.Sprintf("'nats consumer resume %s %s'", d.In.Stream, d.Name), "the consumer %s of %s is paused for %v more: nothing is delivered to the %s",
-					d.Name, d.In.Stream, info.PauseRemaining.Round(time.Second), d.Name)
+				u.fail("consumers", fmt.Sprintf("'nats consumer resume %s %s'", stream, d.Name), "the consumer %s of %s is paused for %v more: nothing is delivered to the %s",
+					d.Name, stream, info.PauseRemaining.Round(time.Second), d.Name)
 			case info.NumPending > 0 && info.NumWaiting == 0 && info.NumAckPending == 0 && len(running[d.Name]) == 0:
 				u.fail("consumers", "start it, or all stages with 'sluice up'", "%s for %s, and nobody fetches them", plural(int(info.NumPending), "message")+" "+verb(int(info.NumPending), "waits", "wait"), d.Name)
 			}
@@ -248,6 +249,32 @@ func checkConsumers(ctx context.Context, u *checkup, c *client, running map[stri
 	if len(u.Checks) == before {
 		u.ok("consumers", "%s waiting over all stages", plural(int(waiting), "message"))
 	}
+}
+
+func consumerOf(ctx context.Context, s jetstream.Stream, name string) (*jetstream.ConsumerInfo, error) {
+	c, err := s.Consumer(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return c.Info(ctx)
+}
+
+// fedFrom returns the consumer of a stage on another hand-off stream than the one that
+// it takes from by default, or nil.
+func (c *client) fedFrom(ctx context.Context, name, but string) *jetstream.ConsumerInfo {
+	for _, stream := range c.handoffs(ctx) {
+		if stream == but {
+			continue
+		}
+		s, err := c.js.Stream(ctx, stream)
+		if err != nil {
+			continue // what is missing is told elsewhere
+		}
+		if info, err := consumerOf(ctx, s, name); err == nil {
+			return info
+		}
+	}
+	return nil
 }
 
 const reasonBucketLost = "bucket-lost"
