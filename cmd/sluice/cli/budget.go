@@ -152,7 +152,7 @@ func (cmd BudgetShowCmd) Run(ctx context.Context, o *output) error {
 	for i, r := range rows {
 		unit := map[string]string{"requests": "requests", "nanodollars": "money"}[r.Unit]
 		cells[i] = []string{
-			string(r.Scope), r.Window, unit, optional(r, r.Limit), amount(r, r.Spent), amount(r, r.Reserved), optional(r, r.Left),
+			r.Scope.Typed(), r.Window, unit, optional(r, r.Limit), amount(r, r.Spent), amount(r, r.Reserved), optional(r, r.Left),
 			time.Until(r.Resets).Round(time.Minute).String(), amount(r, r.Forecast), r.State,
 		}
 	}
@@ -177,7 +177,7 @@ func (cmd BudgetShowCmd) Run(ctx context.Context, o *output) error {
 	}
 	for _, s := range states {
 		if s.State != "open" {
-			o.printf("\n%s is %s: %s\n", s.Scope, s.State, safe(s.Reason))
+			o.printf("\n%s is %s: %s\n", s.Scope.Typed(), s.State, safe(s.Reason))
 		}
 	}
 	return nil
@@ -394,10 +394,10 @@ func setBudget(ctx context.Context, o *output, online Online, scope string, chan
 		}
 		return strconv.FormatInt(*v, 10)
 	}
-	o.printf("%s: %s a day, %s an hour; requests: %s a day, %s an hour\n", change.Scope,
+	o.printf("%s: %s a day, %s an hour; requests: %s a day, %s an hour\n", change.Scope.Typed(),
 		show(reply.DayNano, true), show(reply.HourNano, true), show(reply.DayRequests, false), show(reply.HourRequests, false))
 	if reply.Frozen {
-		o.printf("%s is frozen: 'sluice budget resume %s' ends it\n", change.Scope, change.Scope)
+		o.printf("%s is frozen: 'sluice budget resume %s' ends it\n", change.Scope.Typed(), change.Scope.Typed())
 	}
 	return nil
 }

@@ -81,7 +81,10 @@ func TestWhatABudgetTakes(t *testing.T) {
 	for _, scope := range []string{"tenant.a b", "tenant.Ä", "tenant. acme", "tenant." + strings.Repeat("x", 65)} { // nobody can be called so
 		sluice(t, "budget", "set", scope, "--day", "1").want(t, 2).says(t, "no tenant can be called")
 	}
-	sluice(t, "budget", "set", "tenant.acme.eu", "--day", "1").want(t, 0)
+	sluice(t, "budget", "set", "tenant.acme.eu", "--day", "1").want(t, 0).has(t, "tenant.acme.eu: $1.00")
+	sluice(t, "budget", "freeze", "tenant.acme.eu").want(t, 0).has(t, "'sluice budget resume tenant.acme.eu' ends it")
+	eventually(t, "it is shown as it is typed", func() bool { return strings.Contains(sluice(t, "budget").out, "\ntenant.acme.eu is ") })
+	sluice(t, "budget", "resume", "tenant.acme.eu").want(t, 0)
 	sluice(t, "budget", "set", "service.openai", "--day", "1").want(t, 0)
 	sluice(t, "budget", "set", "service.elsewhere", "--day", "1", "--force").want(t, 0)
 	sluice(t, "budget", "set", "service.elsewhere", "--day", "2").want(t, 0) // known by now

@@ -72,7 +72,7 @@ func (cmd BudgetWatchCmd) Run(ctx context.Context, o *output) error {
 				if r.Limit != nil {
 					limit = "of " + amount(*r.Limit)
 				}
-				o.printf("%s  %s/%s  %s %s, %s reserved  %s\n", s.Time.Format("15:04:05"), r.Scope, r.Window, amount(r.Spent), limit, amount(r.Reserved), r.State)
+				o.printf("%s  %s/%s  %s %s, %s reserved  %s\n", s.Time.Format("15:04:05"), r.Scope.Typed(), r.Window, amount(r.Spent), limit, amount(r.Reserved), r.State)
 			}
 		}
 	}
