@@ -394,7 +394,7 @@ func (s *scanner) attributes(tag []byte) ([]xml.Attr, error) {
 		}
 		name := bytes.TrimRight(tag[:equals], " \t\r\n")
 		tag = bytes.TrimLeft(tag[equals+1:], " \t\r\n")
-		if len(tag) < 2 || tag[0] != '"' && tag[0] != '\'' || bytes.IndexAny(name, " \t\r\n<") >= 0 {
+		if len(tag) < 2 || tag[0] != '"' && tag[0] != '\'' || bytes.ContainsAny(name, " \t\r\n<") {
 			return nil, errors.New("an attribute without quotes")
 		}
 		end := bytes.IndexByte(tag[1:], tag[0])
