@@ -207,12 +207,11 @@ func unescapeText(s string) string {
 	return b.String()
 }
 
-// calendarText returns the entries of a calendar as Markdown. What a text already
-// says of an entry at length is not said again.
+// calendarText returns the entries of a calendar as Markdown. A description whose
+// letters have been said already is not said again.
 func calendarText(src, said string) (string, []string) {
 	var b strings.Builder
 	var warnings []string
-	said = letters(said)
 	method := ""
 	entries := 0
 	for _, c := range components(src) {

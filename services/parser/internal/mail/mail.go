@@ -41,6 +41,7 @@ type letter struct {
 	files     *format.Members
 	parts     int                        // attached files, for those without a name
 	seen      map[[sha256.Size]byte]bool // attached files and events, by what they hold
+	asked     int                        // how often said has been asked
 	charset   string                     // of the text, for headers without one
 	encrypted bool                       // there is a part that nobody here can read
 }
@@ -141,11 +142,21 @@ func (l *letter) event(data []byte) error {
 	if !l.first(data) {
 		return nil
 	}
-	s, warnings := calendarText(decodeText(data, ""), l.body.String())
+	s, warnings := calendarText(decodeText(data, ""), l.said())
 	for _, w := range warnings {
 		l.files.Warn("%s: %s", format.NameOf(l.in), w)
 	}
 	return l.text(s)
+}
+
+// said returns the letters of the text so far, which what comes with a mail often
+// repeats. It is asked for each part, and a mail may have many.
+func (l *letter) said() string {
+	const most = 20
+	if l.asked++; l.asked > most {
+		return ""
+	}
+	return letters(l.body.String())
 }
 
 // first reports whether data has not been met before in this mail.

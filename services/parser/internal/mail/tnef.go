@@ -84,7 +84,7 @@ func (l *letter) tnef(name string, data []byte) error {
 	for _, w := range j.Warnings {
 		l.files.Warn("%s: %s", in.Name, w)
 	}
-	if !strings.Contains(letters(l.body.String()), letters(s)) {
+	if !strings.Contains(l.said(), letters(s)) {
 		if err := l.text(s); err != nil {
 			return err
 		}
