@@ -101,6 +101,12 @@ func TestMail(t *testing.T) {
 	p := newParser(t, nil)
 	plainPart := "Content-Type: text/plain\r\n\r\nThe plain text."
 	htmlPart := "Content-Type: text/html\r\n\r\n<p>The <b>rich</b> text.</p>"
+	outer := samples.NewTNEF()
+	outer.Attribute(1, 0x00069003, samples.Properties(samples.MAPI{ID: 0x0037, Kind: 0x1E, Data: "Outer\x00"}))
+	outer.Attribute(2, 0x00069002, strings.Repeat("\x00", 14))
+	outer.Attribute(2, 0x00069005, samples.Properties(
+		samples.MAPI{ID: 0x3001, Kind: 0x1E, Data: "inner\x00"}, samples.MAPI{ID: 0x3701, Kind: 0x0D, Data: strings.Repeat("\x07", 16) + string(samples.TNEFSample())}))
+	within := outer.Bytes()
 	quotes := "It quotes:\r\n\r\nFrom b@example.org Mon Mar  2 10:00:00 2026\r\nTo: all\r\n\r\nend\r\n"
 	odd := "Ünïcödé – größer"
 	for _, c := range []struct {
@@ -202,6 +208,7 @@ func TestMail(t *testing.T) {
 			name: "winmail.dat in a mail that says the same", data: mixed("mixed", "Content-Type: text/plain\r\n\r\nBring the figures.", attached("winmail.dat", "application/ms-tnef", samples.TNEFSample())),
 			want: []string{"## Content\n\nBring the figures.\n\n## Attachment: figures of May.txt", "12 pumps"}, not: []string{"winmail.dat", "**figures**"},
 		},
+		{name: "a message within winmail.dat", file: "winmail.dat", data: string(within), want: []string{"**Subject:** Outer", "## Attachment: inner", "**Subject:** Grüße from the board", "### Content", "### Attachment: figures of May.txt", "12 pumps"}},
 		{name: "a winmail.dat that was cut", file: "winmail.dat", data: string(samples.TNEFSample()[:len(samples.TNEFSample())-60]), want: []string{"Bring the **figures**."}, warn: []string{"TNEF"}},
 
 		// Mailboxes.

@@ -189,6 +189,14 @@ func hostileFiles(n int) []hostile {
 		{"deeper.eml", nestedMail(1000), mail.EML},
 		{"headers.eml", strings.Repeat("Subject: "+strings.Repeat("=?utf-8?q?a?= ", 100)+"\n", n/100) + "\n\nx", mail.EML},
 		{"base64.eml", "Content-Transfer-Encoding: base64\n\n" + strings.Repeat("!A", n), mail.EML},
+		{"armor.eml", "Subject: x\n\n" + strings.Repeat("-----BEGIN PGP X\n-----END PGP X\n", n/4), mail.EML},
+		{"uu.eml", "Subject: x\n\n" + strings.Repeat("begin 644 x\n#0V%T\n", n/2), mail.EML},
+		{"addresses.eml", "From: " + strings.Repeat("=?x?q?a,", n) + "\n\nx", mail.EML},
+		{"lines.mbox", strings.Repeat("From a@b Mar  2 10:00 2026\nA:\n", n/4), mail.Mbox},
+		{"folded.ics", "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:x" + strings.Repeat("\n =", n), mail.Calendar},
+		{"entries.ics", "BEGIN:VCALENDAR\n" + strings.Repeat("BEGIN:VEVENT\nDESCRIPTION:x\n", n/4), mail.Calendar},
+		{"open.p7m", "\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02" + strings.Repeat("\x30\x80", n), mail.PKCS7},
+		{"files.tnef", "\x78\x9f\x3e\x22\x01\x00" + strings.Repeat("\x02\x02\x90\x06\x00\x00\x00\x00\x00\x00\x00", n/4), mail.TNEF},
 		{"cells.ipynb", `{"cells":[` + strings.TrimSuffix(strings.Repeat(`{"source":[[[]]]},`, n), ",") + `]}`, data.Notebook},
 	}
 }

@@ -229,7 +229,10 @@ func calendarText(src, said string) (string, []string) {
 			}
 		case "VTIMEZONE", "STANDARD", "DAYLIGHT", "VALARM":
 		default:
-			entries++
+			const compared = 100 // with what has been said
+			if entries++; entries > compared {
+				said = ""
+			}
 			if n := writeEntry(&b, c, method, said); n > 0 {
 				warnings = append(warnings, fmt.Sprintf("%d files within entries of the calendar are left out", n))
 			}

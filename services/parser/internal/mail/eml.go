@@ -49,11 +49,10 @@ func EML(ctx context.Context, in format.Input) (*format.Output, error) {
 
 // inner reads a message that is the content of this one: signed, or packed.
 func (l *letter) inner(data []byte) error {
-	if l.within++; l.within > maxWithin {
-		l.files.Warn("unsupported: %s: messages within more than %d others are left out", format.NameOf(l.in), maxWithin)
+	if !l.deeper() {
 		return nil
 	}
-	defer func() { l.within-- }()
+	defer l.shallower()
 	root, err := l.parse(bytes.TrimLeft(data, "\r\n"))
 	if err != nil {
 		return l.files.Refuse(l.ctx, err)

@@ -69,3 +69,29 @@ func FuzzParts(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { fuzzed(t, EML, data) })
 }
+
+// Damage anywhere ends as a refusal or as a document.
+func TestDamage(t *testing.T) {
+	event := "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:a\\, b\nDTSTART;TZID=\"X\":20260101T000000\nDESCRIPTION:c\n d\nEND:VEVENT\nEND:VCALENDAR\n"
+	letter := "From: \"a, b\" <c@d>\nSubject: =?utf-8?Q?=C3?= =?utf-8?q?=A4?=\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/calendar\n\n" + event +
+		"--b\nContent-Type: message/rfc822\n\nSubject: x\n\ny\n--b\nContent-Transfer-Encoding: base64\nContent-Disposition: attachment; filename*0*=utf-8''a%20; filename*1=b\n\nYWJj\n--b--\n"
+	for name, s := range map[string]struct {
+		read format.Reader
+		data string
+	}{
+		"mail":     {EML, letter},
+		"mailbox":  {Mbox, "From a@b Mon Mar  2 10:00:00 2026\n" + letter + "\nFrom a@b Mon Mar  2 10:00:00 2026\n" + letter},
+		"calendar": {Calendar, event},
+		"signed": {PKCS7, "\x30\x80\x06\x09" + oidSigned + "\xa0\x80\x30\x80\x02\x01\x01\x31\x00\x30\x80\x06\x09" + oidData +
+			"\xa0\x80\x24\x80\x04\x02ab\x04\x02cd\x00\x00\x00\x00\x00\x00\x31\x00\x00\x00\x00\x00\x00\x00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i := range s.data {
+				fuzzed(t, s.read, []byte(s.data[:i]))
+				flipped := []byte(s.data)
+				flipped[i] ^= 0xFF
+				fuzzed(t, s.read, flipped)
+			}
+		})
+	}
+}

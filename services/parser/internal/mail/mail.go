@@ -179,9 +179,14 @@ func (l *letter) attach(name, media string, data []byte) error {
 		return nil // they say nothing about the subject
 	case len(data) == 0:
 		return nil
-	case isSigned(kind, lower, data):
-		return l.pkcs7(name, data)
-	case kind == "application/ms-tnef", kind == "application/vnd.ms-tnef", IsTNEF(data):
+	case isSigned(kind, lower, data), kind == "application/ms-tnef", kind == "application/vnd.ms-tnef", IsTNEF(data):
+		if !l.deeper() {
+			return nil
+		}
+		defer l.shallower()
+		if isSigned(kind, lower, data) {
+			return l.pkcs7(name, data)
+		}
 		return l.tnef(name, data)
 	case kind == "multipart/signed": // what Outlook keeps of a signed mail
 		return l.inner(data)
@@ -223,6 +228,19 @@ func headless(out *format.Output) *format.Output {
 	}
 	return &short
 }
+
+// deeper reports whether a message within this one may be read, and warns if not.
+// Each time that it may, shallower has to follow.
+func (l *letter) deeper() bool {
+	if l.within++; l.within <= maxWithin {
+		return true
+	}
+	l.within--
+	l.files.Warn("unsupported: %s: what lies within more than %d messages is left out", format.NameOf(l.in), maxWithin)
+	return false
+}
+
+func (l *letter) shallower() { l.within-- }
 
 // lock notes that a part is encrypted.
 func (l *letter) lock(what string) {
@@ -267,33 +285,53 @@ func (l *letter) finish() (*format.Output, error) {
 // an encrypted one leaves a warning.
 func (l *letter) armor(s string) string {
 	const begin, end = "-----BEGIN PGP ", "-----END PGP "
-	for at := 0; ; {
-		i := strings.Index(s[at:], begin)
-		if i < 0 {
-			return s
+	if !strings.Contains(s, begin) {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	signed := false // lines that begin with a dash have one more, and a space
+	write := func(text string) {
+		if signed {
+			text = strings.ReplaceAll(text, "\n- -", "\n-")
+			if rest, ok := strings.CutPrefix(text, "- -"); ok {
+				text = "-" + rest
+			}
 		}
-		if i += at; i > 0 && s[i-1] != '\n' { // written about, not with
-			at = i + len(begin)
+		b.WriteString(text)
+	}
+	for {
+		i := strings.Index(s, begin)
+		if i < 0 {
+			break
+		}
+		lineStart := i > 0 && s[i-1] == '\n' || i == 0 && (b.Len() == 0 || strings.HasSuffix(b.String(), "\n"))
+		if !lineStart { // written about, not with
+			write(s[:i+len(begin)])
+			s = s[i+len(begin):]
 			continue
 		}
 		line, rest, _ := strings.Cut(s[i:], "\n")
-		switch {
-		case strings.HasPrefix(line, begin+"SIGNED MESSAGE"):
+		if strings.HasPrefix(line, begin+"SIGNED MESSAGE") {
 			_, text, ok := strings.Cut(rest, "\n\n") // behind "Hash: ..."
 			if !ok {
-				return s
+				break
 			}
-			s = s[:i] + strings.ReplaceAll("\n"+text, "\n- -", "\n-")[1:]
-			at = i
+			write(s[:i])
+			s, signed = text, true
 			continue
-		case strings.HasPrefix(line, begin+"MESSAGE"):
+		}
+		if strings.HasPrefix(line, begin+"MESSAGE") {
 			l.lock("a part of its text")
 		}
+		write(s[:i])
 		_, after, ok := strings.Cut(s[i:], end)
 		if !ok {
-			return s[:i]
+			return b.String()
 		}
-		_, after, _ = strings.Cut(after, "\n")
-		s, at = s[:i]+after, i
+		_, s, _ = strings.Cut(after, "\n")
+		signed = false
 	}
+	write(s)
+	return b.String()
 }
