@@ -151,6 +151,7 @@ func hostileHTML(n int) map[string]string {
 		"lists":             strings.Repeat("<ul><li>", 200) + strings.Repeat("x<li>", n),
 		"open anchors":      strings.Repeat("<a href=x>", n),
 		"open tables":       strings.Repeat("<table>", n),
+		"large tables":      strings.Repeat("<table>", 2*n) + "<tr><td>x<td>y<tr><td>x<td>y",
 		"table soup":        strings.Repeat("<table><tr><td>", 150) + strings.Repeat("x<td>", n),
 		"formatting soup":   strings.Repeat("<b></p><i></b>", n),
 		"attributes":        "<p" + strings.Repeat(" a=1 b=2", n) + ">x",

@@ -71,6 +71,15 @@ func (s *Spans) Rows() [][]string {
 	return s.rows
 }
 
+// Take returns the rows so far and forgets them, where they are too many to be
+// held. Cells reach down into what follows.
+func (s *Spans) Take() [][]string {
+	s.finish()
+	rows := s.rows
+	s.rows = nil
+	return rows
+}
+
 func (s *Spans) put(text string) {
 	row := &s.rows[len(s.rows)-1]
 	*row = append(*row, text)

@@ -83,7 +83,8 @@ func readHTML(ctx context.Context, src string, opts Options) (*page, error) {
 	if isXHTML(src) {
 		src = closeEmpty(src)
 	}
-	doc, err := html.Parse(strings.NewReader(src))
+	rest, streamed := cutTables(src)
+	doc, err := html.Parse(strings.NewReader(rest))
 	if err != nil {
 		// The parser refuses to nest more than 512 elements.
 		return &page{
@@ -93,10 +94,10 @@ func readHTML(ctx context.Context, src string, opts Options) (*page, error) {
 	}
 	p := &page{facts: htmlFacts(doc)}
 	base := baseURL(doc, opts.BaseURL)
-	pr := &pruner{whole: opts.Whole, noNavigation: opts.NoNavigation}
+	pr := &pruner{whole: opts.Whole, noNavigation: opts.NoNavigation, streamed: streamed}
 	content, warnings := pr.prune(doc, opts.Name)
 	p.warnings = warnings
-	w := &htmlWriter{ctx: ctx, base: base, name: opts.Name, limit: opts.Limit}
+	w := &htmlWriter{ctx: ctx, base: base, name: opts.Name, limit: opts.Limit, streamed: streamed, whole: opts.Whole}
 	w.node(content)
 	w.block(0)
 	if w.err != nil {
@@ -105,6 +106,7 @@ func readHTML(ctx context.Context, src string, opts Options) (*page, error) {
 	if int64(len(w.out)) > opts.Limit {
 		return nil, format.TooLarge(opts.Name, opts.Limit)
 	}
+	p.warnings = append(p.warnings, w.warnings...)
 	p.markdown = string(w.out)
 	return p, nil
 }

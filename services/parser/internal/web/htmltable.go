@@ -123,7 +123,7 @@ func isLayout(table *html.Node, rows []*html.Node) bool {
 		case atom.Table, atom.H1, atom.H2, atom.H3, atom.H4, atom.H5, atom.H6, atom.Pre, atom.Blockquote, atom.Form:
 			return true
 		}
-		return false
+		return n.Data == streamedName
 	}) != nil
 }
 
@@ -133,8 +133,15 @@ func isLayout(table *html.Node, rows []*html.Node) bool {
 // Spans are an amplifier (82 bytes of table can ask for gigabytes of cells), so
 // what is repeated is bounded by the text that is there.
 func (w *htmlWriter) grid(rows []*html.Node, ends []int) [][]string {
-	var g md.Spans
-	g.Limit = spare
+	g := md.Spans{Limit: spare}
+	w.cells(&g, rows, ends)
+	if w.err != nil {
+		return nil
+	}
+	return g.Rows()
+}
+
+func (w *htmlWriter) cells(g *md.Spans, rows []*html.Node, ends []int) {
 	for i, tr := range rows {
 		g.Row()
 		for c := tr.FirstChild; c != nil; c = c.NextSibling {
@@ -143,13 +150,12 @@ func (w *htmlWriter) grid(rows []*html.Node, ends []int) [][]string {
 			}
 			text := w.flatten(c)
 			if w.err != nil {
-				return nil
+				return
 			}
 			g.Limit += 8 * int64(len(text)+8)
 			g.Cell(text, format.Span(attr(c, "colspan")), rowSpan(c, ends[i]-i))
 		}
 	}
-	return g.Rows()
 }
 
 // spare are the bytes that the cells of a small table may be repeated in.

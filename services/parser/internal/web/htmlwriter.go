@@ -49,6 +49,10 @@ type htmlWriter struct {
 	depth   int  // of lists, for the choice of the bullet
 	pages   int  // pages within pages
 	linkEnd int  // where the last link ended
+
+	streamed []*streamedTable // what is not in the tree
+	whole    bool
+	warnings []string
 }
 
 // container is a block that indents its lines: a quote or a list item.
@@ -171,6 +175,10 @@ func (w *htmlWriter) element(n *html.Node) {
 		w.drawing(n)
 	case atom.Rp, atom.Script, atom.Style, atom.Head, atom.Noscript, atom.Template:
 	default:
+		if t := streamedOf(n, w.streamed); t != nil {
+			w.stream(t)
+			return
+		}
 		if localName(n) == "math" {
 			w.math(n)
 			return
@@ -473,13 +481,14 @@ func (w *htmlWriter) headingOf(n *html.Node, level int) {
 func (w *htmlWriter) flatten(n *html.Node) string {
 	cell := &htmlWriter{
 		ctx: w.ctx, base: w.base, name: w.name, limit: w.limit, steps: w.steps,
-		flat: true, heading: w.heading, pages: w.pages,
+		flat: true, heading: w.heading, pages: w.pages, streamed: w.streamed, whole: w.whole,
 	}
 	cell.children(n)
 	for i := len(cell.marks) - 1; i >= 0; i-- {
 		cell.closeMark(i)
 	}
 	w.steps = cell.steps
+	w.warnings = append(w.warnings, cell.warnings...)
 	if cell.err != nil {
 		w.fail(cell.err)
 	}

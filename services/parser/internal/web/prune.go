@@ -27,7 +27,7 @@ type pruner struct {
 	embedded int          // pages within the page that are not here
 	targets  map[string]bool
 	seen     map[*html.Node]linkStats
-	sizes    func(*html.Node) int // of what stands elsewhere
+	streamed []*streamedTable
 }
 
 // cut is a node that was taken out, and what stands in its place.
@@ -288,8 +288,8 @@ func (p *pruner) stats(n *html.Node) (s linkStats) {
 	case atom.Script, atom.Style, atom.Template, atom.Noscript, atom.Head, atom.Iframe:
 		return s
 	}
-	if p.sizes != nil {
-		s.text += p.sizes(n)
+	if t := streamedOf(n, p.streamed); t != nil {
+		s.text += len(t.src) / 2 // for its tags
 	}
 	for c := n.FirstChild; c != nil; c = c.NextSibling {
 		s.add(p.stats(c))
