@@ -279,6 +279,7 @@ func Fold(d *events.Document, e *events.Event) {
 	if known && (rank(state) >= rank(d.State) || lost && d.State != events.StateDeleted) {
 		d.State, d.Stage = state, e.Stage
 	}
+	late := e.Time.Before(d.Updated)
 	if e.Time.After(d.Updated) {
 		d.Updated = e.Time
 	}
@@ -336,7 +337,9 @@ func Fold(d *events.Document, e *events.Event) {
 	if d.State == events.StateDeleted {
 		d.Chunks, d.Indexed, d.Tokens = 0, 0, 0
 	}
-	if known && state != events.StateAccepted { // which is told again whenever the parser tries again
+	// The event of a stage may come after the next stage has told that it waits: that
+	// ends no wait. Accepted is told again whenever the parser tries again.
+	if known && state != events.StateAccepted && (state.Final() || !late) {
 		d.Held = ""
 	}
 	if d.State != events.StateFailed {

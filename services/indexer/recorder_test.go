@@ -95,6 +95,32 @@ func TestWhatIsToldBeforeASubmissionIsRead(t *testing.T) {
 	}
 }
 
+// The chunks of a document may wait before the event is stored that there are chunks.
+func TestALateEventEndsNoWait(t *testing.T) {
+	id, r := events.DocumentID("t", "n"), events.RevisionOf(7)
+	d := events.Document{V: 1, Document: id}
+	fold := func(what events.What, at int64) {
+		Fold(&d, &events.Event{V: 1, What: what, Document: id, Revision: r, Time: time.Unix(at, 0), Failure: &events.Failure{Message: "no money"}})
+	}
+	fold(events.ParsedWhat, 1)
+	fold(events.Held, 4)
+	fold(events.Chunked, 3)
+	if d.State != events.StateChunked || d.Held != "no money" {
+		t.Errorf("a late event: %s, held %q", d.State, d.Held)
+	}
+	if fold(events.Embedded, 5); d.Held != "" {
+		t.Errorf("it moves: held %q", d.Held)
+	}
+	fold(events.Held, 6)
+	if fold(events.Resumed, 7); d.Held != "" {
+		t.Errorf("the wait is over: held %q", d.Held)
+	}
+	fold(events.Held, 8)
+	if fold(events.Completed, 2); d.State != events.StateComplete || d.Held != "" {
+		t.Errorf("%s, held %q", d.State, d.Held)
+	}
+}
+
 func TestALateCompletionDoesNotBringADeletedDocumentBack(t *testing.T) {
 	id := events.DocumentID("t", "n")
 	d := events.Document{V: 1, Document: id}
