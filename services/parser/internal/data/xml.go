@@ -55,6 +55,9 @@ func XML(ctx context.Context, in format.Input) (*format.Output, error) {
 	case err != nil:
 		return nil, err
 	}
+	if w.root == "fictionbook" {
+		w.facts = fictionFacts(src, w.facts)
+	}
 	out.Markdown, out.Facts = w.out.String(), w.facts
 	if w.files > 0 {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("%s holds %d pictures or other files in base64, which were left out", format.NameOf(in), w.files))

@@ -172,7 +172,7 @@ func (p *proseWriter) end() {
 	}
 	e := p.open[len(p.open)-1]
 	p.open = p.open[:len(p.open)-1]
-	if e.from <= len(p.text) && isFile(p.text[e.from:]) {
+	if e.from <= len(p.text) && (isFile(p.text[e.from:]) || e.name == "binary" && p.root == "fictionbook") {
 		p.text = p.text[:e.from]
 		p.files++
 	}
