@@ -90,6 +90,11 @@ func TestHTMLFrame(t *testing.T) {
 			[]string{"Issue 7", "IBAN CH93"},
 			[]string{"Pricing"},
 		},
+		"a link in a line": {
+			article + `<footer>Bank of <a href="/bern">Bern</a>, IBAN CH93</footer>`,
+			[]string{"Bank of [Bern](/bern), IBAN CH93"},
+			nil,
+		},
 		"menus": {
 			`<header><a href="/"><img src="l.png" alt="Logo"></a><nav>` + menu + `</nav></header><main><h1>Lamps</h1>` + article + `</main><footer><a href="/i">Imprint</a> <a href="/t">Terms</a></footer>`,
 			[]string{"# Lamps"},

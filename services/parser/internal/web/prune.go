@@ -389,9 +389,11 @@ func (p *pruner) frame(body *html.Node) {
 // trim takes the lists of links out of a part of the frame of a page. What else
 // it says stays: titles, authors, addresses.
 func (p *pruner) trim(n *html.Node) {
+	own := hasOwnText(n)
 	for c := n.FirstChild; c != nil; {
 		next := c.NextSibling
-		if c.Type == html.ElementNode && !isHeading(c) {
+		// A link within a line of text is part of what that says.
+		if c.Type == html.ElementNode && !isHeading(c) && (isBlock(c.DataAtom) || !own) {
 			if p.isLinks(c) {
 				p.cut(c, &p.menus)
 			} else if holdsBlocks(c) {
@@ -414,6 +416,16 @@ func (p *pruner) isLinks(n *html.Node) bool {
 		return s.linked == s.text
 	}
 	return s.linked*10 >= s.text*6
+}
+
+// hasOwnText reports whether there is text beside the elements in n.
+func hasOwnText(n *html.Node) bool {
+	for c := n.FirstChild; c != nil; c = c.NextSibling {
+		if c.Type == html.TextNode && strings.ContainsFunc(c.Data, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+			return true
+		}
+	}
+	return false
 }
 
 func holdsBlocks(n *html.Node) bool {
