@@ -30,21 +30,22 @@ func TestCSVRows(t *testing.T) {
 		src  string
 		want [][]string
 	}{
-		"plain":                  {"a,b\n1,2\n", [][]string{{"a", "b"}, {"1", "2"}}},
-		"CR alone":               {"a,b\r1,2\r3,4", [][]string{{"a", "b"}, {"1", "2"}, {"3", "4"}}},
-		"CRLF":                   {"a,b\r\n1,\r\n", [][]string{{"a", "b"}, {"1", ""}}},
-		"over lines":             {"a,b\n1,\"x\ny\"\n2,z", [][]string{{"a", "b"}, {"1", "x\ny"}, {"2", "z"}}},
-		"over lines with CR":     {"a,b\r1,\"x\ry\"\r2,z", [][]string{{"a", "b"}, {"1", "x\ry"}, {"2", "z"}}},
-		"doubled":                {`1,"say ""hi"", you"`, [][]string{{"1", `say "hi", you`}}},
-		"doubled at the start":   {`1,"""hi"" she said"`, [][]string{{"1", `"hi" she said`}}},
-		"empty":                  {`"",x,""`, [][]string{{"", "x", ""}}},
-		"inches":                 {"1,5\" pipe,x\n2,6\",y", [][]string{{"1", `5" pipe`, "x"}, {"2", `6"`, "y"}}},
-		"never closed":           {"a,b\n1,\"open\n2,x\n3,y", [][]string{{"a", "b"}, {"1", `"open`}, {"2", "x"}, {"3", "y"}}},
-		"another opens":          {"a,b\n1,\"open\n2,\"x, y\"\n3,z", [][]string{{"a", "b"}, {"1", `"open`}, {"2", "x, y"}, {"3", "z"}}},
-		"inches close it":        {"a,b,c\n1,\"open,x\n2,pipe 5\",y\n3,z,z", [][]string{{"a", "b", "c"}, {"1", `"open`, "x"}, {"2", `pipe 5"`, "y"}, {"3", "z", "z"}}},
-		"backslash":              {`1,"he said \"hi\", ok",a` + "\n" + `2,"c:\\x",b`, [][]string{{"1", `he said "hi", ok`, "a"}, {"2", `c:\x`, "b"}}},
-		"a folder, no backslash": {`1,"c:\dir\",a`, [][]string{{"1", `c:\dir\`, "a"}}},
-		"spaces after the quote": {`1,"a" ,b`, [][]string{{"1", "a ", "b"}}},
+		"plain":                   {"a,b\n1,2\n", [][]string{{"a", "b"}, {"1", "2"}}},
+		"CR alone":                {"a,b\r1,2\r3,4", [][]string{{"a", "b"}, {"1", "2"}, {"3", "4"}}},
+		"CRLF":                    {"a,b\r\n1,\r\n", [][]string{{"a", "b"}, {"1", ""}}},
+		"over lines":              {"a,b\n1,\"x\ny\"\n2,z", [][]string{{"a", "b"}, {"1", "x\ny"}, {"2", "z"}}},
+		"over lines with CR":      {"a,b\r1,\"x\ry\"\r2,z", [][]string{{"a", "b"}, {"1", "x\ry"}, {"2", "z"}}},
+		"doubled":                 {`1,"say ""hi"", you"`, [][]string{{"1", `say "hi", you`}}},
+		"doubled at the start":    {`1,"""hi"" she said"`, [][]string{{"1", `"hi" she said`}}},
+		"empty":                   {`"",x,""`, [][]string{{"", "x", ""}}},
+		"inches":                  {"1,5\" pipe,x\n2,6\",y", [][]string{{"1", `5" pipe`, "x"}, {"2", `6"`, "y"}}},
+		"never closed":            {"a,b\n1,\"open\n2,x\n3,y", [][]string{{"a", "b"}, {"1", `"open`}, {"2", "x"}, {"3", "y"}}},
+		"another opens":           {"a,b\n1,\"open\n2,\"x, y\"\n3,z", [][]string{{"a", "b"}, {"1", `"open`}, {"2", "x, y"}, {"3", "z"}}},
+		"inches close it":         {"a,b,c\n1,\"open,x\n2,pipe 5\",y\n3,z,z", [][]string{{"a", "b", "c"}, {"1", `"open`, "x"}, {"2", `pipe 5"`, "y"}, {"3", "z", "z"}}},
+		"backslash":               {`1,"he said \"hi\", ok",a` + "\n" + `2,"c:\\x",b`, [][]string{{"1", `he said "hi", ok`, "a"}, {"2", `c:\x`, "b"}}},
+		"a folder, no backslash":  {`1,"c:\dir\",a`, [][]string{{"1", `c:\dir\`, "a"}}},
+		"spaces before the quote": {"a, b\n1, \"x, y\"\n2, z \"q\"\n3, \"open\n4,w", [][]string{{"a", " b"}, {"1", "x, y"}, {"2", ` z "q"`}, {"3", ` "open`}, {"4", "w"}}},
+		"spaces after the quote":  {`1,"a" ,b`, [][]string{{"1", "a ", "b"}}},
 	} {
 		if got := allRows(c.src, ','); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %q gives %q, want %q", name, c.src, got, c.want)

@@ -123,6 +123,10 @@ func (r *csvRows) row(across bool) (row []string, ran bool) {
 				}
 				cell = r.plain()
 			}
+		} else if quote, end := r.spacedQuote(); end > 0 {
+			cell = r.unquote(r.src[quote+1 : end])
+			r.at = end + 1
+			cell += r.plain()
 		} else {
 			cell = r.plain()
 		}
@@ -134,6 +138,29 @@ func (r *csvRows) row(across bool) (row []string, ran bool) {
 		r.endLine()
 		return row, ran
 	}
+}
+
+// spacedQuote returns where the quotes of a cell stand that begins with spaces
+// before its quote and is closed on its line, as people type it: 1, "Berg, Ada".
+// end is 0 if the cell is none such.
+func (r *csvRows) spacedQuote() (quote, end int) {
+	quote = r.at
+	for quote < len(r.src) && (r.src[quote] == ' ' || r.src[quote] == '\t') && r.src[quote] != r.delimiter {
+		quote++
+	}
+	if quote == r.at || quote == len(r.src) || r.src[quote] != '"' {
+		return 0, 0
+	}
+	rest := r.src[quote+1:]
+	if i := strings.IndexAny(rest, "\r\n"); i >= 0 {
+		rest = rest[:i]
+	}
+	// A cell of the rest of the line, whatever stands below.
+	line := csvRows{src: rest, delimiter: r.delimiter, backslash: r.backslash}
+	if i, _, ok := line.quoted(0); ok {
+		return quote, quote + 1 + i
+	}
+	return 0, 0
 }
 
 // plain reads up to the next delimiter or end of line.

@@ -31,6 +31,10 @@ func TestXMLProse(t *testing.T) {
 			"# References\n\n1\n\nIto On oil J. Oil 1999",
 		},
 		"notes and breaks in text": {`<book><para>Oil<footnote><para>Thin.</para></footnote> runs,<lb/>always.</para></book>`, "Oil (Thin.) runs, always."},
+		"parts of what stands in a line": {
+			`<book><para>Press <keycombo><keycap>Ctrl</keycap><keycap>C</keycap></keycombo> in <menuchoice><guimenu>File</guimenu><guimenuitem>Save</guimenuitem></menuchoice> now.</para></book>`,
+			"Press Ctrl C in File Save now.",
+		},
 		"lists": {
 			`<book><orderedlist><listitem><para>One</para><itemizedlist><listitem><para>a</para></listitem></itemizedlist></listitem><listitem><para>Two</para></listitem></orderedlist></book>`,
 			"1. One\n\n   * a\n\n2. Two",
@@ -61,6 +65,38 @@ func TestXMLDataKeepsAll(t *testing.T) {
     * sub-item (q=2)`
 	if got := strings.TrimSpace(out.Markdown); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Names and attributes are what data says: a note or a title in it makes no document of it.
+func TestXMLDataWithSomeText(t *testing.T) {
+	for src, want := range map[string]string{
+		`<order no="A-9"><line sku="X1">Bolt</line><total currency="EUR">8.50</total><note>Please deliver it to the back door</note></order>`: `* order (no=A-9)
+  * line (sku=X1): Bolt
+  * total (currency=EUR): 8.50
+  * note: Please deliver it to the back door`,
+		`<note><to>Ann</to><from>Bob</from><heading>Reminder</heading><body>Bring the <b>keys</b>.</body></note>`: `* note
+  * to: Ann
+  * from: Bob
+  * heading: Reminder
+  * body: Bring the
+    * b: keys
+    * .`,
+		`<doc><p>One<br/>two<hr/>three</p><size>5</size></doc>`: `* doc
+  * p: One two three
+  * size: 5`,
+		// A document of a vocabulary that is not known, with attributes that are no markup.
+		`<manual><section since="2.1"><title>Oil</title><list><item grade="W40">Thin oil</item></list><para>It runs in the cold, too.</para></section></manual>`: `(since=2.1)
+
+## Oil
+
+* (grade=W40) Thin oil
+
+It runs in the cold, too.`,
+	} {
+		if got := strings.TrimSpace(readXML(t, src).Markdown); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", src, got, want)
+		}
 	}
 }
 

@@ -79,6 +79,9 @@ func (p *proseWriter) isInline(name string) bool {
 	if proseInline[name] {
 		return true
 	}
+	if n := len(p.open); n > 0 && p.open[n-1].inline && !p.open[n-1].aside && !proseBlock[name] {
+		return true // a part of what stands within a line: the keys of a shortcut
+	}
 	return !proseBlock[name] && len(p.open) > 0 && p.inMixed()
 }
 
@@ -142,7 +145,8 @@ func (p *proseWriter) start(t xml.StartElement, number int) {
 			p.item = strings.Repeat("   ", min(n-1, 6)) + p.item
 		}
 	}
-	if !proseBlock[name] && !proseInline[name] && !proseSection[name] && !proseTitle[name] && !proseRoots[name] {
+	// In a vocabulary that is known, attributes of known elements are markup.
+	if !proseRoots[p.root] && !proseCells[name] || !isProseName(name) {
 		if attrs := xmlAttrs(contentOf(t.Attr)); attrs != "" {
 			p.text = append(p.text, "("+attrs+") "...)
 		}
@@ -302,6 +306,12 @@ func (p *proseWriter) table() {
 	}
 }
 
+// isProseName tells whether documents have elements of that name.
+func isProseName(name string) bool {
+	return proseBlock[name] || proseInline[name] || proseSection[name] || proseTitle[name] || proseRoots[name] ||
+		proseText[name] || proseLists[name] || proseNote[name] || proseCode[name] || proseCitation[name] || proseBreak[name]
+}
+
 func set(names string) map[string]bool {
 	m := map[string]bool{}
 	for _, n := range strings.Fields(names) {
@@ -322,7 +332,9 @@ var (
 	proseLists    = set("ul ol list itemizedlist orderedlist")
 	proseNote     = set("fn footnote note endnote")
 	// proseBreak are the elements that end a line within a text.
-	proseBreak = set("lb br break pb cb tab newline")
+	proseBreak = set("lb br hr break pb cb tab newline line-break linebreak hardbreak softbreak")
+	// proseCells are the elements whose attributes say how a table is set.
+	proseCells = set("table informaltable tgroup colspec col colgroup thead tbody tfoot tr row td th entry cell")
 	// proseBlock are the elements that begin a line of their own in any text.
 	proseBlock = set(`p para simpara formalpara sec section table tbody thead tfoot tr row td th entry cell list itemizedlist orderedlist variablelist
 		varlistentry listitem list-item item li ul ol dl dt dd def-list def-item fig figure caption graphic label body front back floats-group fn footnote
