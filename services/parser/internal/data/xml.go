@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"sluice/pkg/events"
@@ -79,6 +78,7 @@ type xmlWriter struct {
 	// beginnings.
 	root      string
 	mixed     []bool // elements that have text of their own and elements
+	known     int    // elements below the root whose names are of documents
 	proseText int    // bytes of text in paragraphs and headings
 	text      int    // bytes of text at all
 }
@@ -130,6 +130,9 @@ func (w *xmlWriter) survey(src string) error {
 				e.prose = e.prose || open[len(open)-1].prose
 			}
 			w.mixed = append(w.mixed, false)
+			if len(open) > 0 && isProseName(name) {
+				w.known++
+			}
 			open = append(open, e)
 		case xml.CharData:
 			n := len(bytes.TrimSpace(t))
@@ -153,9 +156,11 @@ func (w *xmlWriter) survey(src string) error {
 }
 
 // isProse tells documents from data: by the root of a vocabulary for documents,
-// else by most of the text being running text.
+// else by most of the text being running text, and nearly all elements having
+// names that documents have. An order with a note is data: written as a document
+// its values would have no names.
 func (w *xmlWriter) isProse() bool {
-	return proseRoots[w.root] || w.proseText*10 >= w.text*6 && w.proseText > 0
+	return proseRoots[w.root] || w.proseText*10 >= w.text*6 && w.proseText > 0 && w.known*5 >= (len(w.mixed)-1)*4
 }
 
 // isFile reports whether the text of an element is a file in base64.
@@ -244,6 +249,9 @@ func (w *xmlWriter) data(src string) error {
 			if running > 0 {
 				running++
 				e := stack[len(stack)-1]
+				if proseBreak[strings.ToLower(t.Name.Local)] {
+					e.text = append(e.text, ' ')
+				}
 				e.raised = append(e.raised, raisedFrom(t.Name.Local, len(e.text)))
 				if attrs := xmlAttrs(t.Attr); attrs != "" {
 					e.text = append(e.text, "("+attrs+") "...)
@@ -301,8 +309,9 @@ func asPower(text []byte, from int) []byte {
 	if from < 0 || from > len(text) {
 		return text
 	}
-	if md.IsPower(string(text[max(0, from-16):from]), strings.TrimSpace(string(text[from:]))) {
-		text = slices.Insert(text, from, '^')
+	raised := strings.TrimSpace(string(text[from:]))
+	if mark, end := md.Power(string(text[max(0, from-16):from]), raised); mark != "" {
+		text = append(text[:from], mark+raised+end...)
 	}
 	return text
 }

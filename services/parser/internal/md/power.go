@@ -1,24 +1,20 @@
 package md
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// IsPower reports whether raised characters after a text are a power, which is
-// written 10^6: a number that follows digits, a bracket, or a word as short as a
-// unit. Any other raised number is that of a note.
-func IsPower(before, raised string) bool {
-	raised = strings.TrimLeft(raised, "+-−")
-	if raised == "" || strings.Trim(raised, "0123456789") != "" {
-		return false
-	}
+// Power returns what is written around raised characters after a text so that they
+// are not read as characters of the line: "^" before a number, as in 10^6, "^(" and
+// ")" around a term, as in 2^(n+1). It is nothing around any other raised text: the
+// number of a note behind a word, an ordinal (1st), a charge (Ca2+).
+func Power(before, raised string) (mark, end string) {
 	const unit = 2 // letters
-	r, _ := utf8.DecodeLastRuneInString(before)
-	if unicode.IsDigit(r) || r == ')' {
-		return true
-	}
+	last, _ := utf8.DecodeLastRuneInString(before)
+	number := unicode.IsDigit(last) || last == ')'
 	letters := 0
 	for before != "" && letters <= unit {
 		r, size := utf8.DecodeLastRuneInString(before)
@@ -28,8 +24,30 @@ func IsPower(before, raised string) bool {
 		letters++
 		before = before[:len(before)-size]
 	}
-	return letters > 0 && letters <= unit
+	if !number && (letters == 0 || letters > unit) {
+		return "", ""
+	}
+	switch {
+	case powerNumber.MatchString(raised):
+		return "^", ""
+	case powerTerm.MatchString(raised) && (strings.ContainsAny(raised, "+-−/·×*") || number && raised[0] >= '0' && raised[0] <= '9'):
+		return "^(", ")"
+	case number && (powerNumbers.MatchString(raised) || powerVariable.MatchString(raised)):
+		return "^", ""
+	}
+	return "", ""
 }
+
+var (
+	powerNumber = regexp.MustCompile(`^[+\-−]?[0-9]+$`)
+	// powerNumbers are decimals, and the numbers of several notes.
+	powerNumbers = regexp.MustCompile(`^[+\-−]?[0-9]+(?:[.,][0-9]+)+$`)
+	// powerTerm has operators or factors before variables and numbers: n+1, -kt, 2n,
+	// 1/2. The sign of a charge has nothing behind it.
+	powerTerm = regexp.MustCompile(`^[+\-−]?(?:[0-9]+[a-z]{0,2}|[a-z]{1,2})(?:[+\-−/·×*](?:[0-9]+[a-z]{0,2}|[a-z]{1,2}))*$`)
+	// powerVariable leaves out the letters that are marks of notes or end ordinals: 3a, 5e.
+	powerVariable = regexp.MustCompile(`^[ijkmnpqxyz]$`)
+)
 
 // IsIndex reports whether lowered characters after a text would become digits of
 // its number, so that they are written 10_2: the base of a number.

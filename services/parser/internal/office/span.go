@@ -2,8 +2,6 @@ package office
 
 import (
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"sluice/services/parser/internal/md"
 )
@@ -172,24 +170,22 @@ func scripts(spans []Span) []Span {
 		}
 		switch {
 		case how == 0 || out[from].Style&Raw != 0:
-		case how == Raised && IsPower(out[:from], strings.TrimSpace(text.String())):
-			out[from].Text = "^" + strings.TrimLeft(out[from].Text, " ")
-		case how == Lowered && endsInDigit(out[:from]) && IsPower(out[:from], strings.TrimSpace(text.String())):
+		case how == Raised:
+			if mark, end := power(out[:from], strings.TrimSpace(text.String())); mark != "" {
+				out[from].Text = mark + strings.TrimLeft(out[from].Text, " ")
+				out[len(out)-1].Text += end
+			}
+		case how == Lowered && from > 0 && md.IsIndex(out[from-1].Text, strings.TrimSpace(text.String())):
 			out[from].Text = "_" + strings.TrimLeft(out[from].Text, " ")
 		}
 	}
 	return out
 }
 
-func endsInDigit(spans []Span) bool {
+// power returns what is written around raised text after spans, as md.Power does.
+func power(spans []Span, raised string) (mark, end string) {
 	if len(spans) == 0 {
-		return false
+		return "", ""
 	}
-	r, _ := utf8.DecodeLastRuneInString(spans[len(spans)-1].Text)
-	return unicode.IsDigit(r)
-}
-
-// IsPower reports whether raised text after spans is a power.
-func IsPower(spans []Span, raised string) bool {
-	return len(spans) > 0 && md.IsPower(spans[len(spans)-1].Text, raised)
+	return md.Power(spans[len(spans)-1].Text, raised)
 }

@@ -51,10 +51,11 @@ func (h *raised) next(text *strings.Builder, r rune, y0, y1 float32) {
 func (h *raised) end(text string) string {
 	from := h.from
 	h.from = 0
-	if from == 0 || from >= len(text) || !md.IsPower(text[:from], text[from:]) {
+	if from == 0 || from >= len(text) {
 		return text
 	}
-	return text[:from] + "^" + text[from:]
+	mark, end := md.Power(text[:from], text[from:])
+	return text[:from] + mark + text[from:] + end
 }
 
 // fraction reads 3 1/2 where what seemed to be a power is the numerator of a

@@ -80,8 +80,12 @@ func (w *htmlWriter) raised(n *html.Node) {
 			w.raw(`\]`)
 			return
 		}
-	case md.IsPower(before, s):
-		w.raw("^")
+	default:
+		mark, end := md.Power(before, s)
+		w.raw(mark)
+		w.children(n)
+		w.raw(end)
+		return
 	}
 	w.children(n)
 }
