@@ -512,7 +512,7 @@ func malformed(t *testing.T) []message {
 	}
 	for kind, change := range map[string]func(*events.Parsed){
 		"no Markdown": func(p *events.Parsed) { p.Markdown = " \n" }, "pages out of order": func(p *events.Parsed) { p.Pages = []events.PageMark{{Page: 2, Offset: 3}, {Page: 1, Offset: 1}} },
-		"a page beyond the end": func(p *events.Parsed) { p.Pages[0].Offset = 1 << 40 }, "page zero": func(p *events.Parsed) { p.Pages[0].Page = 0 },
+		"a page beyond the end": func(p *events.Parsed) { p.Pages[0].Offset = 1 << 40 }, "a page below zero": func(p *events.Parsed) { p.Pages[0].Page = -1 },
 		"another document": func(p *events.Parsed) { p.Document = events.DocumentID("a", "b") }, "no tenant": func(p *events.Parsed) { p.Tenant = "" },
 	} {
 		add("chunker", events.SubjectParsed, kind, "malformed-event", parsed(change), append(identity, events.HeaderEventType, events.TypeParsed)...)
