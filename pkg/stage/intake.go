@@ -20,7 +20,7 @@ type intake struct {
 	capacity int         // active messages above which pulling stops
 	closed   func() bool // the stage waits as a whole
 	cons     atomic.Pointer[jetstream.Consumer]
-	ackWait  time.Duration // of the consumer
+	ackWait  atomic.Int64 // of the consumer, in nanoseconds
 	down     atomic.Pointer[string]
 	gone     atomic.Bool // the consumer, or its stream
 }
@@ -40,7 +40,7 @@ func (in *intake) bind(ctx context.Context) error {
 		return fmt.Errorf("the consumer on %s: %w", d.Stream, err)
 	}
 	in.gone.Store(false)
-	in.ackWait = c.CachedInfo().Config.AckWait
+	in.ackWait.Store(int64(c.CachedInfo().Config.AckWait))
 	in.cons.Store(&c)
 	return nil
 }
@@ -217,8 +217,12 @@ func (in *intake) weigh(m *Message) (weight int) {
 
 // keepAlive tells the server that what is in hand is being worked on, or waits.
 func (in *intake) keepAlive(ctx context.Context) {
-	every := in.ackWait / 3
-	for sleep(ctx, every/2) {
+	for {
+		// A consumer that is made again may wait for another time.
+		every := time.Duration(in.ackWait.Load()) / 3
+		if !sleep(ctx, every/2) {
+			return
+		}
 		for _, m := range in.hand.silent(time.Now().Add(-every)) {
 			if err := m.inProgress(); err != nil {
 				in.log.Debug().Err(err).Msg("keeping a message alive")

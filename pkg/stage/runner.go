@@ -164,7 +164,7 @@ func (r *runner) open(ctx context.Context, past *past) (err error) {
 	if err := r.intake.bind(ctx); err != nil {
 		return err
 	}
-	r.aside.ackWait = r.intake.ackWait // 'sluice apply' may have set another than this process was given
+	r.aside.ackWait = time.Duration(r.intake.ackWait.Load()) // 'sluice apply' may have set another than this process was given
 	r.room.fit((*r.intake.cons.Load()).CachedInfo().Config.MaxAckPending)
 	return nil
 }

@@ -80,7 +80,7 @@ func (w *world) gate(wake func(fault.Wait)) *budget.Gate {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := g.Close(ctx); err != nil {
 			w.t.Errorf("close a gate: %v", err)

@@ -144,7 +144,7 @@ func TestTheLifeOfDocuments(t *testing.T) {
 		sluice(t, "search", "otters", "--tenant", "default", "--mode", "keyword").want(t, 0).says(t, "nothing found")
 		sluice(t, "ls").want(t, 0).has(t, "TENANT", "acme")
 		sluice(t, "rm", "otters.txt", "--tenant", "acme").want(t, 0).has(t, "otters.txt  deleted")
-		sluice(t, "ingest", "other.csv", "--tenant", "a b").want(t, 1).has(t, "bad-header")
+		sluice(t, "ingest", "other.csv", "--tenant", "a b").want(t, 1).says(t, `"a b" is not the name of a tenant`)
 	})
 	t.Run("without a name", func(t *testing.T) {
 		d := one[outcome](t, sluiceWith(t, "A text without a name.", "ingest", "-", "--json").want(t, 0))
