@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -75,6 +76,69 @@ func TestVersionFollowsOutput(t *testing.T) {
 		now := sha256.Sum256(b)
 		if hex.EncodeToString(now[:]) != sum && formats.Version == r.Version {
 			t.Errorf("%s has changed since version %s of the readers: raise formats.Version", name, r.Version)
+		}
+	}
+}
+
+// Every row of docs/formats.md names the tests that show it, and every format that
+// is read has a place there.
+func TestFormatsAreDocumented(t *testing.T) {
+	const root = "../../../.." // of the repository
+	page, err := os.ReadFile(filepath.Join(root, "docs", "formats.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	err = filepath.WalkDir(filepath.Join(root, "services", "parser"), func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(src, -1) {
+			tests[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	cell := regexp.MustCompile(`[^\\]\|`)
+	for line := range strings.Lines(string(page)) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| what |") {
+			continue
+		}
+		rows++
+		line = strings.TrimSpace(line)
+		cells := cell.FindAllStringIndex(line[1:len(line)-1], -1)
+		if len(cells) < 2 {
+			t.Errorf("no test stands in the row %.80q", line)
+			continue
+		}
+		named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(line[cells[1][1]:], -1)
+		if len(named) == 0 {
+			t.Errorf("no test stands in the row %.80q", line)
+		}
+		for _, n := range named {
+			if !tests[n[1]] {
+				t.Errorf("there is no %s, which shall show %.80q", n[1], line)
+			}
+		}
+	}
+	if rows < 100 {
+		t.Errorf("%d rows", rows)
+	}
+	words := strings.ToLower(string(page))
+	for _, f := range formats.All() {
+		if f.Read == nil || f == formats.Program || f == formats.Notebook || f == formats.Feed {
+			continue // these follow the rules of the formats that they are made of
+		}
+		known := strings.Contains(words, strings.ToLower(f.Name))
+		for _, e := range f.Extensions {
+			known = known || strings.Contains(words, strings.TrimPrefix(e, "."))
+		}
+		if !known {
+			t.Errorf("%s has no place in docs/formats.md", f.Name)
 		}
 	}
 }
