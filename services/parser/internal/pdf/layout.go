@@ -186,6 +186,7 @@ func findGutter(segs []segment) (gutter, bool) {
 		lefts[i] = s.x0
 	}
 	slices.Sort(lefts)
+	heads := headEdges(segs)
 	byTop := slices.Clone(segs)
 	slices.SortFunc(byTop, func(a, b segment) int { return cmp.Compare(a.top, b.top) })
 
@@ -196,7 +197,7 @@ func findGutter(segs []segment) (gutter, bool) {
 		for j < len(lefts) && lefts[j]-lefts[i] <= 3 {
 			j++
 		}
-		if x := lefts[i] - 1; i > 0 && j-i >= shared {
+		if x := lefts[i] - 1; i > 0 && (j-i >= shared || slices.Contains(heads, lefts[i])) {
 			for _, g := range gutterRuns(byTop, x) {
 				if !found || g.bottom-g.top > best.bottom-best.top {
 					best, found = g, true
@@ -208,6 +209,27 @@ func findGutter(segs []segment) (gutter, bool) {
 	return best, found
 }
 
+// headEdges returns where lines begin that are larger than most: the head of a column
+// stands out to the left of a list below it. There are none if a page has many such lines.
+func headEdges(segs []segment) []float32 {
+	const most = 16
+	sizes := make([]float32, len(segs))
+	for i := range segs {
+		sizes[i] = segs[i].size
+	}
+	slices.Sort(sizes)
+	var edges []float32
+	for i := range segs {
+		if segs[i].table == nil && roundSize(segs[i].size) > 1.1*sizes[len(sizes)/2] {
+			edges = append(edges, segs[i].x0)
+		}
+	}
+	if len(edges) > most {
+		return nil
+	}
+	return edges
+}
+
 // gutterRuns returns the stretches in which nothing crosses x and both sides
 // are text. The segments are sorted by their top.
 func gutterRuns(segs []segment, x float32) []gutter {
@@ -216,6 +238,7 @@ func gutterRuns(segs []segment, x float32) []gutter {
 	flush := func() {
 		left, right = trimTables(left, right)
 		left, right = trimSmall(left, right)
+		left, right = trimTitle(left, right)
 		if isColumn(left) && isColumn(right) || sideBySide(left, right) {
 			runs = append(runs, gutter{
 				x:      x,
@@ -312,6 +335,33 @@ func trimSmall(left, right []segment) ([]segment, []segment) {
 		}
 	}
 	return left, right
+}
+
+// trimTitle takes away a title over both columns that keeps clear of the gutter: a line
+// above all others and larger than they are.
+func trimTitle(left, right []segment) ([]segment, []segment) {
+	if len(left) < 2 || len(right) < 2 {
+		return left, right
+	}
+	title, others := left, right
+	if right[0].top < left[0].top {
+		title, others = right, left
+	}
+	t := &title[0]
+	if t.table != nil || others[0].top < t.bottom || title[1].top < t.bottom {
+		return left, right
+	}
+	for _, side := range [][]segment{title[1:], others} {
+		for i := range side {
+			if 1.1*side[i].size > t.size {
+				return left, right
+			}
+		}
+	}
+	if t == &left[0] {
+		return left[1:], right
+	}
+	return left, right[1:]
 }
 
 func lowest(segs []segment) float32 {

@@ -90,7 +90,36 @@ func sideBySide(left, right []segment) bool {
 	if a.bullets+b.bullets > 0 && 2*a.bullets >= len(left)-1 && 2*b.bullets >= len(right)-1 && len(left) >= 3 && len(right) >= 3 {
 		return true
 	}
-	return a.against+b.against >= 2 && len(left) >= 3 && len(right) >= 3
+	if len(left) < 3 || len(right) < 3 {
+		return false
+	}
+	evidence := a.against + b.against
+	if a.against+b.against > 0 && (a.listed() || b.listed()) {
+		evidence++ // an item of a list goes on below
+	}
+	// Heads of columns are larger than what stands below them, those of tables bold.
+	if a.larger(0) && b.larger(0) {
+		evidence++
+	}
+	if a.parts && b.parts {
+		evidence += 2
+	}
+	return evidence >= 2
+}
+
+// larger reports whether a line is larger than most of its side.
+func (s *side) larger(i int) bool { return roundSize(s.segs[i].size) > 1.1*s.size }
+
+// listed reports whether all lines but those that go on begin with a number or a bullet.
+func (s *side) listed() bool {
+	for i := range s.segs {
+		first := s.segs[i].words[0].text
+		r, _ := utf8.DecodeRuneInString(first)
+		if !s.on[i] && !isMarker(first) && !strings.ContainsRune(bullets, r) {
+			return false
+		}
+	}
+	return true
 }
 
 // side is the lines on one side of a gutter.
@@ -101,15 +130,25 @@ type side struct {
 	size    float32
 	goesOn  int
 	bullets int
-	alone   int // lines that have none beside them
-	against int // lines that go on, or are headings, beside one that begins or is none
+	alone   int  // lines that have none beside them
+	parts   bool // it has a heading below its first line that stands beside none
+	against int  // lines that go on, or are headings, beside one that begins or is none
 }
 
 func newSide(segs []segment) *side {
 	s := &side{segs: segs, on: make([]bool, len(segs))}
-	var edge float32
+	// How far the lines reach that begin about where one does.
+	const strip = 12 // points
+	reach := map[int]float32{}
 	for i := range segs {
-		edge = max(edge, segs[i].x1)
+		k := int(segs[i].x0 / strip)
+		reach[k] = max(reach[k], segs[i].x1)
+	}
+	edge := func(s *segment) (edge float32) {
+		for k := int(s.x0/strip) - 2; k <= int(s.x0/strip)+2; k++ {
+			edge = max(edge, reach[k])
+		}
+		return edge
 	}
 	fonts := map[uint16]int{}
 	sizes := map[float32]int{}
@@ -125,7 +164,7 @@ func newSide(segs []segment) *side {
 		}
 		before := segs[i-1].text()
 		// Its first word had no room in the line above.
-		full := len(segs[i-1].words) > 2 && segs[i-1].x1+.2*segs[i].size+segs[i].words[0].x1-segs[i].words[0].x0 > edge-.2*segs[i].size
+		full := len(segs[i-1].words) > 2 && segs[i-1].x1+.2*segs[i].size+segs[i].words[0].x1-segs[i].words[0].x0 > edge(&segs[i-1])-.2*segs[i].size
 		if full && abs(segs[i].size-segs[i-1].size) < .1*segs[i].size && segs[i].y-segs[i-1].y < 2.2*segs[i].size &&
 			startsLower(t) && !endsSentence(before) {
 			s.on[i] = true
@@ -160,7 +199,9 @@ func (s *side) pair(other *side) {
 		for j < len(other.segs) && other.segs[j].y < l.y-.25*l.size {
 			j++
 		}
-		if j == len(other.segs) || other.segs[j].y > l.y+.25*l.size {
+		beside := j < len(other.segs) && other.segs[j].y <= l.y+.25*l.size
+		s.parts = s.parts || i > 0 && s.larger(i) && !(beside && other.larger(j))
+		if !beside {
 			if l.y > other.segs[0].y-l.size && l.y < other.segs[len(other.segs)-1].y+l.size {
 				s.alone++
 			}

@@ -17,6 +17,13 @@ func TestShortColumns(t *testing.T) {
 			}
 		}
 	}
+	entry := func(s *sheet, x, y float64, i int, l string) {
+		if head, ok := strings.CutPrefix(l, "# "); ok {
+			s.text(bold, 14, x, y-17*float64(i)-3, head)
+		} else {
+			s.text(roman, 10, x, y-17*float64(i), l)
+		}
+	}
 	for _, tt := range []struct {
 		name  string
 		make  func(s *sheet)
@@ -48,6 +55,33 @@ func TestShortColumns(t *testing.T) {
 			column(s, roman, 10, 50, 700, 14, "# Contact", "jane@example.org", "Zurich", "# Skills", "Go", "Python", "SQL", "Rust")
 			column(s, roman, 10, 220, 700, 14, "# Experience", "Senior developer at a bank, where she led a team", "of nine people and wrote programs in several", "languages.", "# Education", "Master of science, Zurich.", "# Hobbies", "Chess.")
 		}, []string{"Contact", "jane@example.org", "Skills", "Rust", "Experience", "of nine people", "Education", "Chess"}, nil},
+		{"sidebar and text with larger headings, one above all", func(s *sheet) {
+			s.text(bold, 20, 250, 760, "Jane Example")
+			for i, l := range []string{"# Contact", "jane@example.org", "Zurich", "# Skills", "Go", "Python", "# Languages", "German"} {
+				entry(s, 50, 700, i, l)
+			}
+			for i, l := range []string{"# Experience", "Developer at a bank, where she led a team of nine", "people.", "Trainer at a school.", "# Education", "Master of science, Zurich."} {
+				entry(s, 220, 702, i, l)
+			}
+		}, []string{"Jane Example", "Contact", "Zurich", "Skills", "Python", "Languages", "German", "Experience", "Trainer", "Education", "Master"}, nil},
+		{"heads that stand out to the left, one item that goes on", func(s *sheet) {
+			s.text(bold, 14, 60, 720, "Pros").text(bold, 14, 290, 720, "Cons")
+			column(s, roman, 12, 90, 690, 14, "No commute", "Hours that suit families", "Quiet")
+			column(s, roman, 12, 320, 690, 14, "Far from colleagues for most", "of the year", "Weak line")
+		}, []string{"Pros", "No commute", "Hours that suit", "Quiet", "Cons", "Far from colleagues for most of the year", "Weak line"}, nil},
+		{"questions in two columns", func(s *sheet) {
+			column(s, roman, 11, 60, 700, 14, "1. What is a lake?", "2. What is a river called that never reaches", "the sea?", "3. Name two seas.")
+			column(s, roman, 11, 330, 700, 14, "4. What is rain?", "5. Where does snow fall?", "6. Name two winds.")
+		}, []string{"1. What", "2. What is a river called that never reaches the sea?", "3. Name", "4. What", "5. Where", "6. Name"}, nil},
+		{"a table with values in small and in capital letters", func(s *sheet) {
+			column(s, roman, 11, 60, 700, 14, "# Part", "Housing", "Cable", "Colour", "Weight")
+			column(s, roman, 11, 300, 700, 14, "# Value", "Powder coated steel with rubber feet", "included", "Black", "5 kg")
+		}, nil, []string{"| Housing | Powder coated steel with rubber feet |", "| Cable | included |", "| Colour | Black |"}},
+		{"a table with a large head", func(s *sheet) {
+			s.text(bold, 14, 60, 720, "Part").text(bold, 14, 300, 720, "Value")
+			column(s, roman, 11, 60, 700, 14, "Housing", "Cable", "Colour")
+			column(s, roman, 11, 300, 700, 14, "Steel", "Copper", "Black")
+		}, nil, []string{"| Housing | Steel |", "| Cable | Copper |", "| Colour | Black |"}},
 		{"a table of two columns", func(s *sheet) {
 			column(s, roman, 10, 60, 700, 14, "# Name", "Anna Example", "Bob Doe", "Cid", "Dora")
 			column(s, roman, 10, 300, 700, 14, "# Town", "Lund", "Oslo", "Rome", "Turin")
