@@ -121,6 +121,12 @@ func TestTheOperatorMayWhatTheCommandsDo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Whether NATS still writes is asked where the operator may, and is not claimed of
+	// the other streams.
+	doctor := sluice(t, "doctor", "--nats-url", url, "--nats-nkey", login.NKey, "--nats-inbox-prefix", login.InboxPrefix)
+	if strings.Contains(doctor.out+doctor.err, "iolation") || !strings.Contains(doctor.out, "not checked is whether NATS still writes") {
+		t.Errorf("doctor says\n%s%s", doctor.out, doctor.err)
+	}
 	for _, command := range []string{
 		"status", "status a.md", "ls", "trace a.md", "dead ls", "dead show 1", "dead replay 1", "dead purge 2 --yes", "budget", "cost", "mode", "mode embedder hybrid",
 		"mode embedder default", "rm a.md --no-wait", "ingest --no-wait ../../../examples/documents/maintenance-log.md",
