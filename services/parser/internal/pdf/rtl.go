@@ -235,13 +235,17 @@ func (l *visualLine) words() [][]glyph {
 	}
 	gap := .12 * l.height
 	if len(glyphs) < 15*spaces {
-		gap *= 2 // it has spaces of its own
+		gap *= 2 // it has spaces of its own, but perhaps none between scripts
 	}
 	var out [][]glyph
 	var word []glyph
 	var edge float32
 	for _, g := range glyphs {
-		if (g.space || g.x0-edge > gap) && len(word) > 0 {
+		least := gap
+		if len(word) > 0 && changesScript(word[len(word)-1], g) {
+			least = min(gap, .12*l.height)
+		}
+		if (g.space || g.x0-edge > least) && len(word) > 0 {
 			out = append(out, word)
 			word = nil
 		}
@@ -258,6 +262,16 @@ func (l *visualLine) words() [][]glyph {
 		out = append(out, word)
 	}
 	return out
+}
+
+// changesScript reports whether one of two glyphs is read from the right and the other,
+// a digit or a letter, from the left. pdfium often drops the space between such.
+func changesScript(a, b glyph) bool {
+	if len(a.runes) == 0 || len(b.runes) == 0 {
+		return false
+	}
+	x, y := classOf(a.runes[0]), classOf(b.runes[0])
+	return x != neutral && y != neutral && (x == rightToLeft) != (y == rightToLeft)
 }
 
 // attach puts a mark after the letter that it stands on. One that stands

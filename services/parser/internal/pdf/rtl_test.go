@@ -101,3 +101,38 @@ func FuzzReadingOrder(f *testing.F) {
 		}
 	})
 }
+
+// pdfium drops some spaces of a line, of all places those between scripts, where the
+// tail of a letter reaches into the gap.
+func TestSpacesBetweenScripts(t *testing.T) {
+	const height = 14
+	l := visualLine{height: height, rtl: 12}
+	at := float32(0)
+	add := func(s string, space bool) {
+		for _, r := range s {
+			l.glyphs = append(l.glyphs, glyph{chars: []int{len(l.glyphs)}, runes: []rune{r}, x0: at, x1: at + 6, space: space})
+			at += 6
+		}
+	}
+	add("ורוי", false)
+	add(" ", true)
+	add("99", false)
+	at += .2 * height // a space that is not there
+	add("ריחמו", false)
+	add(" ", true)
+	add("הלא", false)
+	at += .2 * height // letters that are set apart
+	add("הלא", false)
+	var got []string
+	for _, word := range l.words() {
+		s := ""
+		for _, g := range word {
+			s += string(g.runes)
+		}
+		got = append(got, s)
+	}
+	want := []string{"ורוי", "99", "ריחמו", "הלאהלא"}
+	if !slices.Equal(got, want) {
+		t.Errorf("words %q, want %q", got, want)
+	}
+}
