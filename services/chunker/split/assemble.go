@@ -38,7 +38,7 @@ func (a *assembler) cut(ctx context.Context, size int) error {
 		from = min(from, a.fresh)
 	}
 	end := a.windowEnd(a.pos+size, size/8)
-	a.scan.upTo(end)
+	a.scan.upTo(end + settled)
 	if n := min(indexOf(a.scan.blocks, from), a.outline.next); n > 0 && len(a.scan.blocks) > 0 {
 		a.scan.blocks = append(a.scan.blocks[:0], a.scan.blocks[n:]...)
 		a.outline.next -= n

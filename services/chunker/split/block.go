@@ -52,7 +52,8 @@ type scanner struct {
 	open     bool  // a paragraph, item, quote or table that the next line may continue
 	indented bool  // the last block is indented code
 	cur      kind  // of the last block
-	prev     int   // start of the previous line, while open
+	prev     int   // start of the previous line
+	para     int   // start of the last paragraph
 	begin    int   // of the line, without its indentation
 	content  int   // of the last list item, behind its marker
 	lists    []int // content columns of the list items around the current line
@@ -73,15 +74,20 @@ func scan(dst []block, md string) []block {
 	return s.blocks
 }
 
-// upTo scans all lines that begin before end. Later lines can still change what
-// the last block is.
+// settled is how far behind a place the scan has to be for the blocks that begin
+// before it to be final: no later line changes what they are, or where the part of
+// a heading ends that is looked at.
+const settled = maxMarkupBytes
+
+// upTo scans all lines that begin before end, and one more: it can make a table of
+// the one before.
 func (s *scanner) upTo(end int) {
 	if s.pos == 0 {
 		if s.pos = frontMatter(s.md); s.pos > 0 {
 			s.add(0, front, 0)
 		}
 	}
-	for s.pos < min(end, len(s.md)) {
+	for s.pos < len(s.md) && s.prev < end {
 		pos, next := s.pos, len(s.md)
 		if i := strings.IndexByte(s.md[pos:], '\n'); i >= 0 {
 			next = pos + i + 1
@@ -157,7 +163,7 @@ func (s *scanner) line(pos int, line string) {
 		return
 	}
 	s.add(pos, paragraph, len(s.lists))
-	s.open = true
+	s.open, s.para = true, pos
 }
 
 // starts reports whether a block other than a paragraph starts at the line, and
@@ -220,12 +226,12 @@ func (s *scanner) starts(pos, col int, line, rest string) bool {
 			return true
 		}
 	case '=':
-		if s.open && s.cur == paragraph && len(s.lists) == 0 && underline(rest, '=') {
+		if s.underlines(pos, rest, '=') {
 			s.setext(pos, 1)
 			return true
 		}
 	case '-', '*', '_', '+':
-		if c == '-' && s.open && s.cur == paragraph && len(s.lists) == 0 && underline(rest, '-') {
+		if c == '-' && s.underlines(pos, rest, '-') {
 			s.setext(pos, 2)
 			return true
 		}
@@ -297,6 +303,13 @@ func (s *scanner) bullet(pos, col int, rest string, n int) bool {
 		}
 	}
 	return true
+}
+
+// underlines reports whether the line at pos makes a heading of the open paragraph.
+// Not so if that is too long for one: what a paragraph is must be known before all
+// of it has been read.
+func (s *scanner) underlines(pos int, rest string, c byte) bool {
+	return s.open && s.cur == paragraph && len(s.lists) == 0 && pos-s.para <= settled && underline(rest, c)
 }
 
 // setext turns the open paragraph into a heading whose underline is at pos.

@@ -10,6 +10,7 @@
 //     a third of MaxTokens by itself may be left out in part, and a document that
 //     is nothing but white space has no chunks.
 //   - No cut is inside a rune.
+//   - Headings and headers are valid UTF-8: what is not is U+FFFD in them.
 //   - The same text and options give the same chunks.
 //   - Time grows linearly with the text, whatever is in it; memory is that of the
 //     text, its chunks, and one window of work.
@@ -43,7 +44,8 @@
 // The text is tokenised once, window by window: all of a short text, half a
 // megabyte or many chunks of a long one. Of each window but the last the final
 // chunks are not taken; the next window begins there, so that no cut depends on
-// where a window ends.
+// where a window ends. Blocks are found some way past the window, so that neither
+// does what a block is or what a heading says.
 //
 // Before every line that does not begin with a line break, token counts add up:
 // both encodings end a piece after the last line break of white space, and look no

@@ -62,7 +62,7 @@ func (h *headers) block(pos int) *block {
 // read finds the header of a table.
 func (h *headers) read(table int) {
 	h.table, h.from = table, table-1
-	source := h.md[h.from:min(len(h.md), h.from+maxHeaderBytes)]
+	source := clip(h.md[h.from:], maxHeaderBytes)
 	var rows [][]string
 	switch lead := strings.TrimLeft(source, " \t>"); {
 	case lead == "":
@@ -211,7 +211,7 @@ func separatedHeader(source string) [][]string {
 			switch {
 			case i == len(line) || !quoted && strings.HasPrefix(line[i:], sep):
 				cell := strings.Trim(strings.TrimSpace(line[start:i]), `"`)
-				row = append(row, strings.ReplaceAll(cell, `""`, `"`))
+				row = append(row, strings.ToValidUTF8(strings.ReplaceAll(cell, `""`, `"`), "\uFFFD"))
 				start = i + len(sep)
 			case line[i] == '"':
 				quoted = !quoted

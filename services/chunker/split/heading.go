@@ -118,9 +118,9 @@ func (o *outline) title(source string) string {
 // title returns the words of a heading without the Markdown or HTML around them.
 func title(s string) string {
 	if lead := strings.TrimLeft(s[:min(len(s), maxHeadingBytes)], " \t\r\n"); strings.HasPrefix(lead, "<") {
-		return plain(s[:min(len(s), maxMarkupBytes)])
+		return plain(clip(s, maxMarkupBytes))
 	}
-	s = strings.TrimSpace(s[:min(len(s), maxHeadingBytes)])
+	s = strings.TrimSpace(clip(s, maxHeadingBytes))
 	if t := strings.TrimLeft(s, "#"); len(t) < len(s) && len(s)-len(t) <= 6 {
 		s = strings.TrimSpace(t)
 		if u := strings.TrimRight(s, "#"); u == "" || u[len(u)-1] == ' ' || u[len(u)-1] == '\t' {
@@ -128,6 +128,20 @@ func title(s string) string {
 		}
 	}
 	return plain(s)
+}
+
+// clip cuts s to at most n bytes, between runes.
+func clip(s string, n int) string {
+	if n >= len(s) {
+		return s
+	}
+	// Bytes that are no UTF-8 are cut anywhere.
+	for i := n; i > max(0, n-utf8.UTFMax); i-- {
+		if utf8.RuneStart(s[i]) {
+			return s[:i]
+		}
+	}
+	return s[:n]
 }
 
 // plain returns the words of inline Markdown.

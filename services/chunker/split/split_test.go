@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -65,6 +66,9 @@ func check(t failer, s *Splitter, md string, chunks []Chunk) {
 		}
 		if got := s.tok.Count(c.Header+"\n") + c.Tokens; c.Header != "" && got > s.o.MaxTokens {
 			t.Fatalf("chunk %d has %d tokens with its header %q, limit %d", i, got, c.Header, s.o.MaxTokens)
+		}
+		if !utf8.ValidString(events.Lead(c.Headings, c.Header)) {
+			t.Fatalf("chunk %d has a path or header that is no UTF-8: %q, %q", i, c.Headings, c.Header)
 		}
 		if c.Overlap > 0 {
 			if got := s.tok.Count(md[c.Start:fresh]); got > s.o.Overlap+4 {

@@ -251,7 +251,7 @@ func BenchmarkSplit(b *testing.B) {
 		{Strategy: Fixed},
 	} {
 		s := mustNew(b, o)
-		b.Run(strings.TrimPrefix(s.o.Fingerprint(), "split/2:"), func(b *testing.B) {
+		b.Run(strings.TrimPrefix(s.o.Fingerprint(), fmt.Sprintf("split/%d:", algorithm)), func(b *testing.B) {
 			b.SetBytes(int64(n))
 			b.ReportAllocs()
 			var tokens, chunks int

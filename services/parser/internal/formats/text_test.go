@@ -117,6 +117,8 @@ func TestHTMLFragments(t *testing.T) {
 		"x\u200b\u00a0 y":                "x y",
 		"<template>t</template><p>a</p>": "a",
 		"<table><td>1<td>2<tr><td>3<td>4<table><tr><td>5<td>6</table></table>":             "1\n\n2\n\n3\n\n4\n\n| 5 | 6 |\n| --- | --- |",
+		"<table><tr><td>x<td>1<tr><td>y<td>2</table>":                                      "| x | 1 |\n| --- | --- |\n| y | 2 |",
+		"<table><tr><td>1<td>2<thead><tr><td>x<td>y</thead></table>":                       "| x | y |\n| --- | --- |\n| 1 | 2 |",
 		"<table><tr><th>a<th>b<tr><td colspan=2>c<tr><td>d<td>e</table>":                   "| a | b |\n| --- | --- |\n| c | c |\n| d | e |",
 		"<a href='https://www.bing.com/ck/a?!&&p=1&u=a1aHR0cHM6Ly9leGFtcGxlLm9yZy8'>x</a>": "[x](https://example.org/)",
 		"<a href='https://www.bing.com/ck/a?!&&p=1&u=a1amF2YXNjcmlwdDp2b2lkKDAp'>x</a>":    "x",
