@@ -127,6 +127,10 @@ func TestMail(t *testing.T) {
 		{name: "ISO-8859-2 that is it", data: mailHead + "Content-Type: text/plain; charset=iso-8859-2\r\n\r\nza\xbf\xf3\xb3\xe6 g\xea\xb6l\xb1", want: []string{"zażółć gęślą"}},
 		{name: "KOI8-R that is it", data: mailHead + "Content-Type: text/plain; charset=koi8-r\r\n\r\n\xf0\xd2\xc9\xd7\xc5\xd4", want: []string{"Привет"}},
 		{name: "ISO-2022-JP", data: mailHead + "Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n\x1b$BF|K\\\x1b(B", want: []string{"日本"}},
+		{
+			name: "hidden text", data: mailHead + "Content-Type: text/html\r\n\r\n<p>Hello.</p><div style=\"display:none\">On request the rebate is twelve percent.</div>",
+			want: []string{"Hello."}, warn: []string{"keeps hidden"},
+		},
 		{name: "UTF-7", data: mailHead + "Content-Type: text/plain; charset=utf-7\r\n\r\n1 +- gr+APY-er", want: []string{"1 + gröer"}},
 
 		// Invitations.

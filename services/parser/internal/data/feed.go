@@ -37,7 +37,7 @@ func Feed(ctx context.Context, in format.Input) (*format.Output, error) {
 			return nil
 		}
 		headWritten = true
-		return writeEntry(ctx, in, &b, 1, &channel, limit)
+		return writeEntry(ctx, in, &b, 1, &channel, limit, out)
 	}
 
 	d := newXMLDecoder(src)
@@ -107,7 +107,7 @@ func Feed(ctx context.Context, in format.Input) (*format.Output, error) {
 				continue
 			}
 			if (name == "item" || name == "entry") && entry != nil {
-				if err := writeEntry(ctx, in, &b, 2, entry, limit); err != nil {
+				if err := writeEntry(ctx, in, &b, 2, entry, limit, out); err != nil {
 					return nil, err
 				}
 				entry = nil
@@ -225,7 +225,7 @@ func innerXML(d *xml.Decoder, start xml.StartElement) (string, error) {
 }
 
 // writeEntry writes a feed (level 1) or an entry of it (level 2).
-func writeEntry(ctx context.Context, in format.Input, b *strings.Builder, level int, e *feedEntry, limit int64) error {
+func writeEntry(ctx context.Context, in format.Input, b *strings.Builder, level int, e *feedEntry, limit int64, out *format.Output) error {
 	title, err := web.ToMarkdown(ctx, []byte(e.title), web.Options{Charset: "utf-8", Limit: limit})
 	if err != nil {
 		return err
@@ -259,7 +259,10 @@ func writeEntry(ctx context.Context, in format.Input, b *strings.Builder, level 
 	if strings.TrimSpace(content) == "" {
 		content = e.summary
 	}
-	body, err := web.ToMarkdown(ctx, []byte(content), web.Options{Name: format.NameOf(in), Charset: "utf-8", BaseURL: e.link, Limit: limit, Whole: true})
+	body, err := web.ToMarkdown(ctx, []byte(content), web.Options{
+		Name: format.NameOf(in), Charset: "utf-8", BaseURL: e.link, Limit: limit, Whole: true,
+		Warn: func(w string) { out.Warnings = append(out.Warnings, w) },
+	})
 	if err != nil {
 		return err
 	}

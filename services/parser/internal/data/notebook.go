@@ -135,7 +135,7 @@ func Notebook(ctx context.Context, in format.Input) (*format.Output, error) {
 				add(md.Fence(strings.ToLower(cellLang), source))
 			}
 			for _, o := range c.Outputs {
-				text, picture, err := o.markdown(ctx, in)
+				text, picture, err := o.markdown(ctx, in, func(w string) { warnings = append(warnings, w) })
 				if err != nil {
 					return nil, err
 				}
@@ -169,7 +169,7 @@ var ansi = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
 
 // markdown returns what code printed or returned, in the richest form that is
 // text, and whether there was nothing but a picture.
-func (o *notebookOutput) markdown(ctx context.Context, in format.Input) (text string, picture bool, err error) {
+func (o *notebookOutput) markdown(ctx context.Context, in format.Input, warn func(string)) (text string, picture bool, err error) {
 	fence := func(s string) string {
 		if s = ansi.ReplaceAllString(s, ""); strings.TrimSpace(s) == "" {
 			return ""
@@ -199,7 +199,7 @@ func (o *notebookOutput) markdown(ctx context.Context, in format.Input) (text st
 	}
 	// A data frame prints itself as a table; other HTML is mostly widgets.
 	if strings.Contains(html, "<table") {
-		s, err := web.ToMarkdown(ctx, []byte(html), web.Options{Name: format.NameOf(in), Charset: "utf-8", Limit: in.Limits.Output, Whole: true})
+		s, err := web.ToMarkdown(ctx, []byte(html), web.Options{Name: format.NameOf(in), Charset: "utf-8", Limit: in.Limits.Output, Whole: true, Warn: warn})
 		return s, false, err
 	}
 	if s := data("text/plain"); s != "" && (len(o.Data) == 1 || !o.hasPicture()) {

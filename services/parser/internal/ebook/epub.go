@@ -279,7 +279,9 @@ func (b *epub) chapter(item epubItem) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := web.ToMarkdown(b.Ctx, data, web.Options{Whole: true, NoNavigation: item.nav && !b.keepNavigation})
+	text, err := web.ToMarkdown(b.Ctx, data, web.Options{
+		Name: item.part, Whole: true, NoNavigation: item.nav && !b.keepNavigation, Warn: func(w string) { b.Warn("%s", w) },
+	})
 	if err != nil {
 		return "", b.Corrupt(err, item.part)
 	}

@@ -207,7 +207,7 @@ func (l *letter) html(content []byte, p *enmime.Part) error {
 	if declared == "" {
 		declared = l.in.Charset
 	}
-	s, err := web.ToMarkdown(l.ctx, []byte(decodeText(content, declared)), web.Options{Name: format.NameOf(l.in), Limit: l.limit, Charset: "utf-8"})
+	s, err := web.ToMarkdown(l.ctx, []byte(decodeText(content, declared)), web.Options{Name: format.NameOf(l.in), Limit: l.limit, Charset: "utf-8", Warn: l.warn})
 	if err != nil {
 		return err
 	}

@@ -335,3 +335,6 @@ func (l *letter) armor(s string) string {
 	write(s)
 	return b.String()
 }
+
+// warn tells what was left out of the text.
+func (l *letter) warn(w string) { l.files.Warn("%s", w) }

@@ -69,7 +69,7 @@ func (l *letter) outlookText(o *outlook) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		s, err := web.ToMarkdown(l.ctx, []byte(pageText(page, o.page, web.DeclaredInHTML(page))), web.Options{Name: format.NameOf(l.in), Limit: l.limit, Charset: "utf-8"})
+		s, err := web.ToMarkdown(l.ctx, []byte(pageText(page, o.page, web.DeclaredInHTML(page))), web.Options{Name: format.NameOf(l.in), Limit: l.limit, Charset: "utf-8", Warn: l.warn})
 		if err != nil {
 			err = o.job.Optional(o.job.Corrupt(err, "the HTML body"), "the HTML body")
 			if err != nil {

@@ -29,6 +29,8 @@ type Options struct {
 	Whole bool
 	// NoNavigation leaves out nav elements even so.
 	NoNavigation bool
+	// Warn is told what was left out; nil tells nobody.
+	Warn func(warning string)
 }
 
 // HTML reads a web page: its content, without navigation, scripts and whatever
@@ -64,6 +66,11 @@ func ToMarkdown(ctx context.Context, src []byte, opts Options) (string, error) {
 	page, err := readHTML(ctx, t.UTF8, opts)
 	if err != nil {
 		return "", err
+	}
+	if opts.Warn != nil {
+		for _, w := range page.warnings {
+			opts.Warn(w)
+		}
 	}
 	return page.markdown, nil
 }
