@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sluice/pkg/events"
+	"sluice/pkg/testcpu"
 )
 
 func mustNew(t testing.TB, o Options) *Splitter {
@@ -206,6 +207,9 @@ func TestSplitInWindows(t *testing.T) {
 
 // The work on a long text does not grow with it: what is allocated is the chunks.
 func TestLongTextsTakeNoMoreMemory(t *testing.T) {
+	if testcpu.Plain(t) {
+		return
+	}
 	md := corpus(3, 8<<20)
 	for _, strategy := range []string{Markdown, Recursive, Sentence, Fixed} {
 		s := mustNew(t, Options{Strategy: strategy})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sluice/pkg/provider"
+	"sluice/pkg/testcpu"
 	"sluice/services/parser/internal/samples"
 	"sluice/services/parser/local"
 )
@@ -13,6 +14,9 @@ import (
 // A workbook of a million cells is read in the memory of a stream of rows, not
 // in that of a million strings.
 func TestWorkbookOfManyCells(t *testing.T) {
+	if testcpu.Plain(t) {
+		return
+	}
 	const rows, columns = 100_000, 10
 	var b strings.Builder
 	for r := 1; r <= rows; r++ {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package testcpu
+
+const raceDetector = false
