@@ -27,7 +27,7 @@ import (
 // its text is extracted once more. Where it has none, or one that shows less
 // than the value, the value is put where the annotation is.
 
-// Both are far more than any form has; what is beyond them is warned of.
+// Limits far above what any form has. What is beyond them is warned of.
 const (
 	maxPageAnnots = 3_000
 	maxFileAnnots = 50_000
@@ -211,12 +211,15 @@ func (f *file) entry(annot references.FPDF_ANNOTATION, key string) (string, erro
 	return clean(r.Value), nil
 }
 
-// clean makes lines of a text of a PDF file.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n")
+
+// clean returns a text of a PDF file, at most maxAnnotText bytes of it, with "\n" at
+// the ends of its lines and without control characters.
 func clean(s string) string {
 	if len(s) > maxAnnotText {
 		s = s[:maxAnnotText]
 	}
-	s = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n").Replace(strings.ToValidUTF8(s, ""))
+	s = lineEnds.Replace(strings.ToValidUTF8(s, ""))
 	s = strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' {
 			return r
@@ -629,8 +632,8 @@ func (b box) place(a *annotation, d *document, body float32) []word {
 	return out
 }
 
-// bodySize returns the size in which most words of the page are set: a value is no
-// heading, however large its field is.
+// bodySize returns the median size of the page's words. Values are set no larger:
+// they are no headings, however large their fields are.
 func (p *page) bodySize() float32 {
 	const usual = 10
 	if len(p.words) == 0 {
@@ -640,8 +643,7 @@ func (p *page) bodySize() float32 {
 	for i := range p.words {
 		sizes[i] = p.words[i].size
 	}
-	slices.Sort(sizes)
-	return sizes[len(sizes)/2]
+	return median(sizes)
 }
 
 // wrapLines breaks text into lines of at most width letters.
@@ -682,7 +684,7 @@ func (b box) boxState(a *annotation, words []word, d *document) []word {
 		size: size, font: d.fontID(fontKey{name: "annotation"}),
 	}
 	out := []word{state}
-	export := strings.Join(strings.Fields(a.export), " ")
+	export := md.Line(a.export)
 	switch strings.ToLower(export) {
 	case "", "yes", "on", "off", "true", "x", "ja", "oui", "checked":
 		return out
@@ -814,7 +816,7 @@ func (d *document) writeRemarks(markdown string) string {
 			if j > 0 {
 				b.WriteString("\n\n    ")
 			}
-			if who := strings.Join(strings.Fields(r.author), " "); who != "" {
+			if who := md.Line(r.author); who != "" {
 				b.WriteString(md.EscapeInline(who) + ": ")
 			}
 			b.WriteString(strings.ReplaceAll(md.EscapeInline(r.text), "\n", "\n    "))

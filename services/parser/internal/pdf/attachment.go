@@ -13,6 +13,7 @@ import (
 
 	"sluice/pkg/fault"
 	"sluice/services/parser/internal/format"
+	"sluice/services/parser/internal/md"
 )
 
 // maxAttachments bounds the files in a file where its limits say nothing.
@@ -111,7 +112,7 @@ func (f *file) attach(d *document, ref references.FPDF_ATTACHMENT) error {
 
 // fileName returns the last part of a path of any system, as one line.
 func fileName(s string) string {
-	s = strings.Join(strings.Fields(clean(s)), " ")
+	s = md.Line(clean(s))
 	if s = path.Base(strings.ReplaceAll(s, `\`, "/")); s == "." || s == "/" {
 		return ""
 	}

@@ -1,6 +1,7 @@
 package pdf
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,11 +128,8 @@ func (d *document) typography(regions []region) typography {
 		}
 	}
 	t := typography{body: 10, leading: 1.2, mono: 2*mono > total, bold: 2*bold > total, italic: 2*italic > total}
-	best := 0
-	for size, n := range sizes {
-		if n > best || n == best && size < t.body {
-			best, t.body = n, size
-		}
+	if len(sizes) > 0 {
+		t.body = mostCommon(sizes)
 	}
 	var gaps []float32
 	for _, r := range regions {
@@ -139,6 +137,19 @@ func (d *document) typography(regions []region) typography {
 	}
 	t.leading = usualGap(gaps, 1.2)
 	return t
+}
+
+// mostCommon returns the key with the largest count, the smallest of several. Counts
+// are above 0.
+func mostCommon[K cmp.Ordered](counts map[K]int) K {
+	var common K
+	most := 0
+	for k, n := range counts {
+		if n > most || n == most && k < common {
+			most, common = n, k
+		}
+	}
+	return common
 }
 
 func roundSize(s float32) float32 { return float32(int(s*4+.5)) / 4 }
@@ -401,10 +412,7 @@ func firstWordWidth(l *line) float32 {
 	return w
 }
 
-func (l *line) text() string {
-	s := segment{words: l.words}
-	return s.text()
-}
+func (l *line) text() string { return textOf(l.words) }
 
 // isOrnament reports whether a line is drawn with characters.
 func isOrnament(l *line) bool {

@@ -82,8 +82,7 @@ func (d *document) removeFromSinglePage(lines []*edgeLine) {
 		inside[l.bottom] = !ran
 	}
 	p.asides = slices.DeleteFunc(p.asides, func(words []word) bool {
-		s := segment{words: words}
-		text := s.text()
+		text := textOf(words)
 		if !stampLine.MatchString(text) || len(text) > 3*edgeText {
 			return false
 		}

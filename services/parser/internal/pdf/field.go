@@ -100,8 +100,8 @@ func (f *file) field(annot references.FPDF_ANNOTATION, a *annotation) error {
 	case enums.FPDF_FORMFIELD_TYPE_CHECKBOX, enums.FPDF_FORMFIELD_TYPE_RADIOBUTTON:
 		return f.checkbox(form, annot, a)
 	case enums.FPDF_FORMFIELD_TYPE_COMBOBOX, enums.FPDF_FORMFIELD_TYPE_LISTBOX:
-		a.lines = kind.FormFieldType == enums.FPDF_FORMFIELD_TYPE_LISTBOX
 		a.list = kind.FormFieldType == enums.FPDF_FORMFIELD_TYPE_LISTBOX
+		a.lines = a.list
 		if a.text, err = f.chosen(form, annot); err != nil {
 			return err
 		}

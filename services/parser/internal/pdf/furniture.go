@@ -77,14 +77,7 @@ func (d *document) bodySize() float32 {
 			sizes[roundSize(p.words[i].size)] += len(p.words[i].text)
 		}
 	}
-	var body float32
-	most := 0
-	for size, n := range sizes {
-		if n > most || n == most && size < body {
-			most, body = n, size
-		}
-	}
-	return body
+	return mostCommon(sizes)
 }
 
 // edges returns the lines at the edges of all pages, from outside to inside.
@@ -514,7 +507,7 @@ func (e *evidence) numberWords(page int, q *piece) []int {
 	if len(out) == 0 {
 		return nil
 	}
-	for i := slices.Index(q.words, out[0]) - 1; i >= 0 && !hasLetter(words[q.words[i]].text) && letters(words[q.words[i]].text) == ""; i-- {
+	for i := slices.Index(q.words, out[0]) - 1; i >= 0 && letters(words[q.words[i]].text) == ""; i-- {
 		out = append(out, q.words[i])
 	}
 	return out
@@ -607,19 +600,15 @@ func (d *document) take(gone removal) {
 // pages, but for the first.
 func (d *document) removeRepeatedAsides() {
 	pages := map[string]int{}
-	text := func(words []word) string {
-		s := segment{words: words}
-		return s.text()
-	}
 	for _, p := range d.pages {
 		for _, words := range p.asides {
-			pages[text(words)]++
+			pages[textOf(words)]++
 		}
 	}
 	kept := map[string]bool{}
 	for _, p := range d.pages {
 		p.asides = slices.DeleteFunc(p.asides, func(words []word) bool {
-			s := text(words)
+			s := textOf(words)
 			if again := kept[s]; again && pages[s] >= min(3, len(d.pages)) {
 				return true
 			}

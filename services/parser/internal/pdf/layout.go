@@ -217,10 +217,10 @@ func headEdges(segs []segment) []float32 {
 	for i := range segs {
 		sizes[i] = segs[i].size
 	}
-	slices.Sort(sizes)
+	usual := median(sizes)
 	var edges []float32
 	for i := range segs {
-		if segs[i].table == nil && roundSize(segs[i].size) > 1.1*sizes[len(sizes)/2] {
+		if segs[i].table == nil && roundSize(segs[i].size) > 1.1*usual {
 			edges = append(edges, segs[i].x0)
 		}
 	}
@@ -453,11 +453,14 @@ func joinMarkers(segs []segment) []segment {
 	return segs
 }
 
-func (s *segment) text() string {
+func (s *segment) text() string { return textOf(s.words) }
+
+// textOf returns words of a line as text.
+func textOf(words []word) string {
 	var b strings.Builder
-	for i := range s.words {
-		w := &s.words[i]
-		if i > 0 && spaceBetween(&s.words[i-1], w) {
+	for i := range words {
+		w := &words[i]
+		if i > 0 && spaceBetween(&words[i-1], w) {
 			b.WriteByte(' ')
 		}
 		b.WriteString(w.text)

@@ -94,7 +94,7 @@ func sideBySide(left, right []segment) bool {
 		return false
 	}
 	evidence := a.against + b.against
-	if a.against+b.against > 0 && (a.listed() || b.listed()) {
+	if evidence > 0 && (a.listed() || b.listed()) {
 		evidence++ // an item of a list goes on below
 	}
 	// Heads of columns are larger than what stands below them, those of tables bold.
@@ -171,24 +171,13 @@ func newSide(segs []segment) *side {
 			s.goesOn++
 		}
 	}
-	most := 0
-	for f, n := range fonts {
-		if n > most || n == most && f < s.font {
-			most, s.font = n, f
-		}
-	}
-	most = 0
-	for size, n := range sizes {
-		if n > most || n == most && size < s.size {
-			most, s.size = n, size
-		}
-	}
+	s.font, s.size = mostCommon(fonts), mostCommon(sizes)
 	return s
 }
 
 // heading reports whether a line is set otherwise than most of its side.
 func (s *side) heading(i int) bool {
-	return s.segs[i].words[0].font != s.font || roundSize(s.segs[i].size) > 1.1*s.size
+	return s.segs[i].words[0].font != s.font || s.larger(i)
 }
 
 // pair compares each line with the one beside it.

@@ -275,8 +275,7 @@ func (r *row) text(readsLeft bool) string {
 		}
 	}
 	readingOrder(words, readsLeft)
-	s := segment{words: words}
-	return s.text()
+	return textOf(words)
 }
 
 // joinLines joins the lines of a cell, undoing hyphenation.

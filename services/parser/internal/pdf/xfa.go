@@ -104,7 +104,7 @@ func (n *node) all() string {
 	for _, k := range n.kids {
 		b.WriteString(" " + k.all())
 	}
-	return strings.Join(strings.Fields(b.String()), " ")
+	return md.Line(b.String())
 }
 
 // xfaReader reads packets. A packet may be the whole, or a part of it.
@@ -212,13 +212,13 @@ func (r *xfaReader) write(b *strings.Builder, n *node, parent string, depth int)
 	}
 	indent := strings.Repeat("  ", depth)
 	if len(n.kids) == 0 {
-		if v := strings.Join(strings.Fields(clean(n.text)), " "); v != "" {
+		if v := md.Line(clean(n.text)); v != "" {
 			fmt.Fprintf(b, "%s- %s: %s\n", indent, md.EscapeInline(label), md.EscapeInline(shownChoice(field, v)))
 		}
 		return
 	}
 	var below strings.Builder
-	if v := strings.Join(strings.Fields(clean(n.text)), " "); v != "" {
+	if v := md.Line(clean(n.text)); v != "" {
 		fmt.Fprintf(&below, "%s  - %s\n", indent, md.EscapeInline(v))
 	}
 	for _, k := range n.kids {
