@@ -48,14 +48,15 @@ func ZIP(ctx context.Context, in format.Input) (*format.Output, error) {
 			return nil, format.Ended(ctx, format.NameOf(in))
 		}
 		name := memberName(f)
-		part, n, err := readMember(ctx, in, f, name, left)
-		if left -= n; left <= 0 {
+		whole := format.NameOf(in) + "/" + name
+		data, err := unpack(ctx, f, whole, left)
+		if left -= int64(len(data)); left <= 0 {
 			return nil, expanded(in)
 		}
 		if err != nil {
 			err = files.Refuse(ctx, err)
 		} else {
-			err = files.Add(2, "File: "+name, part)
+			err = files.Read(ctx, 2, "File: "+name, format.Input{Name: whole, Data: data})
 		}
 		if err != nil {
 			return nil, err
@@ -96,36 +97,28 @@ func memberName(f *zip.File) string {
 	}, strings.ToValidUTF8(strings.ReplaceAll(name, `\`, "/"), "\uFFFD")))
 }
 
-// readMember unpacks and converts one member. It returns how many bytes came
-// out, also where it fails.
-func readMember(ctx context.Context, in format.Input, f *zip.File, name string, left int64) (*format.Output, int64, error) {
-	whole := format.NameOf(in) + "/" + name
+// unpack returns the bytes of a member whose whole name is given: at most one more
+// than left. What came out is returned also where it fails.
+func unpack(ctx context.Context, f *zip.File, whole string, left int64) ([]byte, error) {
 	const encryptedFlag = 1
 	if f.Flags&encryptedFlag != 0 {
-		return nil, 0, fault.Invalid("encrypted", "%s is encrypted", whole).
+		return nil, fault.Invalid("encrypted", "%s is encrypted", whole).
 			WithHint("submit the archive without a password")
 	}
 	rc, err := f.Open()
 	if err != nil {
 		if errors.Is(err, zip.ErrAlgorithm) {
-			return nil, 0, fault.Invalid("unsupported", "%s is compressed by method %d, which is not supported", whole, f.Method).
+			return nil, fault.Invalid("unsupported", "%s is compressed by method %d, which is not supported", whole, f.Method).
 				WithHint("pack the archive with the usual compression (deflate)")
 		}
-		return nil, 0, format.Corrupt(err, whole, "it cannot be unpacked")
+		return nil, format.Corrupt(err, whole, "it cannot be unpacked")
 	}
 	defer rc.Close() // only read from: nothing to lose
 	data, err := readAtMost(ctx, rc, left)
-	n := int64(len(data))
-	switch {
-	case ctx.Err() != nil:
-		return nil, n, format.Ended(ctx, format.NameOf(in))
-	case err != nil:
-		return nil, n, format.Corrupt(err, whole, "it cannot be unpacked")
-	case n > left:
-		return nil, n, expanded(in)
+	if err != nil {
+		err = format.Corrupt(err, whole, "it cannot be unpacked")
 	}
-	part, err := in.Convert(ctx, format.Input{Name: whole, Data: data, Limits: in.Limits})
-	return part, n, err
+	return data, err
 }
 
 // readAtMost reads r to its end, or one byte past limit.
