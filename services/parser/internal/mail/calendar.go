@@ -246,14 +246,6 @@ func plainBody(s string) string {
 	return strings.Trim(plainLines(strings.ReplaceAll(s, "\r", "")), "\n")
 }
 
-type fields struct{ lines []string }
-
-func (f *fields) add(label, value string) {
-	if value = md.Line(value); value != "" {
-		f.lines = append(f.lines, "**"+label+":** "+md.EscapeInline(value))
-	}
-}
-
 // writeEntry writes an event, a task or a note, and returns how many files in it
 // are left out.
 func writeEntry(b *strings.Builder, c *component, method, said string) (left int) {
@@ -324,8 +316,7 @@ func writeEntry(b *strings.Builder, c *component, method, said string) (left int
 	if status != "confirmed" {
 		f.add("Status", status)
 	}
-	b.WriteString(strings.Join(f.lines, "  \n"))
-	b.WriteString("\n\n")
+	b.WriteString(f.String() + "\n\n")
 	for _, name := range [...]string{"DESCRIPTION", "COMMENT"} {
 		for _, p := range c.props {
 			if p.name != name {
@@ -466,7 +457,7 @@ func writeContact(b *strings.Builder, c *component) {
 		}
 		f.add(label, value)
 	}
-	b.WriteString(strings.Join(f.lines, "  \n") + "\n\n")
+	b.WriteString(f.String() + "\n\n")
 	for _, p := range c.props {
 		if p.name == "NOTE" {
 			b.WriteString(plainBody(unescapeText(p.value)) + "\n\n")

@@ -21,15 +21,11 @@ import (
 // attached to it. Of alternative bodies the richest is read, and the files among
 // them.
 func EML(ctx context.Context, in format.Input) (*format.Output, error) {
-	data := in.Data
-	if charset.IsWide(data) { // saved as "Unicode text"
-		t, err := charset.Decode(data, in.Charset, "")
-		if err != nil {
-			return nil, err
-		}
-		data = []byte(t.UTF8)
+	data, err := narrow(in)
+	if err != nil {
+		return nil, err
 	}
-	data = bytes.TrimLeft(bytes.TrimPrefix(data, []byte("\uFEFF")), "\r\n")
+	data = bytes.TrimLeft(data, "\r\n")
 	if isFromLine(data) { // as in a mailbox
 		_, data, _ = bytes.Cut(data, []byte("\n"))
 	}
@@ -45,6 +41,20 @@ func EML(ctx context.Context, in format.Input) (*format.Output, error) {
 		return nil, err
 	}
 	return l.finish()
+}
+
+// narrow returns the bytes of a mail or a mailbox, which may be saved as "Unicode
+// text".
+func narrow(in format.Input) ([]byte, error) {
+	data := in.Data
+	if charset.IsWide(data) {
+		t, err := charset.Decode(data, in.Charset, "")
+		if err != nil {
+			return nil, err
+		}
+		data = []byte(t.UTF8)
+	}
+	return bytes.TrimPrefix(data, []byte("\uFEFF")), nil
 }
 
 // inner reads a message that is the content of this one: signed, or packed.

@@ -36,7 +36,7 @@ type letter struct {
 
 	facts     events.Facts
 	subject   string
-	head      strings.Builder
+	head      fields
 	body      strings.Builder
 	files     *format.Members
 	parts     int                        // attached files, for those without a name
@@ -68,11 +68,20 @@ func (l *letter) field(label, value string) {
 	case "Subject":
 		l.subject, l.facts.Title = value, value
 	}
-	if l.head.Len() > 0 {
-		l.head.WriteString("  \n")
-	}
-	fmt.Fprintf(&l.head, "**%s:** %s", label, md.EscapeInline(value))
+	l.head.add(label, value)
 }
+
+// fields are the lines of a head: of a mail, an event, a contact.
+type fields struct{ lines []string }
+
+// add adds a line, if there is a value.
+func (f *fields) add(label, value string) {
+	if value = md.Line(value); value != "" {
+		f.lines = append(f.lines, "**"+label+":** "+md.EscapeInline(value))
+	}
+}
+
+func (f *fields) String() string { return strings.Join(f.lines, "  \n") }
 
 // text adds Markdown to the body.
 func (l *letter) text(s string) error {
@@ -207,6 +216,11 @@ func (l *letter) attach(name, media string, data []byte) error {
 		member.Name += ".eml" // its subject may end in anything
 	}
 	out, err := l.files.Convert(l.ctx, member)
+	return l.add(name, out, err)
+}
+
+// add adds what an attached file has become, or why it cannot be read.
+func (l *letter) add(name string, out *format.Output, err error) error {
 	if err != nil {
 		return l.files.Refuse(l.ctx, err)
 	}
@@ -265,8 +279,8 @@ func (l *letter) finish() (*format.Output, error) {
 		}
 	}
 	text := heading
-	if l.head.Len() > 0 {
-		text += l.head.String() + "\n\n"
+	if head := l.head.String(); head != "" {
+		text += head + "\n\n"
 	}
 	if body != "" {
 		text += "## Content\n\n" + strings.TrimRight(md.Below(body, 2, nil), "\n") + "\n\n"

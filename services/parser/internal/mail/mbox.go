@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"sluice/pkg/fault"
-	"sluice/services/parser/internal/charset"
 	"sluice/services/parser/internal/format"
 )
 
@@ -18,15 +17,11 @@ import (
 // where its Content-Length says, if such a line is there (mboxcl). Lines of its text
 // that begin so have a ">" before them, which is removed (mboxo, mboxrd).
 func Mbox(ctx context.Context, in format.Input) (*format.Output, error) {
-	data := in.Data
-	if charset.IsWide(data) {
-		t, err := charset.Decode(data, in.Charset, "")
-		if err != nil {
-			return nil, err
-		}
-		data = []byte(t.UTF8)
+	data, err := narrow(in)
+	if err != nil {
+		return nil, err
 	}
-	data = bytes.TrimLeft(bytes.TrimPrefix(data, []byte("\uFEFF")), "\r\n \t")
+	data = bytes.TrimLeft(data, "\r\n \t")
 	most := in.Limits.Files
 	if most <= 0 {
 		most = 10_000

@@ -3,7 +3,6 @@ package mail
 import (
 	"bytes"
 	"encoding/base64"
-	"io"
 	"net/url"
 	"regexp"
 	"slices"
@@ -107,6 +106,12 @@ func fromBase64(src []byte) ([]byte, bool) {
 		digits = digits[:0]
 	}
 	for _, c := range src {
+		switch c { // the alphabet of URLs
+		case '-':
+			c = '+'
+		case '_':
+			c = '/'
+		}
 		switch {
 		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '+', c == '/':
 			if padded { // one text of base64 behind the other
@@ -114,12 +119,6 @@ func fromBase64(src []byte) ([]byte, bool) {
 				padded = false
 			}
 			digits = append(digits, c)
-		case c == '-' || c == '_': // the alphabet of URLs
-			if padded {
-				flush()
-				padded = false
-			}
-			digits = append(digits, map[byte]byte{'-': '+', '_': '/'}[c])
 		case c == '=':
 			padded = true
 		}
@@ -549,9 +548,4 @@ func unflow(s string, deleteSpace bool) string {
 		}
 	}
 	return b.String()
-}
-
-// readAtMost reads r to its end, or one byte past limit.
-func readAtMost(r io.Reader, limit int64) ([]byte, error) {
-	return io.ReadAll(io.LimitReader(r, limit+1))
 }

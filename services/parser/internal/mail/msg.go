@@ -321,10 +321,7 @@ func (m *msg) within(path, name string, l *letter, level int) error {
 		return err
 	}
 	out, err := child.finish()
-	if err != nil {
-		return l.files.Refuse(m.Ctx, err)
-	}
-	return l.files.Add(2, "Attachment: "+name, headless(out))
+	return l.add(name, out, err)
 }
 
 func (m *msg) attachment(s *storage, name string, l *letter) error {

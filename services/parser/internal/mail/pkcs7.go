@@ -5,6 +5,7 @@ import (
 	"compress/zlib"
 	"context"
 	"errors"
+	"io"
 	"strings"
 
 	"sluice/pkg/fault"
@@ -221,7 +222,7 @@ func contentOf(data []byte, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := readAtMost(r, limit)
+	out, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if int64(len(out)) > limit {
 		return nil, fault.Wrap(format.ErrSpent, fault.Validation, "too-large", "a packed message has more than %d MiB", limit>>20).
 			WithHint("submit its files one by one, or raise --parser-max-expanded")

@@ -106,12 +106,7 @@ func (l *letter) tnefFiles(t *tnef) error {
 				name = "message"
 			}
 			out, err := l.files.Convert(l.ctx, format.Input{Name: format.NameOf(l.in) + "/" + name, Data: data})
-			if err != nil {
-				err = l.files.Refuse(l.ctx, err)
-			} else {
-				err = l.files.Add(2, "Attachment: "+name, headless(out))
-			}
-			if err != nil {
+			if err := l.add(name, out, err); err != nil {
 				return err
 			}
 			continue
@@ -164,9 +159,7 @@ func (t *tnef) outlook(j *office.Job) *outlook {
 	if !strings.Contains(from, "@") {
 		from = ""
 	}
-	if o.from = addressOf(text(propSenderName), from); from == "" {
-		o.from = text(propSenderName)
-	}
+	o.from = addressOf(text(propSenderName), from)
 	if v := t.properties[propSubmitTime]; v.kind == mapiTime && len(v.data) >= 8 {
 		o.sent = fromFiletime(office.Le.Uint64(v.data))
 	}
