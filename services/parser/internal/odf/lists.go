@@ -4,7 +4,6 @@ import (
 	"encoding/xml"
 	"strings"
 
-	"sluice/services/parser/internal/md"
 	"sluice/services/parser/internal/office"
 )
 
@@ -317,12 +316,5 @@ func (d *odf) pageFrames(out *office.Document) {
 			}
 		}
 	}
-	if len(read[0])+len(read[1]) == 0 {
-		return
-	}
-	text := out.String()
-	heads := office.Frame(read[0], text)
-	foots := office.Frame(read[1], text+"\n"+md.Line(office.Flat(heads)))
-	out.Add(foots...)
-	out.Prepend(heads...)
+	out.AddFrames(read[0], read[1])
 }

@@ -1,6 +1,7 @@
 package office
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -41,6 +42,18 @@ func Frame(blocks []Block, text string) []Block {
 		out = append(out, b)
 	}
 	return out
+}
+
+// AddFrames adds what headers and footers of pages say and the text does not:
+// headers before it, footers after it.
+func (d *Document) AddFrames(headers, footers []Block) {
+	if len(headers)+len(footers) == 0 {
+		return
+	}
+	text := d.String()
+	headers = Frame(headers, text)
+	d.Add(Frame(slices.Concat(headers, footers), text)[len(headers):]...)
+	d.Prepend(headers...)
 }
 
 // plainWords folds a text to what is the same for a reader.

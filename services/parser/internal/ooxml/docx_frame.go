@@ -81,9 +81,6 @@ func (d *docx) pageFrames(part string, out *office.Document) error {
 			}
 		}
 	}
-	text := out.String()
-	heads := office.Frame(read[0], text)
-	out.Add(office.Frame(append(slices.Clip(heads), read[1]...), text)[len(heads):]...)
-	out.Prepend(heads...)
+	out.AddFrames(read[0], read[1])
 	return nil
 }

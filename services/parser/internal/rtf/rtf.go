@@ -49,14 +49,7 @@ func Into(j *office.Job, data []byte, out *office.Document) error {
 		}
 	}
 	out.Add(r.flow.blocks...)
-	if len(r.heads)+len(r.feet) > 0 {
-		text := out.String()
-		heads := office.Frame(r.heads, text)
-		out.Add(office.Frame(append(heads, r.feet...), text)[len(heads):]...)
-		out.Add(r.notes...)
-		out.Prepend(heads...)
-		return nil
-	}
+	out.AddFrames(r.heads, r.feet)
 	out.Add(r.notes...)
 	return nil
 }
