@@ -856,20 +856,7 @@ func (d *odf) presentation(x *office.XML, out *office.Document) error {
 		if err != nil {
 			return err
 		}
-		for _, s := range shapes {
-			if office.IsTitle(s.Kind) {
-				text := office.Flat(s.Blocks)
-				if d.Facts.Title == "" {
-					d.Facts.Title = md.Line(text)
-				}
-				out.Add(office.Block{Kind: office.Heading, Level: 1, Text: text})
-			}
-		}
-		for _, s := range office.InReadingOrder(shapes) {
-			if !office.IsTitle(s.Kind) {
-				out.Add(s.Blocks...)
-			}
-		}
+		out.AddShapes(d.Job, shapes)
 		if len(notes) > 0 {
 			out.Add(office.Block{Kind: office.Mark, Text: "### Notes:"})
 			out.Add(notes...)

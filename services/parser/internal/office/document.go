@@ -37,7 +37,7 @@ type Document struct {
 	pages []events.PageMark
 	words bool // something was said, pictures without captions aside
 	last  kind
-	Depth []indent // the list items that are open
+	depth []indent // the list items that are open
 	lines []string // the lines of code that are open
 }
 
@@ -77,7 +77,7 @@ func (d *Document) addOne(b Block) {
 	d.words = d.words || b.Kind == Written || (b.Kind != Table && b.Kind != Mark && hasWords(b.Text))
 	if b.Kind != Item || d.last != Item {
 		d.gap()
-		d.Depth = d.Depth[:0]
+		d.depth = d.depth[:0]
 	}
 	d.last = b.Kind
 	switch b.Kind {
@@ -95,14 +95,14 @@ func (d *Document) addOne(b Block) {
 
 // nest returns a list item, indented to stand under the item it belongs to.
 func (d *Document) nest(b Block) string {
-	for len(d.Depth) > 0 && d.Depth[len(d.Depth)-1].level >= b.Level {
-		d.Depth = d.Depth[:len(d.Depth)-1]
+	for len(d.depth) > 0 && d.depth[len(d.depth)-1].level >= b.Level {
+		d.depth = d.depth[:len(d.depth)-1]
 	}
 	width := 0
-	for _, in := range d.Depth {
+	for _, in := range d.depth {
 		width += in.width
 	}
-	d.Depth = append(d.Depth, indent{b.Level, len(b.Marker) + 1})
+	d.depth = append(d.depth, indent{b.Level, len(b.Marker) + 1})
 	pad := strings.Repeat(" ", width)
 	return pad + strings.ReplaceAll(md.Item(b.Marker, b.Text), "\n", "\n"+pad)
 }
@@ -153,7 +153,7 @@ func (d *Document) flush() {
 	d.b.WriteString(md.Fence("", strings.Trim(strings.Join(lines, "\n"), "\n")))
 	d.b.WriteByte('\n')
 	d.last = Code
-	d.Depth = d.Depth[:0]
+	d.depth = d.depth[:0]
 }
 
 // String returns the Markdown so far.

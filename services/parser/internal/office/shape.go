@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"slices"
 	"strings"
+
+	"sluice/services/parser/internal/md"
 )
 
 // AltText returns what stands in for a picture.
@@ -106,7 +108,27 @@ func (s *Shape) Position(x *XML) error {
 	})
 }
 
-func IsTitle(kind string) bool { return kind == "title" || kind == "ctrTitle" }
+func isTitle(kind string) bool { return kind == "title" || kind == "ctrTitle" }
+
+// AddShapes writes the shapes of a slide: the title first, wherever it stands, and
+// the others in reading order. A list of one shape does not go on in the next.
+func (d *Document) AddShapes(j *Job, shapes []*Shape) {
+	for _, s := range shapes {
+		if isTitle(s.Kind) {
+			text := Flat(s.Blocks)
+			if j.Facts.Title == "" {
+				j.Facts.Title = md.Line(text)
+			}
+			d.Add(Block{Kind: Heading, Level: 1, Text: text})
+		}
+	}
+	for _, s := range InReadingOrder(shapes) {
+		if !isTitle(s.Kind) {
+			d.Add(s.Blocks...)
+			d.depth = d.depth[:0]
+		}
+	}
+}
 
 // InReadingOrder sorts shapes by rows from the top, and within a row from the
 // left. Shapes whose tops differ by less than a line of text share a row.

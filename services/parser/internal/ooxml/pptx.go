@@ -229,21 +229,7 @@ func (p *pptx) slide(out *office.Document, part string, n int) error {
 		return err
 	}
 	out.Add(office.Block{Kind: office.Mark, Text: fmt.Sprintf("<!-- Slide number: %d%s -->", n, hidden)})
-	for _, s := range shapes { // the title comes first, wherever it stands
-		if office.IsTitle(s.Kind) {
-			text := office.Flat(s.Blocks)
-			if p.Facts.Title == "" {
-				p.Facts.Title = md.Line(text)
-			}
-			out.Add(office.Block{Kind: office.Heading, Level: 1, Text: text})
-		}
-	}
-	for _, s := range office.InReadingOrder(shapes) {
-		if !office.IsTitle(s.Kind) {
-			out.Add(s.Blocks...)
-			out.Depth = out.Depth[:0]
-		}
-	}
+	out.AddShapes(p.Job, shapes)
 	if notes := office.Related(rels, "notesSlide"); notes != "" {
 		if err := p.Optional(p.speakerNotes(out, notes), fmt.Sprintf("the notes of slide %d", n)); err != nil {
 			return err
