@@ -1,17 +1,22 @@
 // Package pdf reads PDF files: pdfium, compiled to WebAssembly and run by
-// wazero, says which characters stand where in which font; this package makes
-// of that text in reading order, with headings, lists and tables.
+// wazero, says which characters stand where in which font; this package turns
+// that into text in reading order, with headings, lists and tables.
 //
-//	extract   pdfium's characters   -> words with places and fonts, ruling lines
-//	rtl       Arabic and Hebrew: by place, not by the order of drawing
-//	furniture running titles and page numbers, by evidence: out
-//	layout    words -> segments -> columns (sidebyside: short ones) -> lines
-//	table     ruled grids, and rows of segments that align
-//	block     lines -> paragraphs, list items, code
-//	raised    digits above the line: powers
-//	tags      what the file itself says is a heading
-//	heading   fonts against the body's, the outline -> levels
-//	markdown  everything -> Markdown, page marks
+//	layer      layers that are off: out
+//	extract    pdfium's characters -> words with places and fonts, ruling lines
+//	raised     digits above the line: powers
+//	rtl        Arabic and Hebrew: by place, not by the order of drawing
+//	tags       what the file itself says is a heading; figure: alternative texts
+//	annotation values of form fields (field), typed text, remarks
+//	attachment embedded files, each read as a document of its own
+//	xfa        the data of forms whose pages are XML
+//	unreadable scans, and fonts without Unicode: warned of, or refused
+//	furniture  running titles and page numbers, by evidence: out (excerpt: of one page)
+//	layout     words -> segments -> columns (sidebyside: short ones) -> lines
+//	table      ruled grids, and rows of segments that align
+//	block      lines -> paragraphs, list items, code
+//	heading    fonts against the body's, tags, the outline -> levels
+//	markdown   everything -> Markdown, page marks
 //
 // The sandbox has no files and a bounded memory, and each document gets a fresh
 // instance: after a trap nothing of the old one is used again. What a sandbox
@@ -235,24 +240,24 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 		return nil, err
 	}
 
-	var markdown string
-	var marks []events.PageMark
-	if refusal := d.refusal(in.Name); refusal == nil || attached.Len() > 0 || form != "" {
-		if refusal != nil && form == "" && refusal.Reason != "empty" {
+	if refusal := d.refusal(in.Name); refusal != nil {
+		if form == "" && attached.Len() == 0 {
+			return nil, refusal
+		}
+		if form == "" && refusal.Reason != "empty" {
 			d.warnings = append(d.warnings, refusal.Message)
 		}
-		if markdown, marks, err = d.markdown(ctx); err != nil {
-			return nil, stopped(err, in.Name, pages, pages)
-		}
-		markdown = form + d.writeRemarks(markdown)
-		for i := range marks {
-			marks[i].Offset += len(form)
-		}
-		if attached.Len() > 0 {
-			markdown += "\n"
-		}
-	} else {
-		return nil, refusal
+	}
+	markdown, marks, err := d.markdown(ctx)
+	if err != nil {
+		return nil, stopped(err, in.Name, pages, pages)
+	}
+	markdown = form + d.writeRemarks(markdown)
+	for i := range marks {
+		marks[i].Offset += len(form)
+	}
+	if attached.Len() > 0 {
+		markdown += "\n"
 	}
 	out := attached.Output(markdown)
 	if len(marks) > 0 && attached.Len() > 0 && (len(out.Pages) == 0 || out.Pages[0].Offset > len(markdown)) {
