@@ -458,7 +458,7 @@ func (p *page) closeUp(annots []annotation, fr frame, typed func(int) bool) {
 		}
 		for _, i := range printed {
 			w := &p.words[i]
-			middle := w.y - .3*w.size
+			_, middle := w.middle()
 			switch {
 			case middle > f.box.y0-2 && middle < min(f.box.y1, f.box.y0+2.5*size)+2:
 				if w.x1 <= f.box.x0+2 && w.x1 > x {
@@ -554,7 +554,7 @@ func within(a, b string) bool {
 	return true
 }
 
-// box is where an annotation stands, as the page is read.
+// box is a part of a page, as the page is read.
 type box struct{ x0, y0, x1, y1 float32 }
 
 func newBox(fr frame, a area) box {
@@ -564,7 +564,7 @@ func newBox(fr frame, a area) box {
 
 // holds reports whether the middle of a word is in the box.
 func (b box) holds(w *word) bool {
-	x, y := (w.x0+w.x1)/2, w.y-.3*w.size
+	x, y := w.middle()
 	return x > b.x0-2 && x < b.x1+2 && y > b.y0-2 && y < b.y1+2
 }
 

@@ -20,10 +20,10 @@ var (
 	amount = regexp.MustCompile(`[0-9][.,][0-9]{2}(?:[^0-9]|$)|[€$£¥%]|\b(?:EUR|USD|CHF|GBP|IBAN)\b|[0-9]{7}|\+[0-9]{2}|@`)
 )
 
-// removeFromSinglePage takes the running lines from a document of one page.
-func (d *document) removeFromSinglePage(lines []*edgeLine) {
+// removeFromSinglePage takes the running lines from a document of one page. Body is
+// the size of most of the text.
+func (d *document) removeFromSinglePage(lines []*edgeLine, body float32) {
 	p := d.pages[0]
-	body := d.bodySize()
 	gone := removal{}
 	var told []string
 	drop := func(q *piece, tell bool) {

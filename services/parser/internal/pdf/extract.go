@@ -57,6 +57,9 @@ type word struct {
 func (w *word) top() float32    { return w.y - .75*w.size }
 func (w *word) bottom() float32 { return w.y + .22*w.size }
 
+// middle is a point by which to tell what a word is in.
+func (w *word) middle() (x, y float32) { return (w.x0 + w.x1) / 2, w.y - .3*w.size }
+
 // rule is a drawn line, horizontal or vertical, thinner than ruleWidth.
 type rule struct{ x0, y0, x1, y1 float32 }
 
@@ -591,11 +594,11 @@ func (f *file) links(ref requests.Page) ([]target, error) {
 // link marks the words under links.
 func (p *page) link(targets []target, fr frame) {
 	for _, t := range targets {
-		x0, y0, x1, y1 := fr.box(t.area.left, t.area.bottom, t.area.right, t.area.top)
+		b := newBox(fr, t.area)
 		id := uint16(0)
 		for i := range p.words {
 			w := &p.words[i]
-			if cx, cy := (w.x0+w.x1)/2, w.y-.3*w.size; cx > x0 && cx < x1 && cy > y0 && cy < y1 {
+			if x, y := w.middle(); x > b.x0 && x < b.x1 && y > b.y0 && y < b.y1 {
 				if id == 0 {
 					p.links = append(p.links, t.uri)
 					id = uint16(len(p.links))

@@ -52,13 +52,14 @@ const (
 // removeFurniture takes the running lines from the pages. What they say is kept
 // once, where it stands first.
 func (d *document) removeFurniture() {
-	lines := d.edges()
+	body := d.bodySize()
+	lines := d.edges(body)
 	if len(d.pages) == 1 {
-		d.removeFromSinglePage(lines)
+		d.removeFromSinglePage(lines, body)
 		return
 	}
 	d.removeRepeatedAsides()
-	e := evidence{document: d, lines: lines, needed: 3, body: d.bodySize()}
+	e := evidence{document: d, lines: lines, needed: 3, body: body}
 	if len(d.pages) <= 4 {
 		e.needed = 2
 	}
@@ -80,13 +81,14 @@ func (d *document) bodySize() float32 {
 	return mostCommon(sizes)
 }
 
-// edges returns the lines at the edges of all pages, from outside to inside.
-func (d *document) edges() []*edgeLine {
+// edges returns the lines at the edges of all pages, from outside to inside. Body is
+// the size of most of the text.
+func (d *document) edges(body float32) []*edgeLine {
 	var out []*edgeLine
-	body := d.bodySize()
 	for i, p := range d.pages {
+		grids := p.gridBoxes()
 		for _, bottom := range []bool{false, true} {
-			for _, l := range p.edge(i, bottom) {
+			for _, l := range p.edge(i, bottom, grids) {
 				var chars, bold int
 				for _, q := range l.pieces {
 					for _, w := range q.words {
@@ -108,7 +110,7 @@ func (d *document) edges() []*edgeLine {
 }
 
 // edge returns the lines at one edge of a page, from outside to inside.
-func (p *page) edge(index int, bottom bool) []*edgeLine {
+func (p *page) edge(index int, bottom bool, grids []box) []*edgeLine {
 	// A line more than are looked at, and what stands just inside of them.
 	limit := band*p.height + 60
 	var at []int
@@ -134,7 +136,6 @@ func (p *page) edge(index int, bottom bool) []*edgeLine {
 		lines = append(lines, p.edgeLine(index, bottom, slices.Clone(at[:n])))
 		at = at[n:]
 	}
-	grids := p.gridBoxes()
 	for i, l := range lines {
 		l.inward = p.height // nothing near
 		if i+1 < len(lines) {
@@ -142,7 +143,7 @@ func (p *page) edge(index int, bottom bool) []*edgeLine {
 			l.row = l.besides(lines[i+1]) && (i+2 == len(lines) || lines[i+1].inStep(l, lines[i+2]))
 		}
 		l.row = l.row || isBullet(firstWord(l.pieces[0].text)) && l.pieces[0].number.form == noNumber ||
-			slices.ContainsFunc(grids, func(g gridBox) bool { return l.y > g.y0 && l.y-.5*l.size < g.y1 && l.x0 < g.x1 && l.x1 > g.x0 })
+			slices.ContainsFunc(grids, func(g box) bool { return l.y > g.y0 && l.y-.5*l.size < g.y1 && l.x0 < g.x1 && l.x1 > g.x0 })
 	}
 	return slices.DeleteFunc(lines, func(l *edgeLine) bool {
 		return !bottom && l.y >= band*p.height || bottom && l.y <= (1-band)*p.height
@@ -202,23 +203,21 @@ func (l *edgeLine) labels(i int) bool {
 	return i > 0 && l.pieces[i].masked == "#" && label.MatchString(l.pieces[i-1].text)
 }
 
-// inStep reports whether the distances to the lines before and after are those
-// of rows. That of a running title from the text is another than that of lines.
+// inStep reports whether the line is about as far from the one before as from the
+// one after, as rows are. A running title stands farther from the text.
 func (l *edgeLine) inStep(before, after *edgeLine) bool {
 	a, b := abs(l.y-before.y), abs(l.y-after.y)
 	return max(a, b) < 1.6*min(a, b)
 }
 
-type gridBox struct{ x0, y0, x1, y1 float32 }
-
 // gridBoxes returns where rules form grids.
-func (p *page) gridBoxes() []gridBox {
+func (p *page) gridBoxes() []box {
 	if len(p.rules) > maxRules {
 		return nil
 	}
-	var out []gridBox
+	var out []box
 	for _, g := range grids(p.rules) {
-		out = append(out, gridBox{g.xs[0], g.ys[0], g.xs[len(g.xs)-1], g.ys[len(g.ys)-1]})
+		out = append(out, box{g.xs[0], g.ys[0], g.xs[len(g.xs)-1], g.ys[len(g.ys)-1]})
 	}
 	return out
 }
@@ -535,13 +534,12 @@ func (r removal) add(page int, words []int) {
 
 // said returns which of the given texts, reduced to letters, stand in a line of
 // their own that does not run, or in the large letters of the first page.
-func (d *document) said(keys map[string]bool, running removal) map[string]bool {
+func (e *evidence) said(keys map[string]bool, running removal) map[string]bool {
 	out := map[string]bool{}
 	if len(keys) == 0 {
 		return out
 	}
-	body := d.bodySize()
-	for i, p := range d.pages {
+	for i, p := range e.pages {
 		var large strings.Builder
 		for from := 0; from < len(p.words); {
 			to := from + 1
@@ -552,7 +550,7 @@ func (d *document) said(keys map[string]bool, running removal) map[string]bool {
 			for k := from; k < to; k++ {
 				if !running[i][k] {
 					text.WriteString(letters(p.words[k].text))
-					if i == 0 && p.words[k].size > 1.1*body {
+					if i == 0 && p.words[k].size > 1.1*e.body {
 						large.WriteString(letters(p.words[k].text))
 					}
 				}

@@ -116,7 +116,7 @@ func (g *grid) fill(words []word, readsLeft bool) (table, []word, bool) {
 	at := make([][]word, nr*nc)    // by the place in the grid
 	var rest []word
 	for _, w := range words {
-		cx, cy := (w.x0+w.x1)/2, w.y-.3*w.size
+		cx, cy := w.middle()
 		if cx < x0 || cx > x1 || cy < y0 || cy > y1 {
 			rest = append(rest, w)
 			continue
