@@ -18,6 +18,7 @@ const (
 	codeNoResources = 10023
 	codeNoMemory    = 10028
 	codeNoStorage   = 10047
+	codeSubjectFull = 10122 // the limit of a subject
 )
 
 // StoreFault says that a bucket or an object store did not do something: "note
@@ -44,7 +45,7 @@ func IsFull(err error) bool {
 		return false
 	}
 	switch api.ErrorCode {
-	case codeStoreFailed, codeNoResources, codeNoMemory, codeNoStorage:
+	case codeStoreFailed, codeNoResources, codeNoMemory, codeNoStorage, codeSubjectFull:
 		return true
 	}
 	return false

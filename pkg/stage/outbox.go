@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 )
@@ -122,8 +123,14 @@ func unpublishable(err error) bool {
 		return true
 	}
 	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == 10097 || api.ErrorCode == 10054)
+	return errors.As(err, &api) && (api.ErrorCode == codeHeadersTooLarge || api.ErrorCode == codeMessageTooLarge)
 }
+
+// The server's codes for a message beyond a limit.
+const (
+	codeHeadersTooLarge = 10097
+	codeMessageTooLarge = 10054
+)
 
 // ReasonSilent is the reason of what was published and is not acknowledged, though
 // NATS is there. A stage that meets it is not ready.
@@ -138,7 +145,7 @@ func downstream(subject string, err error) error {
 			WithHint("'sluice doctor' tells whether NATS still writes the stream: after a full disk nats-server has to be restarted").
 			WaitFor(fault.On(fault.WaitDownstream, subject))
 	}
-	if isFull(err) {
+	if broker.IsFull(err) {
 		words, hint = "the stream of %s is full", "it goes on by itself when there is room; see 'sluice status' for the stage that is behind"
 	}
 	return fault.Wrap(err, fault.Unavailable, "downstream", words, subject).WithHint("%s", hint).
@@ -155,26 +162,6 @@ func (o *outbox) await(f jetstream.PubAckFuture) error {
 	case <-o.working.Done():
 		return o.working.Err()
 	}
-}
-
-// JetStream error codes that mean the stream is full or short of resources.
-const (
-	codeStoreFailed  = 10077
-	codeNoResources  = 10023
-	codeNoMemory     = 10028
-	codeNoStorage    = 10047
-	codeMaxMsgsPerSj = 10122
-)
-
-func isFull(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		switch api.ErrorCode {
-		case codeStoreFailed, codeNoResources, codeNoMemory, codeNoStorage, codeMaxMsgsPerSj:
-			return true
-		}
-	}
-	return false
 }
 
 // clean removes what an input referred to, but only after the server has

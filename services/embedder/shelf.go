@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 )
 
@@ -69,8 +70,8 @@ func (s *Shelf) get(ctx context.Context, key string, dimensions int) ([]float32,
 	return v, nil
 }
 
-// put keeps a vector. A bucket that is full is left alone; one that does not answer,
-// because its server is being restarted for one, is asked again until then.
+// put keeps a vector. If the bucket is full, it gives up. If the bucket does not
+// answer, perhaps because its server is being restarted, it tries again until then.
 func (s *Shelf) put(ctx context.Context, key string, v []float32, until time.Time) {
 	body := events.EncodeVector(v)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
@@ -79,7 +80,7 @@ func (s *Shelf) put(ctx context.Context, key string, v []float32, until time.Tim
 			return
 		}
 		s.say(err)
-		if err == nil || refuses(err) || time.Now().Add(pause).After(until) {
+		if err == nil || broker.IsFull(err) || time.Now().Add(pause).After(until) {
 			return
 		}
 		select {
@@ -95,7 +96,7 @@ func (s *Shelf) say(err error) {
 	state := ""
 	switch {
 	case err == nil:
-	case refuses(err):
+	case broker.IsFull(err):
 		state = "the bucket " + s.kv.Bucket() + " is full: new vectors are not kept, and equal texts are paid for again"
 	default:
 		state = "the bucket " + s.kv.Bucket() + " does not take vectors, and equal texts are paid for again if that lasts"
@@ -111,7 +112,7 @@ func (s *Shelf) say(err error) {
 		s.full.Set(0)
 		s.log.Info().Str("bucket", s.kv.Bucket()).Msg("the bucket takes vectors again")
 	} else {
-		if refuses(err) {
+		if broker.IsFull(err) {
 			s.full.Set(1)
 		}
 		s.log.Warn().Err(err).Str("hint", "give the stream KV_"+s.kv.Bucket()+" more bytes ('nats stream edit'), or the server more disk").Msg(state)
@@ -119,17 +120,4 @@ func (s *Shelf) say(err error) {
 	if s.told != nil {
 		s.told(state)
 	}
-}
-
-// refuses tells whether a stream takes no more, for want of space.
-func refuses(err error) bool {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	switch api.ErrorCode {
-	case 10077, 10023, 10028, 10047: // store failed, no resources, no memory, no storage
-		return true
-	}
-	return false
 }

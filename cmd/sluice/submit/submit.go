@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/pkg/fault"
 )
@@ -298,7 +299,7 @@ func (s *Submitter) persist(ctx context.Context, msg *nats.Msg) (*jetstream.PubA
 		if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadHeaderMsg) {
 			return nil, fault.Wrap(err, fault.Execution, "unpublishable", "NATS does not take the document")
 		}
-		full := Full(err)
+		full := broker.IsFull(err)
 		s.setFull(full)
 		if full {
 			away = time.Time{}
@@ -326,19 +327,6 @@ func (s *Submitter) store(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck
 
 // answered bounds the wait for one acknowledgement.
 const answered = 5 * time.Second
-
-// Full reports whether err says that a stream takes no more messages now.
-func Full(err error) bool {
-	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	switch api.ErrorCode {
-	case 10077, 10023, 10028, 10047, 10122: // store failed (limits reached), no resources, no memory, no storage, subject limit
-		return true
-	}
-	return false
-}
 
 // object puts a file that is too large for a message into the inbox, from
 // where the parser submits it. The object is removed by the parser.
