@@ -119,12 +119,12 @@ func bySequence(a, b Step) int { return cmp.Compare(a.Sequence, b.Sequence) }
 type Reader struct {
 	kept    Mark // as it is stored
 	written time.Time
-	steps   []Step // found here, and not stored yet
-	high    uint64 // the latest clock that was read
-	last    uint64 // the highest sequence that was read
-	seen    [2]map[string]reading
-	stored  [2]map[uint64]uint64 // when messages were stored, by sequence
-	changed bool                 // the mark has to be written, whatever is read
+	steps   []Step                  // found here, and not stored yet
+	high    uint64                  // the latest clock that was read
+	last    uint64                  // the highest sequence that was read
+	seen    latest[string, reading] // by document
+	stored  latest[uint64, uint64]  // when messages were stored, by sequence
+	changed bool                    // the mark has to be written, whatever is read
 	// rewound says that the mark in the bucket does not know yet of a Rewind to here.
 	rewound *uint64
 }
@@ -132,17 +132,34 @@ type Reader struct {
 // reading is what was read last of a document.
 type reading struct{ sequence, clock uint64 }
 
+// latest is a map that keeps the latest entries only: maxSeen to twice as many.
+type latest[K comparable, V any] struct{ young, old map[K]V }
+
+func (r *latest[K, V]) put(k K, v V) {
+	if r.young == nil || len(r.young) >= maxSeen {
+		r.young, r.old = map[K]V{}, r.young
+	}
+	r.young[k] = v
+}
+
+func (r *latest[K, V]) get(k K) (V, bool) {
+	v, ok := r.young[k]
+	if !ok {
+		v, ok = r.old[k]
+	}
+	return v, ok
+}
+
 // NewReader returns a reader that goes on from a mark.
 func NewReader(m Mark) *Reader {
 	r := &Reader{}
-	r.forget()
 	r.Adopt(m)
 	return r
 }
 
 // forget drops what is known of the messages of a stream.
 func (r *Reader) forget() {
-	r.seen, r.stored = [2]map[string]reading{{}, {}}, [2]map[uint64]uint64{{}, {}}
+	r.seen, r.stored = latest[string, reading]{}, latest[uint64, uint64]{}
 }
 
 // Adopt takes over a mark that another replica has written.
@@ -190,10 +207,7 @@ func (r *Reader) Read(document string, sequence uint64, t time.Time) (uint64, *S
 	c := r.of(sequence, stored)
 	var found *Step
 	if sequence > r.last {
-		before, ok := r.seen[0][document]
-		if !ok {
-			before, ok = r.seen[1][document]
-		}
+		before, ok := r.seen.get(document)
 		same := ok && before.sequence < sequence && c <= before.clock
 		if same || c+tolerance <= r.high {
 			s := Step{Sequence: sequence, Floor: r.next(), Back: max(r.high, c) - c, Time: t.UTC()}
@@ -201,14 +215,8 @@ func (r *Reader) Read(document string, sequence uint64, t time.Time) (uint64, *S
 			c, found = s.Floor, &s
 		}
 		r.last = sequence
-		if len(r.seen[0]) >= maxSeen {
-			r.seen[0], r.seen[1] = map[string]reading{}, r.seen[0]
-		}
-		r.seen[0][document] = reading{sequence, c}
-		if len(r.stored[0]) >= maxSeen {
-			r.stored[0], r.stored[1] = map[uint64]uint64{}, r.stored[0]
-		}
-		r.stored[0][sequence] = stored
+		r.seen.put(document, reading{sequence, c})
+		r.stored.put(sequence, stored)
 	}
 	r.high = max(r.high, c)
 	return c, found
@@ -267,12 +275,8 @@ func (r *Reader) Rewind(last uint64) bool {
 // Another tells whether the message of a sequence is known to have been another one:
 // the stream was restored, or made again, and has grown since.
 func (r *Reader) Another(sequence uint64, t time.Time) bool {
-	for _, stored := range r.stored {
-		if at, known := stored[sequence]; known {
-			return at != micros(t)
-		}
-	}
-	return false
+	at, known := r.stored.get(sequence)
+	return known && at != micros(t)
 }
 
 // Last returns the highest sequence that was read, here or by who wrote the mark.
