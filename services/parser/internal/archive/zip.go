@@ -89,7 +89,7 @@ func memberName(f *zip.File) string {
 			name = t.UTF8
 		}
 	}
-	return md.Fold(strings.Map(func(r rune) rune {
+	return md.Line(strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return -1
 		}

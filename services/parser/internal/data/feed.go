@@ -119,7 +119,7 @@ func Feed(ctx context.Context, in format.Input) (*format.Output, error) {
 			}
 			e := of(&channel, entry)
 			if parent == "author" && name == "name" {
-				e.author = md.Fold(text.String())
+				e.author = md.Line(text.String())
 			} else {
 				e.set(name, t.Name.Space, text.String())
 			}
@@ -163,7 +163,7 @@ func (e *feedEntry) setLink(attrs []xml.Attr) {
 
 func (e *feedEntry) addCategory(s string) {
 	const most = 50
-	if s = md.Fold(s); s != "" && len(e.categories) < most {
+	if s = md.Line(s); s != "" && len(e.categories) < most {
 		e.categories = append(e.categories, s)
 	}
 }
@@ -176,11 +176,11 @@ func (e *feedEntry) set(name, space, value string) {
 	switch name {
 	case "title":
 		if e.title == "" {
-			e.title = md.Fold(value)
+			e.title = md.Line(value)
 		}
 	case "link":
 		if e.link == "" {
-			e.link = md.Fold(value)
+			e.link = md.Line(value)
 		}
 	case "description", "summary", "subtitle", "tagline":
 		if e.summary == "" {
@@ -189,15 +189,15 @@ func (e *feedEntry) set(name, space, value string) {
 	case "encoded", "content":
 		e.content = value
 	case "pubDate", "published", "date", "issued", "created":
-		e.date = md.Fold(value)
+		e.date = md.Line(value)
 	case "lastBuildDate", "updated", "modified":
-		e.updated = md.Fold(value)
+		e.updated = md.Line(value)
 	case "author", "creator", "managingEditor":
 		if e.author == "" {
-			e.author = md.Fold(value)
+			e.author = md.Line(value)
 		}
 	case "language":
-		e.language = md.Fold(value)
+		e.language = md.Line(value)
 	case "category", "subject":
 		e.addCategory(value)
 	}

@@ -45,7 +45,7 @@ func fictionFacts(src string, f events.Facts) events.Facts {
 			if path = path[:len(path)-1]; len(path) > 0 {
 				within = path[len(path)-1]
 			}
-			value := md.Fold(text.String())
+			value := md.Line(text.String())
 			text.Reset()
 			switch {
 			case name == "title-info":

@@ -222,7 +222,7 @@ func (w *xmlWriter) data(src string) error {
 	// flush writes the line of an open element before that of its child.
 	flush := func(depth int) {
 		e := stack[depth]
-		text := md.Fold(string(e.text))
+		text := md.Line(string(e.text))
 		e.text = e.text[:0]
 		if !e.written {
 			e.written = true
@@ -325,7 +325,7 @@ func xmlAttrs(attrs []xml.Attr) string {
 		if b.Len() > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(a.Name.Local + "=" + md.EscapeInline(md.Fold(a.Value)))
+		b.WriteString(a.Name.Local + "=" + md.EscapeInline(md.Line(a.Value)))
 	}
 	return b.String()
 }

@@ -194,7 +194,7 @@ func (p *proseWriter) end() {
 		}
 		p.heading(name)
 	case name == "label" && !e.inline && p.cells == nil:
-		p.label = md.Fold(string(p.text))
+		p.label = md.Line(string(p.text))
 		p.text = p.text[:0]
 	case e.inline:
 		p.text = asPower(p.text, e.raised)
@@ -250,7 +250,7 @@ func (p *proseWriter) within(name string) bool {
 }
 
 func (p *proseWriter) heading(name string) {
-	s := md.Fold(string(p.text))
+	s := md.Line(string(p.text))
 	if p.label != "" && s != "" {
 		s = strings.TrimSpace(p.label + " " + s)
 		p.label = ""
@@ -273,7 +273,7 @@ func (p *proseWriter) owed() {
 
 // block ends the block being read.
 func (p *proseWriter) block(prefix string) {
-	s := md.Fold(string(p.text))
+	s := md.Line(string(p.text))
 	p.text = p.text[:0]
 	if s == "" {
 		return

@@ -51,7 +51,7 @@ func FirstHeading(src string) string {
 	const near = 4 << 10
 	for line := range strings.Lines(src[:min(len(src), near)]) {
 		if m := atxHeading.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
-			return md.Fold(m[1])
+			return md.Line(m[1])
 		}
 	}
 	return ""

@@ -212,7 +212,7 @@ func fromUTF7(s string) (string, bool) {
 func headerText(v, declared string) string {
 	const longest = 4 << 10
 	v = decodeWords(rawText(v, declared), declared)
-	return format.Clip(md.Fold(strings.ToValidUTF8(v, "\uFFFD")), longest)
+	return format.Clip(md.Line(strings.ToValidUTF8(v, "\uFFFD")), longest)
 }
 
 // rawText decodes the bytes of a header that are not ASCII. The charset of the text
@@ -319,7 +319,7 @@ func addresses(v, declared string) string {
 	}
 	names = slices.DeleteFunc(names, func(s string) bool { return s == "" })
 	const longest = 8 << 10
-	return format.Clip(md.Fold(strings.ToValidUTF8(strings.Join(names, ", "), "\uFFFD")), longest)
+	return format.Clip(md.Line(strings.ToValidUTF8(strings.Join(names, ", "), "\uFFFD")), longest)
 }
 
 // addressOf returns "address (Name)", or the one of them that there is.

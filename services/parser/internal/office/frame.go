@@ -58,7 +58,7 @@ func (d *Document) AddFrames(headers, footers []Block) {
 
 // plainWords folds a text to what is the same for a reader.
 func plainWords(s string) string {
-	return strings.ToLower(md.Fold(strings.NewReplacer("**", "", "*", "", `\`, "", "|", " ", "#", "").Replace(s)))
+	return strings.ToLower(md.Line(strings.NewReplacer("**", "", "*", "", `\`, "", "|", " ", "#", "").Replace(s)))
 }
 
 // pageWords stand beside the number of a page.

@@ -232,12 +232,12 @@ func htmlFacts(doc *html.Node) events.Facts {
 			f.Language = format.Language(attr(n, "lang"), attr(n, "xml:lang"))
 		case atom.Title:
 			if f.Title == "" && n.Namespace == "" {
-				f.Title = md.Fold(textOf(n))
+				f.Title = md.Line(textOf(n))
 			}
 		case atom.Meta:
 			key := strings.ToLower(attr(n, "name") + attr(n, "property") + attr(n, "http-equiv") + attr(n, "itemprop"))
 			if _, seen := meta[key]; !seen && len(meta) < 200 {
-				meta[key] = md.Fold(attr(n, "content"))
+				meta[key] = md.Line(attr(n, "content"))
 			}
 		}
 	}

@@ -20,13 +20,13 @@ func (w *htmlWriter) math(n *html.Node) {
 	})
 	s := ""
 	if tex != nil {
-		s = md.Fold(textOf(tex))
+		s = md.Line(textOf(tex))
 	} else {
-		s = md.Fold(mathOf(n).Latex())
+		s = md.Line(mathOf(n).Latex())
 	}
 	switch {
 	case s == "":
-		if alt := md.Fold(attr(n, "alttext")); alt != "" {
+		if alt := md.Line(attr(n, "alttext")); alt != "" {
 			w.text(alt)
 		}
 	case attr(n, "display") == "block" && !w.flat:
@@ -59,7 +59,7 @@ func (w *htmlWriter) drawing(n *html.Node) {
 	for c := range n.Descendants() {
 		if isDrawnText(c) {
 			w.space = true
-			w.text(md.Fold(textOf(c)))
+			w.text(md.Line(textOf(c)))
 			w.space = true
 		}
 	}
@@ -68,7 +68,7 @@ func (w *htmlWriter) drawing(n *html.Node) {
 // raised writes the children of n where they are raised: powers as 10^6, the
 // numbers of notes as they are.
 func (w *htmlWriter) raised(n *html.Node) {
-	s := md.Fold(textOf(n))
+	s := md.Line(textOf(n))
 	before := w.before()
 	switch {
 	case s == "" || before == "":
@@ -92,7 +92,7 @@ func (w *htmlWriter) raised(n *html.Node) {
 
 // lowered writes the children of n where they are lowered: 10_2, not 102.
 func (w *htmlWriter) lowered(n *html.Node) {
-	if md.IsIndex(w.before(), md.Fold(textOf(n))) {
+	if md.IsIndex(w.before(), md.Line(textOf(n))) {
 		w.raw("_")
 	}
 	w.children(n)

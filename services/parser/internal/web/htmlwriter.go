@@ -642,9 +642,9 @@ func (w *htmlWriter) choice(n *html.Node) {
 		if c.DataAtom != atom.Option {
 			continue
 		}
-		s := md.Fold(textOf(c))
+		s := md.Line(textOf(c))
 		if label := attr(c, "label"); s == "" {
-			s = md.Fold(label)
+			s = md.Line(label)
 		}
 		if first == nil {
 			first = []string{s}
@@ -789,9 +789,9 @@ func languageOf(pre *html.Node) string {
 }
 
 func (w *htmlWriter) image(n *html.Node) {
-	alt := md.Fold(attr(n, "alt"))
+	alt := md.Line(attr(n, "alt"))
 	if alt == "" {
-		alt = md.Fold(attr(n, "title"))
+		alt = md.Line(attr(n, "title"))
 	}
 	if alt == "" {
 		return // decoration, or nothing that text could say
@@ -836,7 +836,7 @@ func (w *htmlWriter) link(n *html.Node) {
 		return
 	}
 	end := "](" + md.Destination(href)
-	if title := md.Fold(attr(n, "title")); title != "" {
+	if title := md.Line(attr(n, "title")); title != "" {
 		end += ` "` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(title) + `"`
 	}
 	w.open(mark{open: "[", close: end + ")", link: true}, func() { w.children(n) })
@@ -856,7 +856,7 @@ func leadsSomewhere(href string) bool {
 }
 
 func isSkipLink(n *html.Node) bool {
-	s := strings.ToLower(md.Fold(textOf(n)))
+	s := strings.ToLower(md.Line(textOf(n)))
 	if s == "¶" || s == "#" || s == "§" || s == "🔗" || s == "\u200b" || s == "↑" || s == "^" {
 		return true // the handle of a heading, the way back from a footnote
 	}

@@ -218,7 +218,7 @@ func (w *htmlWriter) stream(t *streamedTable) {
 		table := parseTable(part)
 		if table == nil {
 			w.warn(w.name + ": rows of a table are nested too deeply, and are kept as text")
-			rows.add([]string{md.EscapeInline(md.Fold(plainHTML(part)))})
+			rows.add([]string{md.EscapeInline(md.Line(plainHTML(part)))})
 			continue
 		}
 		p.walk(table, place{article: true})
