@@ -23,18 +23,13 @@ func (s *sheet) annot(m *made, kind string, x0, y0, x1, y1 float64, entries stri
 
 // appearance adds a form that shows what content draws.
 func (m *made) appearance(width, height float64, content string) string {
-	return m.object(fmt.Sprintf("<< /Type /XObject /Subtype /Form /BBox [0 0 %g %g] /Resources << /Font << /F1 %s >> >> /Length %d >>\nstream\n%s\nendstream",
-		width, height, m.font(), len(content), content))
+	return m.formObject(width, height, "", "", content)
 }
 
 func shows(text string) string { return "/Tx BMC q BT /F1 10 Tf 2 5 Td (" + text + ") Tj ET Q EMC" }
 
 func TestFormFields(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		make func(m *made)
-		want string
-	}{
+	testReads(t, []readTest{
 		{"text with an appearance", func(m *made) {
 			s := m.sheet()
 			s.lines(72, 700, "Name:")
@@ -189,27 +184,11 @@ func TestFormFields(t *testing.T) {
 			s.field(m, 100, 100, 116, 300, "/FT /Tx /T (a) /V (first value)")
 			s.field(m, 200, 100, 216, 300, "/FT /Tx /T (b) /V (second value)")
 		}, "first value\n\nsecond value\n"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var m made
-			tt.make(&m)
-			out := read(t, &m)
-			if out.Markdown != tt.want {
-				t.Errorf("got:\n%s\nwant:\n%s", out.Markdown, tt.want)
-			}
-			if len(out.Warnings) > 0 {
-				t.Errorf("warnings %q", out.Warnings)
-			}
-		})
-	}
+	})
 }
 
 func TestAnnotations(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		make func(m *made)
-		want string
-	}{
+	testReads(t, []readTest{
 		{"typed text with an appearance", func(m *made) {
 			s := m.sheet()
 			s.lines(72, 700, "Signed by:")
@@ -267,19 +246,7 @@ func TestAnnotations(t *testing.T) {
 			s.annot(m, "Link", 105, 696, 150, 710, "/A << /S /URI /URI (https://example.org/m) >>")
 			s.annot(m, "FreeText", 72, 595, 300, 611, "/Contents (typed) /AP << /N "+m.appearance(178, 16, shows("typed"))+" >>")
 		}, "See the [manual](https://example.org/m) for more.\n\ntyped\n"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var m made
-			tt.make(&m)
-			out := read(t, &m)
-			if out.Markdown != tt.want {
-				t.Errorf("got:\n%s\nwant:\n%s", out.Markdown, tt.want)
-			}
-			if len(out.Warnings) > 0 {
-				t.Errorf("warnings %q", out.Warnings)
-			}
-		})
-	}
+	})
 }
 
 // TestConcurrentForms reads forms at the same time: the wrapper of pdfium keeps

@@ -13,7 +13,7 @@ import (
 
 // attach adds a file and returns a reference to its specification.
 func (m *made) attach(name, media, content string) string {
-	file := m.object(fmt.Sprintf("<< /Type /EmbeddedFile /Subtype /%s /Length %d >>\nstream\n%s\nendstream", strings.ReplaceAll(media, "/", "#2F"), len(content), content))
+	file := m.object(stream("/Type /EmbeddedFile /Subtype /"+strings.ReplaceAll(media, "/", "#2F"), content))
 	return m.object("<< /Type /Filespec /F (" + name + ") /UF (" + name + ") /EF << /F " + file + " >> >>")
 }
 
@@ -173,10 +173,7 @@ func TestPortfoliosWithinEachOther(t *testing.T) {
 // xfaForm is a form that asks to wait, and its packets.
 func xfaForm(m *made, template, data string) {
 	m.sheet().lines(72, 700, "Please wait... If this message is not eventually replaced with the proper contents of the document,", "your viewer may not be able to display it.")
-	packet := func(s string) string {
-		return m.object(fmt.Sprintf("<< /Length %d >>\nstream\n%s\nendstream", len(s), s))
-	}
-	m.form = "/XFA [(template) " + packet(template) + " (datasets) " + packet(data) + "]"
+	m.form = "/XFA [(template) " + m.object(stream("", template)) + " (datasets) " + m.object(stream("", data)) + "]"
 	m.catalog += " /NeedsRendering true"
 }
 
@@ -206,7 +203,7 @@ func TestXFA(t *testing.T) {
 		var m made
 		xfaForm(&m, "", "")
 		whole := "<xdp:xdp xmlns:xdp=\"http://ns.adobe.com/xdp/\">" + xfaTemplate + fmt.Sprintf(xfaData, "ay") + "</xdp:xdp>"
-		m.form = "/XFA " + m.object(fmt.Sprintf("<< /Length %d >>\nstream\n%s\nendstream", len(whole), whole))
+		m.form = "/XFA " + m.object(stream("", whole))
 		if out := read(t, &m); !strings.Contains(out.Markdown, "- Surname: May\n") {
 			t.Errorf("got %q", out.Markdown)
 		}

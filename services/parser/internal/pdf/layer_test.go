@@ -20,15 +20,7 @@ func (s *sheet) in(property string, y float64, text string) {
 }
 
 func TestLayers(t *testing.T) {
-	form := func(m *made, entries, content string) string {
-		return m.object(fmt.Sprintf("<< /Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources << /Font << /F1 %s >> %s >> /Length %d >>\nstream\n%s\nendstream",
-			m.font(), entries, len(content), content))
-	}
-	for _, tt := range []struct {
-		name string
-		make func(m *made)
-		want string
-	}{
+	testReads(t, []readTest{
 		{"one on, one off", func(m *made) {
 			on, off := m.layer("English", ""), m.layer("German", "")
 			m.catalog = "/OCProperties << /OCGs [" + on + " " + off + "] /D << /ON [" + on + "] /OFF [" + off + "] >> >>"
@@ -81,10 +73,9 @@ func TestLayers(t *testing.T) {
 			s.properties = "/Off " + off
 			s.lines(72, 700, "Good day.")
 			text := func(s string) string { return "BT /F1 10 Tf 72 600 Td (" + s + ") Tj ET" }
-			s.forms = "/A " + m.object(fmt.Sprintf("<< /Type /XObject /Subtype /Form /OC %s /BBox [0 0 612 792] /Resources << /Font << /F1 %s >> >> /Length %d >>\nstream\n%s\nendstream",
-				off, m.font(), len(text("DRAFT A")), text("DRAFT A"))) +
-				" /B " + form(m, "", text("DRAFT B")) +
-				" /C " + form(m, "/Properties << /Off "+off+" >>", "/OC /Off BDC "+text("DRAFT C")+" EMC BT /F1 10 Tf 72 660 Td (Not a draft.) Tj ET")
+			s.forms = "/A " + m.formObject(612, 792, "/OC "+off, "", text("DRAFT A")) +
+				" /B " + m.formObject(612, 792, "", "", text("DRAFT B")) +
+				" /C " + m.formObject(612, 792, "", "/Properties << /Off "+off+" >>", "/OC /Off BDC "+text("DRAFT C")+" EMC BT /F1 10 Tf 72 660 Td (Not a draft.) Tj ET")
 			s.content.WriteString("/A Do\n/OC /Off BDC /B Do EMC\n/C Do\n")
 		}, "Good day.\n\nNot a draft.\n"},
 		{"annotations", func(m *made) {
@@ -98,19 +89,7 @@ func TestLayers(t *testing.T) {
 			s.properties = "/Off " + off
 			s.in("Off", 650, "Guten Tag.")
 		}, "Good day.\n\nseen\n"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var m made
-			tt.make(&m)
-			out := read(t, &m)
-			if out.Markdown != tt.want {
-				t.Errorf("got:\n%s\nwant:\n%s", out.Markdown, tt.want)
-			}
-			if len(out.Warnings) > 0 {
-				t.Errorf("warnings %q", out.Warnings)
-			}
-		})
-	}
+	})
 }
 
 // TestLayersInPackedObjects has the catalog where only unpacking finds it.
@@ -119,7 +98,7 @@ func TestLayersInPackedObjects(t *testing.T) {
 		var m made
 		s := m.sheet()
 		s.lines(72, 700, "Good day.")
-		m.object("<< /Type /ObjStm /N 1 /First 4 /Filter /FlateDecode /Length 1000 >>\nstream\n" + deflate(t, content) + "\nendstream")
+		m.object(stream("/Type /ObjStm /N 1 /First 4 /Filter /FlateDecode", deflate(t, content)))
 		return m.bytes(t)
 	}
 	if !mayHaveLayers(pack("1 0 << /Type /Catalog /OCProperties << >> >>")) {

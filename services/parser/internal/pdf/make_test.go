@@ -102,6 +102,21 @@ func (m *made) object(content string) string {
 // next returns the reference of the object that comes n after the next one.
 func (m *made) next(n int) string { return fmt.Sprintf("%d 0 R", firstObject+len(m.objects)+n) }
 
+// stream returns a stream with further entries in its dictionary.
+func stream(entries, content string) string {
+	return fmt.Sprintf("<< %s /Length %d >>\nstream\n%s\nendstream", entries, len(content), content)
+}
+
+// pixel is a picture of one grey dot.
+var pixel = stream("/Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8", "x")
+
+// formObject adds a form XObject, which draws content, with further entries in its
+// dictionary and in its resources.
+func (m *made) formObject(width, height float64, entries, resources, content string) string {
+	return m.object(stream(fmt.Sprintf("/Type /XObject /Subtype /Form %s /BBox [0 0 %g %g] /Resources << /Font << /F1 %s >> %s >>",
+		entries, width, height, m.font(), resources), content))
+}
+
 // page returns a reference to the first page of a file that has so many objects
 // of a test: fonts, the image and the page's content are before it.
 func (m *made) page(objects int) string {
@@ -151,7 +166,7 @@ func (m *made) bytes(t testing.TB) []byte {
 		cmap.WriteString("begincmap\n1 begincodespacerange <00> <ff> endcodespacerange\n")
 		fmt.Fprintf(&cmap, "%d beginbfchar\n", len(m.glyphs))
 		const box = "500 0 0 0 480 700 d1 0 0 480 700 re f"
-		proc := object("<< /Length %d >>\nstream\n%s\nendstream", len(box), box)
+		proc := object("%s", stream("", box))
 		for i, g := range m.glyphs {
 			fmt.Fprintf(&cmap, "<%02x> <", i+1)
 			for _, u := range utf16.Encode([]rune(g)) {
@@ -162,33 +177,24 @@ func (m *made) bytes(t testing.TB) []byte {
 			fmt.Fprintf(&names, "/g%d ", i+1)
 		}
 		cmap.WriteString("endbfchar\nendcmap\n")
-		toUnicode := object("<< /Length %d >>\nstream\n%sendstream", cmap.Len(), cmap.String())
+		toUnicode := object("%s", stream("", cmap.String()))
 		n := object("<< /Type /Font /Subtype /Type3 /FontBBox [0 0 500 700] /FontMatrix [.001 0 0 .001 0 0] /CharProcs << %s >> "+
 			"/Encoding << /Type /Encoding /Differences [1 %s] >> /FirstChar 1 /LastChar %d /Widths [%s] /Resources << >> /ToUnicode %d 0 R >>",
 			procs.String(), names.String(), len(m.glyphs), strings.Repeat("500 ", len(m.glyphs)), toUnicode)
 		fonts = append(fonts, fmt.Sprintf("/%s %d 0 R", drawn, n))
 	}
-	image := object("<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 1 >>\nstream\nx\nendstream")
+	image := object("%s", pixel)
 	pages := len(offsets) + 1 + 2*len(m.sheets)
 	var kids []string
 	for _, s := range m.sheets {
-		var z bytes.Buffer
-		w := zlib.NewWriter(&z)
-		if _, err := w.Write([]byte(s.content.String())); err != nil {
-			t.Fatal(err)
-		}
+		content := s.content.String()
 		if s.image {
-			if _, err := w.Write([]byte("q 500 0 0 700 50 50 cm /Im Do Q\n")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
+			content += "q 500 0 0 700 50 50 cm /Im Do Q\n"
 		}
 		if len(s.annots) > 0 {
 			s.extra += " /Annots [" + strings.Join(s.annots, " ") + "]"
 		}
-		n := object("<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream", z.Len(), z.String())
+		n := object("%s", stream("/Filter /FlateDecode", deflate(t, content)))
 		kid := object("<< /Type /Page /Parent %d 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << %s %s >> /XObject << /Im %d 0 R %s >> /Properties << %s >> >> %s >>",
 			pages, n, strings.Join(fonts, " "), s.fonts, image, s.forms, s.properties, s.extra)
 		kids = append(kids, fmt.Sprintf("%d 0 R", kid))

@@ -46,12 +46,32 @@ func read(t testing.TB, m *made) *format.Output {
 	return out
 }
 
+// readTest is a file and what it has to be read as, without warnings.
+type readTest struct {
+	name string
+	make func(m *made)
+	want string
+}
+
+func testReads(t *testing.T, tests []readTest) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var m made
+			tt.make(&m)
+			out := read(t, &m)
+			if out.Markdown != tt.want {
+				t.Errorf("got:\n%s\nwant:\n%s", out.Markdown, tt.want)
+			}
+			if len(out.Warnings) > 0 {
+				t.Errorf("warnings %q", out.Warnings)
+			}
+		})
+	}
+}
+
 func TestMarkdown(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		make func(m *made)
-		want string
-	}{
+	testReads(t, []readTest{
 		{"paragraphs", func(m *made) {
 			s := m.sheet()
 			y := s.lines(72, 700,
@@ -234,15 +254,7 @@ func TestMarkdown(t *testing.T) {
 			m.sheet().lines(72, 100, "A sentence that begins at the very end of a page and is cut in the midst of a divi-")
 			m.sheet().lines(72, 700, "ded word goes on as if there were no pages.")
 		}, "A sentence that begins at the very end of a page and is cut in the midst of a divided word goes on as if there were no pages.\n"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var m made
-			tt.make(&m)
-			if got := read(t, &m).Markdown; got != tt.want {
-				t.Errorf("got:\n%s\nwant:\n%s", got, tt.want)
-			}
-		})
-	}
+	})
 }
 
 func TestRunningLinesAndPageMarks(t *testing.T) {

@@ -80,8 +80,8 @@ func TestScansAreRefused(t *testing.T) {
 			}
 		},
 		"a picture in a form": func(m *made) {
-			form := m.object("<< /Type /XObject /Subtype /Form /BBox [0 0 612 792] /Resources << /XObject << /Im " + m.next(1) + " >> >> /Length 29 >>\nstream\nq 612 0 0 792 0 0 cm /Im Do Q\nendstream")
-			m.object("<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 /Length 1 >>\nstream\nx\nendstream")
+			form := m.formObject(612, 792, "", "/XObject << /Im "+m.next(1)+" >>", "q 612 0 0 792 0 0 cm /Im Do Q")
+			m.object(pixel)
 			s := m.sheet().text(roman, 9, 480, 20, "000001")
 			s.forms = "/Fm " + form
 			s.content.WriteString("/Fm Do\n")
@@ -182,7 +182,7 @@ func TestScansAreWarnedOf(t *testing.T) {
 // nameless adds a font whose glyphs have names that say nothing, and no map to
 // Unicode.
 func (s *sheet) nameless(m *made) string {
-	glyph := m.object("<< /Length 37 >>\nstream\n600 0 0 0 500 700 d1 0 0 500 700 re f\nendstream")
+	glyph := m.object(stream("", "600 0 0 0 500 700 d1 0 0 500 700 re f"))
 	var procs, names strings.Builder
 	for c := 33; c < 127; c++ {
 		fmt.Fprintf(&procs, "/x%d %s ", c*7, glyph)
@@ -267,7 +267,7 @@ func TestGlyphsWithoutUnicode(t *testing.T) {
 		var m made
 		cmap := "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /x def 1 begincodespacerange <00> <FF> endcodespacerange\n" +
 			"1 beginbfrange <21> <7E> <F021> endbfrange endcmap end end"
-		uni := m.object(fmt.Sprintf("<< /Length %d >>\nstream\n%s\nendstream", len(cmap), cmap))
+		uni := m.object(stream("", cmap))
 		font := m.object("<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode " + uni + " >>")
 		s := m.sheet()
 		s.fonts = "/P " + font
