@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"sluice/pkg/broker"
 	"sluice/pkg/events"
 	"sluice/services/parser/local"
 )
@@ -53,10 +52,8 @@ func TestTheLargestDocumentsFitTheChunker(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the manifest does not say how many workers there are: %v", err)
 	}
-	w := &world{t: t, dir: t.TempDir(), login: func(string) broker.Login { return broker.Login{} }}
-	port := freePort(t)
-	w.url = "nats://127.0.0.1:" + strconv.Itoa(port)
-	spawn(t, w.dir, "natsserver", "natsserver", "--dir", filepath.Join(w.dir, "jetstream"), "--port", strconv.Itoa(port))
+	w := &world{t: t, dir: t.TempDir()}
+	w.open()
 	w.connect()
 	p := w.spawn("chunker", "chunker")
 	var blobs jetstream.ObjectStore

@@ -93,10 +93,7 @@ func TestTheServerIsAwayWhileAllIsIdle(t *testing.T) {
 	for _, how := range []string{"dead", "silent"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
+			provider := newProvider(t, 1)
 			w := paying(t, provider, nil)
 			w.complete(w.several(chunks, "before", "before")...)
 			w.paid(provider) // and the idle lease is given back
@@ -134,9 +131,7 @@ func TestTheServerIsAwayWhileAllIsIdle(t *testing.T) {
 					}
 				}
 			}
-			if dead := w.deadLetters(); len(dead) > 0 {
-				t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
-			}
+			w.noDeadLetters()
 		})
 	}
 }
@@ -150,10 +145,7 @@ func TestDoubledMessagesAreBoughtOnce(t *testing.T) {
 		t.Run(fmt.Sprint(replicas), func(t *testing.T) {
 			t.Parallel()
 			const chunks, copies = 60, 3
-			provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
+			provider := newProvider(t, 1)
 			provider.Script(fake.Rule{Delay: fake.Duration(7 * time.Second)})
 			w := paying(t, provider, map[string]int{"embedder": replicas}, "--embedding-timeout", "5m", "--embedder-workers", "4", "--embedder-batch", "20")
 			for _, p := range w.stage["embedder"] {
@@ -199,9 +191,7 @@ func TestDoubledMessagesAreBoughtOnce(t *testing.T) {
 				t.Errorf("%d inputs were bought, want each of %d once", m.Inputs, chunks)
 			}
 			w.paid(provider)
-			if dead := w.deadLetters(); len(dead) > 0 {
-				t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
-			}
+			w.noDeadLetters()
 		})
 	}
 }
@@ -212,10 +202,7 @@ func TestDoubledMessagesAreBoughtOnce(t *testing.T) {
 func TestTheOwnerOfClaimsIsKilled(t *testing.T) {
 	t.Parallel()
 	const stalled, fresh = 40, 100
-	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	provider := newProvider(t, 1)
 	// Workers for as many calls as the chunks may come in.
 	args := []string{"--embedding-timeout", "5m", "--embedder-workers", "16"}
 	w := paying(t, provider, map[string]int{"embedder": 1}, args...)
@@ -250,9 +237,7 @@ func TestTheOwnerOfClaimsIsKilled(t *testing.T) {
 		t.Errorf("the ledger has %d n$, the meter %d", settled.Plus(reserved).Nano, m.Nano)
 	}
 	w.drained(time.Minute)
-	if dead := w.deadLetters(); len(dead) > 0 {
-		t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
-	}
+	w.noDeadLetters()
 }
 
 // A call, its refusal, the pause that the refusal asks for and the next call take
@@ -261,10 +246,7 @@ func TestTheOwnerOfClaimsIsKilled(t *testing.T) {
 func TestALiveOwnerTakesLong(t *testing.T) {
 	t.Parallel()
 	const chunks, copies = 20, 8
-	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	provider := newProvider(t, 1)
 	w := paying(t, provider, map[string]int{"embedder": 1}, "--embedding-timeout", "5m")
 	asked := atomic.Int64{}
 	if _, err := w.nc.Subscribe("sluice.owner.*", func(*nats.Msg) { asked.Add(1) }); err != nil {
@@ -290,7 +272,5 @@ func TestALiveOwnerTakesLong(t *testing.T) {
 		t.Logf("owners of claims were asked %d times", n)
 	}
 	w.paid(provider)
-	if dead := w.deadLetters(); len(dead) > 0 {
-		t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
-	}
+	w.noDeadLetters()
 }

@@ -19,6 +19,16 @@ import (
 	"sluice/pkg/natstest"
 )
 
+// newProvider returns a fake provider that takes the key of paying.
+func newProvider(t *testing.T, seed uint64) *fake.Server {
+	t.Helper()
+	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: seed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return provider
+}
+
 // paying is a world whose embedders pay a fake provider, which has a meter.
 func paying(t *testing.T, provider *fake.Server, replicas map[string]int, embedder ...string) *world {
 	t.Helper()
@@ -69,10 +79,7 @@ func TestWaitingChaos(t *testing.T) {
 		disturbed := name == "disturbed"
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed(t), 0))
-			provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: seed(t)})
-			if err != nil {
-				t.Fatal(err)
-			}
+			provider := newProvider(t, seed(t))
 			w := paying(t, provider, map[string]int{"embedder": 2, "costd": 2}, "--embedder-batch", fmt.Sprint(batch))
 			if disturbed {
 				for _, tenant := range poor {
@@ -143,9 +150,7 @@ func TestWaitingChaos(t *testing.T) {
 				}
 				return nil
 			})
-			if dead := w.deadLetters(); len(dead) > 0 {
-				t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
-			}
+			w.noDeadLetters()
 			meter := provider.Meter()
 			settled, reserved := w.ledger()
 			if out := settled.Plus(reserved); out.Nano < meter.Nano {
@@ -189,10 +194,7 @@ var parked = flag.Int("parked", 10_000, "chunks of a tenant at its limit in Test
 // was restarted.
 func TestParked(t *testing.T) {
 	t.Parallel()
-	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	provider := newProvider(t, 1)
 	// A call that is given up may have been paid for, and what it asked for is bought
 	// again. This is about what is answered, however busy the machine.
 	w := paying(t, provider, nil, "--embedding-timeout", "10m")
@@ -278,9 +280,7 @@ func TestParked(t *testing.T) {
 	if m := provider.Meter(); m.Inputs != chunks+bought {
 		t.Errorf("%d inputs were bought, want each of %d once", m.Inputs, chunks+bought)
 	}
-	if dead := w.deadLetters(); len(dead) > 0 {
-		t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
-	}
+	w.noDeadLetters()
 }
 
 // parked waits until nothing is on its way to the embedder any more: all waits.
@@ -332,10 +332,7 @@ func rss(t *testing.T, pid int) int {
 // crash. All stages run in one process, as 'sluice up' has them.
 func TestAPauseIsNoCrash(t *testing.T) {
 	t.Parallel()
-	provider, err := fake.New(fake.Config{Keys: []string{"sk-e2e"}, Seed: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	provider := newProvider(t, 1)
 	url := natstest.Serve(t, provider)
 	dir := t.TempDir()
 	port := freePort(t)
@@ -387,8 +384,6 @@ func TestAPauseIsNoCrash(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	}
-	if dead := w.deadLetters(); len(dead) > 0 {
-		t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
-	}
+	w.noDeadLetters()
 	up.stop(t)
 }

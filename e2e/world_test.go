@@ -67,10 +67,7 @@ func newWorld(t *testing.T, s setup) *world {
 	if s.nodes > 0 {
 		w.secure(s.nodes, s.extra)
 	} else {
-		port := freePort(t)
-		w.url = "nats://127.0.0.1:" + strconv.Itoa(port)
-		w.nodes = []*process{spawn(t, w.dir, "natsserver", "natsserver", "--dir", filepath.Join(w.dir, "jetstream"), "--port", strconv.Itoa(port))}
-		w.login = func(string) broker.Login { return broker.Login{} }
+		w.open()
 	}
 	w.server = w.nodes[0]
 	w.connect()
@@ -135,6 +132,15 @@ func (w *world) connect() {
 	if w.js, err = jetstream.New(w.nc); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// open starts one nats-server, on which everybody may do everything.
+func (w *world) open() {
+	w.t.Helper()
+	port := freePort(w.t)
+	w.url = "nats://127.0.0.1:" + strconv.Itoa(port)
+	w.nodes = []*process{spawn(w.t, w.dir, "natsserver", "natsserver", "--dir", filepath.Join(w.dir, "jetstream"), "--port", strconv.Itoa(port))}
+	w.login = func(string) broker.Login { return broker.Login{} }
 }
 
 // secure starts a cluster that is configured as 'sluice apply' says, with TLS
@@ -358,6 +364,14 @@ func (w *world) one(s submission) *events.Document {
 func (w *world) deadLetters() []*jetstream.RawStreamMsg {
 	w.t.Helper()
 	return w.messages(events.StreamDeadLetter, ">")
+}
+
+// noDeadLetters fails the test if there are dead letters.
+func (w *world) noDeadLetters() {
+	w.t.Helper()
+	if dead := w.deadLetters(); len(dead) > 0 {
+		w.t.Errorf("%d dead letters, the first: %v", len(dead), dead[0].Header)
+	}
 }
 
 // messages returns what a stream holds on a subject.
