@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"sluice/pkg/broker"
 	"sluice/pkg/events"
@@ -112,14 +110,7 @@ func TestTheLargestBodiesAreSetAside(t *testing.T) {
 	l.open(env, "budget:tenant.poor")
 	natstest.Eventually(t, 30*time.Second, "what waited is done", func() bool { return poor.Load() == all })
 	empty(t, env.JS, events.StreamHeld)
-	natstest.Eventually(t, 10*time.Second, "the bodies are removed", func() bool {
-		store, err := env.JS.ObjectStore(t.Context(), events.StoreBlobs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = store.List(t.Context())
-		return errors.Is(err, jetstream.ErrNoObjectsFound)
-	})
+	noBodies(t, env.JS)
 }
 
 // What HELD never takes, because there is no room for one more header, stays in the

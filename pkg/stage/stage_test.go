@@ -84,6 +84,19 @@ func empty(t *testing.T, js jetstream.JetStream, stream string) {
 	})
 }
 
+// noBodies waits until the object store of bodies is empty.
+func noBodies(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	natstest.Eventually(t, 10*time.Second, "the bodies are removed", func() bool {
+		store, err := js.ObjectStore(t.Context(), events.StoreBlobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = store.List(t.Context())
+		return errors.Is(err, jetstream.ErrNoObjectsFound)
+	})
+}
+
 // A newcomer's stage: one function and configuration.
 func TestATranslatorIsOneFunction(t *testing.T) {
 	topology := broker.DefaultTopology()
@@ -463,14 +476,7 @@ func TestLargeBodiesTravelByReference(t *testing.T) {
 	publish(t, env.JS, "docs.submit.x", "1", "go")
 	natstest.Eventually(t, 10*time.Second, "the body arrived", func() bool { return got.Load() == 1 })
 	empty(t, env.JS, events.StreamParsed)
-	natstest.Eventually(t, 5*time.Second, "the blob is removed", func() bool {
-		store, err := env.JS.ObjectStore(t.Context(), events.StoreBlobs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = store.List(t.Context())
-		return errors.Is(err, jetstream.ErrNoObjectsFound)
-	})
+	noBodies(t, env.JS)
 }
 
 // One tenant out of money must not hold up another: hundreds of parked
