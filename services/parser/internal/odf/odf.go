@@ -576,7 +576,7 @@ func (d *odf) annotation(x *office.XML, put func(string, office.Style) error) er
 		if who != "" {
 			text = md.EscapeInline(who) + ": " + text
 		}
-		d.notes = append(d.notes, office.Block{Kind: office.Verbatim, Text: mark + ": " + strings.ReplaceAll(text, "\n", "\n    ")})
+		d.notes = append(d.notes, office.Note(mark, text))
 	}
 	return err
 }
@@ -602,7 +602,7 @@ func (d *odf) define(x *office.XML, mark string) error {
 		return err
 	}
 	if text := office.Flat(blocks); text != "" {
-		d.notes = append(d.notes, office.Block{Kind: office.Verbatim, Text: mark + ": " + strings.ReplaceAll(text, "\n", "\n    ")})
+		d.notes = append(d.notes, office.Note(mark, text))
 	}
 	return nil
 }

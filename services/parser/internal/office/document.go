@@ -204,6 +204,11 @@ func trimRows(rows [][]string) [][]string {
 	return kept
 }
 
+// Note returns the definition of a note that stands in the text as mark: "[^1]".
+func Note(mark, text string) Block {
+	return Block{Kind: Verbatim, Text: mark + ": " + strings.ReplaceAll(text, "\n", "\n    ")}
+}
+
 // Flat returns blocks as the text of one table cell or note: without headings,
 // the items and rows one after the other.
 func Flat(blocks []Block) string {

@@ -134,12 +134,6 @@ func (d *docx) blockElement(x *office.XML, se xml.StartElement, carry *[]office.
 				return err
 			}
 		}
-	case "sdt":
-		return control(x, children)
-	case "ins", "moveTo", "customXml", "smartTag":
-		return x.Each(children)
-	case "AlternateContent":
-		return x.Alternate(children)
 	case "oMath", "oMathPara":
 		s, err := d.Equation(x, se)
 		if err != nil {
@@ -150,6 +144,22 @@ func (d *docx) blockElement(x *office.XML, se xml.StartElement, carry *[]office.
 		return d.section(x)
 	case "altChunk":
 		return d.chunk(office.RelID(se, "id"), emit)
+	default:
+		return wrapped(x, se, children)
+	}
+	return nil
+}
+
+// wrapped calls f for what an element wraps that may stand around blocks, around
+// pieces of a line and around rows and cells alike. Of any other it reads nothing.
+func wrapped(x *office.XML, se xml.StartElement, f func(xml.StartElement) error) error {
+	switch se.Name.Local {
+	case "sdt":
+		return control(x, f)
+	case "ins", "moveTo", "customXml", "smartTag":
+		return x.Each(f)
+	case "AlternateContent":
+		return x.Alternate(f)
 	}
 	return nil
 }
@@ -329,18 +339,16 @@ func (d *docx) inlineElement(x *office.XML, se xml.StartElement, p *wordPara, hr
 			href = url
 		}
 		return x.Each(children)
-	case "sdt":
-		return control(x, children)
-	case "ins", "moveTo", "smartTag", "customXml", "dir", "bdo", "rt", "rubyBase":
+	case "dir", "bdo", "rt", "rubyBase":
 		return x.Each(children)
-	case "AlternateContent":
-		return x.Alternate(children)
 	case "oMath", "oMathPara":
 		s, err := d.Equation(x, se)
 		if err != nil {
 			return err
 		}
 		p.spans = append(p.spans, office.Span{Text: s, Style: office.Raw})
+	default:
+		return wrapped(x, se, children)
 	}
 	return nil
 }
@@ -581,8 +589,7 @@ func (d *docx) defineNotes(kind *noteKind, emit func(office.Block) error) error 
 			d.Warn("%s %d is empty or missing", kind.element, i+1)
 			continue
 		}
-		text = strings.ReplaceAll(text, "\n", "\n    ")
-		if err := emit(office.Block{Kind: office.Verbatim, Text: fmt.Sprintf("[^%s%d]: %s", kind.label, i+1, text)}); err != nil {
+		if err := emit(office.Note(kind.refer(id), text)); err != nil {
 			return err
 		}
 	}
@@ -619,33 +626,21 @@ func (d *docx) table(x *office.XML) ([]office.Block, error) {
 			only = content
 			table.Add(office.Flat(content), width, cover)
 			return d.Spend(3 * width)
-		case "sdt":
-			return control(x, rowElement)
-		case "customXml", "smartTag", "ins", "moveTo":
-			return x.Each(rowElement)
-		case "AlternateContent":
-			return x.Alternate(rowElement)
 		}
-		return nil
+		return wrapped(x, se, rowElement)
 	}
 	var tableElement func(se xml.StartElement) error
 	tableElement = func(se xml.StartElement) error {
-		switch se.Name.Local {
-		case "tr":
-			gone = false
-			table.NextRow()
-			if err := x.Each(rowElement); err != nil {
-				return err
-			}
-			if gone {
-				table.DropRow()
-			}
-		case "sdt":
-			return control(x, tableElement)
-		case "customXml", "smartTag", "ins", "moveTo":
-			return x.Each(tableElement)
-		case "AlternateContent":
-			return x.Alternate(tableElement)
+		if se.Name.Local != "tr" {
+			return wrapped(x, se, tableElement)
+		}
+		gone = false
+		table.NextRow()
+		if err := x.Each(rowElement); err != nil {
+			return err
+		}
+		if gone {
+			table.DropRow()
 		}
 		return nil
 	}

@@ -648,10 +648,9 @@ func (r *rtfReader) picture() error {
 }
 
 func (r *rtfReader) define(mark, text string) {
-	if text == "" {
-		return
+	if text != "" {
+		r.notes = append(r.notes, office.Note(mark, text))
 	}
-	r.notes = append(r.notes, office.Block{Kind: office.Verbatim, Text: mark + ": " + strings.ReplaceAll(text, "\n", "\n    ")})
 }
 
 // endParagraph turns the spans so far into a block.
