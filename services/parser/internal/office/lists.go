@@ -7,14 +7,6 @@ import (
 
 const ListLevels = 9 // w:lvl is 0 to 8
 
-// letters counts a, b … z, aa, bb, as Word does.
-func letters(n int) string {
-	if n < 1 || n > 26*20 {
-		return strconv.Itoa(n)
-	}
-	return strings.Repeat(string(rune('a'+(n-1)%26)), (n-1)/26+1)
-}
-
 func roman(n int) string {
 	if n < 1 || n > 3999 {
 		return strconv.Itoa(n)

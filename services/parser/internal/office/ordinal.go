@@ -26,10 +26,6 @@ func Ordinal(n int, format string) string {
 		return strings.ToLower(roman(n))
 	case "upperRoman":
 		return roman(n)
-	case "lowerLetter":
-		return letters(n)
-	case "upperLetter":
-		return strings.ToUpper(letters(n))
 	case "ordinal":
 		return digits + ordinalEnding(n)
 	case "cardinalText":
@@ -82,8 +78,8 @@ func Ordinal(n int, format string) string {
 		return hebrewNumber(n)
 	case "koreanLegal":
 		if tens, ones := n/10, n%10; n > 0 && n < 100 {
-			return strings.Fields(". 열 스물 서른 마흔 쉰 예순 일흔 여든 아흔")[tens][onlyIf(tens > 0):] +
-				strings.Fields(". 하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉")[ones][onlyIf(ones > 0):]
+			return strings.Split(" 열 스물 서른 마흔 쉰 예순 일흔 여든 아흔", " ")[tens] +
+				strings.Split(" 하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉", " ")[ones]
 		}
 	case "thaiCounting":
 		return thaiNumber(n)
@@ -97,14 +93,6 @@ func Ordinal(n int, format string) string {
 		return repeated(n, []rune(a))
 	}
 	return digits
-}
-
-// onlyIf is the beginning of a word that is there, and the end of the dot that stands for none.
-func onlyIf(there bool) int {
-	if there {
-		return 0
-	}
-	return 1
 }
 
 // CustomOrdinal writes a number in a format that gives its first members: "001, 002, 003, ...".
@@ -129,6 +117,8 @@ func CustomOrdinal(n int, members string) string {
 
 // alphabets are the formats that count through letters, and then double them.
 var alphabets = map[string]string{
+	"lowerLetter":          "abcdefghijklmnopqrstuvwxyz",
+	"upperLetter":          "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
 	"russianLower":         "абвгдежзиклмнопрстуфхцчшщыэюя",
 	"russianUpper":         "АБВГДЕЖЗИКЛМНОПРСТУФХЦЧШЩЫЭЮЯ",
 	"aiueo":                "ｱｲｳｴｵｶｷｸｹｺｻｼｽｾｿﾀﾁﾂﾃﾄﾅﾆﾇﾈﾉﾊﾋﾌﾍﾎﾏﾐﾑﾒﾓﾔﾕﾖﾗﾘﾙﾚﾛﾜｦﾝ",
