@@ -1,8 +1,8 @@
 // Package ooxml reads Word, PowerPoint and Excel files (ISO/IEC 29500).
 //
 // Headings, lists, tables, links, emphasis, notes, comments, equations, charts
-// and captions of pictures come through; page headers and footers, hidden text
-// and deleted revisions do not.
+// and captions of pictures come through, and of page headers and footers what the
+// text does not say; hidden text and deleted revisions do not.
 package ooxml
 
 import (
@@ -10,6 +10,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"strings"
+	"sync"
 
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/md"
@@ -27,6 +28,8 @@ type docx struct {
 	notes  []*noteKind
 	frames [2][]string // IDs of the headers and of the footers that pages have
 	frame  bool        // one of them is being read
+	// evenPages reports whether even pages have headers of their own.
+	evenPages func() bool
 }
 
 // field is a complex field: an instruction, then what it shows.
@@ -55,6 +58,7 @@ func DOCX(ctx context.Context, in format.Input) (*format.Output, error) {
 		return nil, err
 	}
 	d := &docx{Archive: a}
+	d.evenPages = sync.OnceValue(d.readEvenPages)
 	part, err := a.Main("word/document.xml")
 	if err != nil {
 		return nil, err

@@ -40,8 +40,8 @@ func (d *docx) section(x *office.XML) error {
 	return err
 }
 
-// evenPages reports whether even pages have headers of their own.
-func (d *docx) evenPages() bool {
+// readEvenPages reads from the settings whether even pages have headers of their own.
+func (d *docx) readEvenPages() bool {
 	part := office.Related(d.rels, "settings")
 	if part == "" || !d.Has(part) {
 		return false
