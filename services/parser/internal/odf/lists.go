@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"sluice/services/parser/internal/office"
+	"sluice/services/parser/internal/sheet"
 )
 
 // counter numbers the items of a list, or the headings of a text.
@@ -80,11 +81,7 @@ func spread(n int) string {
 	if n < 1 || n > 1<<20 {
 		return office.Ordinal(n, "decimal")
 	}
-	s := ""
-	for ; n > 0; n = (n - 1) / 26 {
-		s = string(rune('a'+(n-1)%26)) + s
-	}
-	return s
+	return strings.ToLower(sheet.ColumnName(n - 1))
 }
 
 // listOf returns the counter of a list: a new one, or that of the list that it

@@ -311,17 +311,20 @@ func (s *Sheet) Note(j *office.Job, cell, author, text string) error {
 }
 
 // CellName returns "A1" for row 0, column 0.
-func CellName(row, column int) string {
+func CellName(row, column int) string { return ColumnName(column) + strconv.Itoa(row+1) }
+
+// ColumnName returns "A" for column 0, "AA" for column 26.
+func ColumnName(column int) string {
 	var b [8]byte
 	i := len(b)
 	for n := column + 1; n > 0; n = (n - 1) / 26 {
 		i--
 		b[i] = byte('A' + (n-1)%26)
 	}
-	return string(b[i:]) + strconv.Itoa(row+1)
+	return string(b[i:])
 }
 
-// ParseCell is the inverse of cellName; a missing part is -1.
+// ParseCell is the inverse of CellName; a missing part is -1.
 func ParseCell(name string) (row, column int) {
 	i := 0
 	for ; i < len(name) && i < 4 && office.IsASCIILetter(name[i]); i++ {
