@@ -54,7 +54,7 @@ func PartKey(name string) string {
 
 func (a *Archive) Has(part string) bool { return a.files[PartKey(part)] != nil }
 
-// open returns the bytes of a part, uncounted: newXML and read count them.
+// open returns the bytes of a part, uncounted: Parse and Read count them.
 func (a *Archive) open(part string) (io.ReadCloser, error) {
 	f := a.files[PartKey(part)]
 	if f == nil {

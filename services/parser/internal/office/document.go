@@ -7,7 +7,7 @@ import (
 	"sluice/services/parser/internal/md"
 )
 
-// kind is what a block is.
+// kind says what a block is.
 type kind uint8
 
 const (
@@ -107,8 +107,8 @@ func (d *Document) nest(b Block) string {
 	return pad + strings.ReplaceAll(md.Item(b.Marker, b.Text), "\n", "\n"+pad)
 }
 
-// Prepend writes blocks before what is there already.
-func (d *Document) Prepend(blocks ...Block) {
+// prepend writes blocks before what is there already.
+func (d *Document) prepend(blocks ...Block) {
 	first := &Document{}
 	first.Add(blocks...)
 	head := first.String()

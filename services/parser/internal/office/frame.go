@@ -53,7 +53,7 @@ func (d *Document) AddFrames(headers, footers []Block) {
 	text := d.String()
 	headers = Frame(headers, text)
 	d.Add(Frame(slices.Concat(headers, footers), text)[len(headers):]...)
-	d.Prepend(headers...)
+	d.prepend(headers...)
 }
 
 // plainWords folds a text to what is the same for a reader.

@@ -23,11 +23,11 @@ func (m *MathML) row() string {
 		k := m.Kids[i]
 		// Brackets that enclose a table are those of a matrix, and grow with it.
 		if i+2 < len(m.Kids) && k.Name == "mo" && m.Kids[i+1].core().Name == "mtable" && m.Kids[i+2].Name == "mo" {
-			JoinMath(&b, `\left`+fence(strings.TrimSpace(k.Text))+m.Kids[i+1].latex()+`\right`+fence(strings.TrimSpace(m.Kids[i+2].Text)))
+			joinMath(&b, `\left`+fence(strings.TrimSpace(k.Text))+m.Kids[i+1].latex()+`\right`+fence(strings.TrimSpace(m.Kids[i+2].Text)))
 			i += 2
 			continue
 		}
-		JoinMath(&b, k.latex())
+		joinMath(&b, k.latex())
 	}
 	return b.String()
 }
@@ -95,21 +95,21 @@ func (m *MathML) latex() string {
 		}
 		return `\frac{` + m.kid(0) + "}{" + m.kid(1) + "}"
 	case "msup":
-		return Group(m.kid(0)) + "^{" + m.kid(1) + "}"
+		return group(m.kid(0)) + "^{" + m.kid(1) + "}"
 	case "msub":
-		return Group(m.kid(0)) + "_{" + m.kid(1) + "}"
+		return group(m.kid(0)) + "_{" + m.kid(1) + "}"
 	case "msubsup", "munderover":
-		return Group(m.kid(0)) + "_{" + m.kid(1) + "}^{" + m.kid(2) + "}"
+		return group(m.kid(0)) + "_{" + m.kid(1) + "}^{" + m.kid(2) + "}"
 	case "mover":
 		if c := overSigns[m.sign(1)]; c != "" {
 			return c + "{" + m.kid(0) + "}"
 		}
-		return Group(m.kid(0)) + "^{" + m.kid(1) + "}"
+		return group(m.kid(0)) + "^{" + m.kid(1) + "}"
 	case "munder":
 		if c := underSigns[m.sign(1)]; c != "" {
 			return c + "{" + m.kid(0) + "}"
 		}
-		return Group(m.kid(0)) + "_{" + m.kid(1) + "}"
+		return group(m.kid(0)) + "_{" + m.kid(1) + "}"
 	case "mmultiscripts":
 		return m.multiscripts()
 	case "mfenced":
@@ -136,7 +136,7 @@ func (m *MathML) latex() string {
 		return `\begin{matrix}` + strings.Join(rows, ` \\ `) + `\end{matrix}`
 	}
 	if len(m.Kids) == 0 && strings.TrimSpace(m.Text) != "" {
-		return Latex(strings.TrimSpace(m.Text))
+		return latex(strings.TrimSpace(m.Text))
 	}
 	return m.row()
 }
@@ -151,16 +151,16 @@ func (m *MathML) token() string {
 	if s == "" {
 		return ""
 	}
-	if command, ok := MathFunctions[s]; ok {
+	if command, ok := mathFunctions[s]; ok {
 		return command
 	}
 	switch {
 	case m.Name == "mtext" || m.Name == "ms":
-		return `\text{` + EscapeLatex(s) + "}"
+		return `\text{` + escapeLatex(s) + "}"
 	case m.Name == "mi" && utf8.RuneCountInString(s) > 1 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == "":
 		return `\mathrm{` + s + "}"
 	}
-	return Latex(s)
+	return latex(s)
 }
 
 func (m *MathML) multiscripts() string {
@@ -181,7 +181,7 @@ func (m *MathML) multiscripts() string {
 		}
 		second = !second
 	}
-	return before.String() + Group(m.kid(0)) + after.String()
+	return before.String() + group(m.kid(0)) + after.String()
 }
 
 func (m *MathML) fenced() string {
@@ -200,9 +200,9 @@ func (m *MathML) fenced() string {
 	b.WriteString(`\left` + fence(open))
 	for i := range m.Kids {
 		if i > 0 {
-			b.WriteString(Latex(string(signs[min(i-1, len(signs)-1)])))
+			b.WriteString(latex(string(signs[min(i-1, len(signs)-1)])))
 		}
-		JoinMath(&b, m.kid(i))
+		joinMath(&b, m.kid(i))
 	}
 	b.WriteString(`\right` + fence(end))
 	return b.String()

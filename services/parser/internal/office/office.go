@@ -145,7 +145,7 @@ func (j *Job) Optional(err error, what string) error {
 // warning, whatever it is, but for limits.
 func (j *Job) OptionalDocument(err error, what string) error {
 	var f *fault.Error
-	if errors.As(err, &f) && f.Class == fault.Validation && !IsLimit(err) {
+	if errors.As(err, &f) && f.Class == fault.Validation && !isLimit(err) {
 		j.Warn("%s could not be read: %s", what, err)
 		return nil
 	}
@@ -206,8 +206,8 @@ func Base(name string) string {
 	return path.Base(strings.ReplaceAll(name, `\`, "/"))
 }
 
-// IsLimit reports whether err says that a limit of the whole was met.
-func IsLimit(err error) bool {
+// isLimit reports whether err says that a limit of the whole was met.
+func isLimit(err error) bool {
 	var f *fault.Error
 	return errors.As(err, &f) && (f.Reason == "too-large" || f.Reason == "timeout")
 }

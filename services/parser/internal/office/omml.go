@@ -32,14 +32,14 @@ func (j *Job) math(x *XML) (string, error) {
 		if err != nil {
 			return err
 		}
-		JoinMath(&b, s)
+		joinMath(&b, s)
 		return j.Spend(len(s))
 	})
 	return b.String(), err
 }
 
-// JoinMath keeps a command apart from the letter that follows it.
-func JoinMath(b *strings.Builder, s string) {
+// joinMath keeps a command apart from the letter that follows it.
+func joinMath(b *strings.Builder, s string) {
 	if s == "" {
 		return
 	}
@@ -120,7 +120,7 @@ func (j *Job) mathElement(x *XML, se xml.StartElement) (string, error) {
 		var b strings.Builder
 		err := x.Alternate(func(se xml.StartElement) error {
 			s, err := j.mathElement(x, se)
-			JoinMath(&b, s)
+			joinMath(&b, s)
 			return err
 		})
 		return b.String(), err
@@ -140,26 +140,26 @@ func (j *Job) mathElement(x *XML, se xml.StartElement) (string, error) {
 	case "f":
 		switch a.prop("type", "bar") {
 		case "lin", "skw":
-			return Group(a.parts["num"]) + "/" + Group(a.parts["den"]), nil
+			return group(a.parts["num"]) + "/" + group(a.parts["den"]), nil
 		case "noBar":
 			return `\binom{` + a.parts["num"] + "}{" + a.parts["den"] + "}", nil
 		}
 		return `\frac{` + a.parts["num"] + "}{" + a.parts["den"] + "}", nil
 	case "sSup":
-		return Group(e) + "^{" + a.parts["sup"] + "}", nil
+		return group(e) + "^{" + a.parts["sup"] + "}", nil
 	case "sSub":
-		return Group(e) + "_{" + a.parts["sub"] + "}", nil
+		return group(e) + "_{" + a.parts["sub"] + "}", nil
 	case "sSubSup":
-		return Group(e) + "_{" + a.parts["sub"] + "}^{" + a.parts["sup"] + "}", nil
+		return group(e) + "_{" + a.parts["sub"] + "}^{" + a.parts["sup"] + "}", nil
 	case "sPre":
-		return "{}_{" + a.parts["sub"] + "}^{" + a.parts["sup"] + "}" + Group(e), nil
+		return "{}_{" + a.parts["sub"] + "}^{" + a.parts["sup"] + "}" + group(e), nil
 	case "rad":
 		if deg := a.parts["deg"]; deg != "" && !a.on("degHide") {
 			return `\sqrt[` + deg + "]{" + e + "}", nil
 		}
 		return `\sqrt{` + e + "}", nil
 	case "nary":
-		s := Latex(a.prop("chr", "∫"))
+		s := latex(a.prop("chr", "∫"))
 		if sub := a.parts["sub"]; sub != "" && !a.on("subHide") {
 			s += "_{" + sub + "}"
 		}
@@ -168,16 +168,16 @@ func (j *Job) mathElement(x *XML, se xml.StartElement) (string, error) {
 		}
 		return s + "{" + e + "}", nil
 	case "d":
-		sep := Latex(a.prop("sepChr", "|"))
+		sep := latex(a.prop("sepChr", "|"))
 		return `\left` + fence(a.prop("begChr", "(")) + strings.Join(a.all, sep) + `\right` + fence(a.prop("endChr", ")")), nil
 	case "func":
 		fn := a.parts["fName"]
-		if known, ok := MathFunctions[fn]; ok {
+		if known, ok := mathFunctions[fn]; ok {
 			fn = known
 		}
 		var b strings.Builder
 		b.WriteString(fn)
-		JoinMath(&b, e)
+		joinMath(&b, e)
 		return b.String(), nil
 	case "limLow":
 		if e == "lim" || e == "max" || e == "min" || e == "sup" || e == "inf" {
@@ -238,22 +238,22 @@ func (j *Job) mathRun(x *XML) (string, error) {
 			if err != nil {
 				return err
 			}
-			if command, ok := MathFunctions[strings.TrimSpace(s)]; ok {
+			if command, ok := mathFunctions[strings.TrimSpace(s)]; ok {
 				s = command
 			} else if plain && strings.TrimSpace(s) != "" {
-				s = `\text{` + EscapeLatex(s) + "}"
+				s = `\text{` + escapeLatex(s) + "}"
 			} else {
-				s = Latex(s)
+				s = latex(s)
 			}
-			JoinMath(&b, s)
+			joinMath(&b, s)
 		}
 		return nil
 	})
 	return b.String(), err
 }
 
-// Group puts what is more than one sign in braces.
-func Group(s string) string {
+// group puts what is more than one sign in braces.
+func group(s string) string {
 	if len([]rune(s)) <= 1 || (s[0] == '\\' && endsInCommand(s) && strings.Count(s, `\`) == 1) {
 		return s
 	}
@@ -269,31 +269,31 @@ func fence(s string) string {
 	case "‖":
 		return `\|`
 	}
-	return Latex(s)
+	return latex(s)
 }
 
-// Latex returns mathematical text in LaTeX.
-func Latex(s string) string {
+// latex returns mathematical text in LaTeX.
+func latex(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		command, known := mathSigns[r]
 		switch {
 		case known:
-			JoinMath(&b, command)
+			joinMath(&b, command)
 		case r >= 0x1D400 && r <= 0x1D7FF: // letters of mathematical alphabets
-			JoinMath(&b, mathLetter(r))
+			joinMath(&b, mathLetter(r))
 		case strings.ContainsRune(`%#&$_{}`, r):
 			b.WriteString(`\` + string(r))
 		case r == '\\':
 			b.WriteString(`\backslash`)
 		default:
-			JoinMath(&b, string(r))
+			joinMath(&b, string(r))
 		}
 	}
 	return b.String()
 }
 
-func EscapeLatex(s string) string {
+func escapeLatex(s string) string {
 	return strings.NewReplacer(`\`, `\textbackslash{}`, "%", `\%`, "#", `\#`, "&", `\&`, "$", `\$`, "_", `\_`, "{", `\{`, "}", `\}`).Replace(s)
 }
 
@@ -321,7 +321,7 @@ func mathLetter(r rune) string {
 	return string(r)
 }
 
-var MathFunctions = map[string]string{
+var mathFunctions = map[string]string{
 	"sin": `\sin`, "cos": `\cos`, "tan": `\tan`, "cot": `\cot`, "sec": `\sec`, "csc": `\csc`,
 	"arcsin": `\arcsin`, "arccos": `\arccos`, "arctan": `\arctan`, "sinh": `\sinh`, "cosh": `\cosh`, "tanh": `\tanh`,
 	"log": `\log`, "ln": `\ln`, "exp": `\exp`, "lim": `\lim`, "max": `\max`, "min": `\min`, "sup": `\sup`, "inf": `\inf`,

@@ -101,7 +101,7 @@ func (x *XML) root(f func(xml.StartElement) error) error {
 // between the children is skipped, too.
 func (x *XML) Each(f func(xml.StartElement) error) error { return x.Mixed(f, nil) }
 
-// Mixed is each that hands the text between the children to text as well.
+// Mixed is Each that hands the text between the children to text as well.
 func (x *XML) Mixed(f func(xml.StartElement) error, text func([]byte) error) error {
 	inside := x.depth
 	for {

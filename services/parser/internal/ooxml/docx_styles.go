@@ -7,7 +7,7 @@ import (
 	"sluice/services/parser/internal/office"
 )
 
-// numbering is a reference to a list: w:numPr.
+// listRef is a reference to a list: w:numPr.
 type listRef struct {
 	num   string
 	level int // -1 unsaid
@@ -91,7 +91,7 @@ func (s wordStyles) look(id string) (l office.Look) {
 	return l
 }
 
-// readStyles reads styles.xml and returns the default paragraph style, too.
+// readStyles reads styles.xml. It notes the default paragraph style, too.
 func (d *docx) readStyles(part string) error {
 	d.styles = wordStyles{}
 	if part == "" || !d.Has(part) {

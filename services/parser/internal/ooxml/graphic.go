@@ -82,7 +82,7 @@ func (d *docx) graphic(x *office.XML, se xml.StartElement, p *wordPara, g *graph
 	return nil
 }
 
-// picture returns what a picture is called: the URL of one in the web, and else
+// pictureName returns what a picture is called: the URL of one in the web, and else
 // the name of its file.
 func pictureName(r office.Relation) string {
 	if r.External && (strings.HasPrefix(r.Target, "https://") || strings.HasPrefix(r.Target, "http://")) {

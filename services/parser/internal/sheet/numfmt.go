@@ -555,8 +555,8 @@ func general(v float64) string {
 	return strconv.FormatFloat(v, 'G', -1, 64)
 }
 
-// FormatNumber writes one number in a format. What is done often keeps the Format.
-func FormatNumber(v float64, code string, date1904 bool) string {
+// formatNumber writes one number in a format. What is done often keeps the Format.
+func formatNumber(v float64, code string, date1904 bool) string {
 	text, _ := Parse(code).Number(v, date1904)
 	return text
 }
@@ -567,5 +567,5 @@ func FormatCached(s, code string) string {
 	if err != nil {
 		return s
 	}
-	return FormatNumber(v, code, false)
+	return formatNumber(v, code, false)
 }

@@ -48,7 +48,7 @@ func TestFormatNumber(t *testing.T) {
 			if (isDate && (v < 61 || v > 1e9)) || (code == "General" && (v < 1e-5 || v > 1e11)) {
 				continue
 			}
-			if got := FormatNumber(v, code, false); got != want {
+			if got := formatNumber(v, code, false); got != want {
 				t.Errorf("%s of %v: got %q, want %q", code, v, got, want)
 			}
 		}
@@ -76,7 +76,7 @@ func TestFormatNumberAlone(t *testing.T) {
 		{0.1 + 0.2, "", false, "0.3"},
 		{43831, "yyyy/m/d h:mm", false, "2020/1/1 0:00"},
 	} {
-		if got := FormatNumber(c.v, c.code, c.date1904); got != c.want {
+		if got := formatNumber(c.v, c.code, c.date1904); got != c.want {
 			t.Errorf("%s of %v: got %q, want %q", c.code, c.v, got, c.want)
 		}
 	}
