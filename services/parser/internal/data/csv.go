@@ -63,11 +63,11 @@ func CSV(ctx context.Context, in format.Input) (*format.Output, error) {
 		return nil, err
 	}
 	if stray > 0 {
-		quotes := "one quote opens a cell that it does not close, in line %d; it is kept as a character"
+		quotes := fmt.Sprintf("one quote opens a cell that it does not close, in line %d; it is kept as a character", first)
 		if stray > 1 {
-			quotes = fmt.Sprintf("%d quotes open cells that they do not close, the first in line %%d; they are kept as characters", stray)
+			quotes = fmt.Sprintf("%d quotes open cells that they do not close, the first in line %d; they are kept as characters", stray, first)
 		}
-		warnings = append(warnings, format.NameOf(in)+": "+fmt.Sprintf(quotes, first))
+		warnings = append(warnings, format.NameOf(in)+": "+quotes)
 	}
 	err = eachRow(ctx, in, newCSVRows(src, delimiter), func(row []string, _ int) error {
 		row = row[:min(len(row), width)]

@@ -105,7 +105,7 @@ func (r *csvRows) row(across bool) (row []string, ran bool) {
 	row = (*buf)[:0]
 	defer func() { *buf = row }()
 	for {
-		cell, more := "", false
+		cell := ""
 		if r.at < len(r.src) && r.src[r.at] == '"' {
 			end, lines, ok := r.quoted(r.at + 1)
 			switch {
@@ -131,12 +131,11 @@ func (r *csvRows) row(across bool) (row []string, ran bool) {
 			cell = r.plain()
 		}
 		row = append(row, cell)
-		if more = r.at < len(r.src) && r.src[r.at] == r.delimiter; more {
-			r.at++
-			continue
+		if r.at >= len(r.src) || r.src[r.at] != r.delimiter {
+			r.endLine()
+			return row, ran
 		}
-		r.endLine()
-		return row, ran
+		r.at++
 	}
 }
 
