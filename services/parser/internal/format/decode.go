@@ -54,11 +54,13 @@ func Ended(ctx context.Context, name string) error {
 	return err
 }
 
+// TooLarge returns the refusal of a document with more Markdown than limit, in bytes.
 func TooLarge(name string, limit int64) error {
 	return fault.Invalid("too-large", "%s gives more than %d MiB of Markdown", name, limit>>20).
 		WithHint("split the document, or raise the parser's output limit")
 }
 
+// Corrupt returns the refusal of a document that err keeps from being read.
 func Corrupt(err error, name, format string, args ...any) error {
 	return fault.Wrap(err, fault.Validation, "corrupt", "%s: %s", name, fmt.Sprintf(format, args...)).
 		WithHint("check that the file opens in its own program, and submit it again")

@@ -37,12 +37,7 @@ type Job struct {
 
 func NewJob(ctx context.Context, in format.Input) *Job { return &Job{Ctx: ctx, In: in} }
 
-func (j *Job) name() string {
-	if j.In.Name != "" {
-		return j.In.Name
-	}
-	return "the document"
-}
+func (j *Job) name() string { return format.NameOf(j.In) }
 
 // Warn notes what could not be read. One document does not repeat itself, nor
 // fill its envelope with complaints.
