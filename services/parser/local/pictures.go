@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"sluice/pkg/events"
+	"sluice/services/parser/internal/md"
 )
 
 // Pictures can be written into a text as base64. Nobody reads them there: 20 kB of
@@ -297,7 +298,7 @@ func (c *cutter) definition(from, to int) (edit, bool) {
 	if c.labels == nil {
 		c.labels = make(map[string]bool)
 	}
-	c.labels[label0(head[1:len(head)-2])] = true
+	c.labels[labelKey(head[1:len(head)-2])] = true
 	end := len(s)
 	if i := strings.IndexByte(s[to:], '\n'); i >= 0 {
 		end = to + i
@@ -305,8 +306,8 @@ func (c *cutter) definition(from, to int) (edit, bool) {
 	return edit{start, end, ""}, true
 }
 
-// label0 is how labels of link definitions are compared.
-func label0(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
+// labelKey is how labels of link definitions are compared.
+func labelKey(s string) string { return strings.ToLower(md.Line(s)) }
 
 // tag finds a tag of HTML with the address in one of its attributes.
 func (c *cutter) tag(from, to int) (edit, bool) {
@@ -447,7 +448,7 @@ func (c *cutter) references() {
 				end += j + 1
 			}
 		}
-		if c.labels[label0(name)] {
+		if c.labels[labelKey(name)] {
 			if name == alt && end == closing+1 {
 				alt = "" // ![image1] shows the description, which is its name
 			}
