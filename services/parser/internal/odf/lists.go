@@ -112,14 +112,14 @@ func (d *odf) levelsOf(style string) *[office.ListLevels]odfLevel {
 }
 
 // list reads a text:list. Lists within lists inherit the style.
-func (d *odf) list(x *office.XML, se xml.StartElement, depth int, style string, emit func(office.Block) error) error {
+func (d *odf) list(x *office.XML, se xml.StartElement, depth int, style string, emit func(office.Block)) error {
 	if own := office.Attr(se, "style-name"); own != "" {
 		style = own
 	}
 	return d.listItems(x, depth, style, d.listOf(se, style), emit)
 }
 
-func (d *odf) listItems(x *office.XML, depth int, style string, c *counter, emit func(office.Block) error) error {
+func (d *odf) listItems(x *office.XML, depth int, style string, c *counter, emit func(office.Block)) error {
 	at := min(depth, office.ListLevels-1)
 	return x.Each(func(se xml.StartElement) error {
 		if se.Name.Local != "list-item" && se.Name.Local != "list-header" {
@@ -136,18 +136,16 @@ func (d *odf) listItems(x *office.XML, depth int, style string, c *counter, emit
 			if se.Name.Local != "list" {
 				return it.block(x, se)
 			}
-			if err := it.flush(); err != nil {
-				return err
-			}
+			it.flush()
 			if own := office.Attr(se, "style-name"); own != "" && own != style {
 				return d.list(x, se, depth+1, own, emit)
 			}
 			return d.listItems(x, depth+1, style, c, emit)
 		})
-		if err != nil {
-			return err
+		if err == nil {
+			it.flush()
 		}
-		return it.flush()
+		return err
 	})
 }
 
@@ -158,7 +156,7 @@ type listItem struct {
 	at      int
 	c       *counter
 	levels  *[office.ListLevels]odfLevel
-	emit    func(office.Block) error
+	emit    func(office.Block)
 	header  bool
 	counted bool
 	shown   bool // its number stands somewhere
@@ -183,21 +181,19 @@ func (it *listItem) block(x *office.XML, se xml.StartElement) error {
 		it.d.item = it.number()
 		it.shown = true
 	}
-	return it.d.blockElement(x, se, func(b office.Block) error {
+	return it.d.blockElement(x, se, func(b office.Block) {
 		if b.Kind == office.Paragraph {
 			it.text = append(it.text, b.Text)
-			return nil
+			return
 		}
-		if err := it.flush(); err != nil {
-			return err
-		}
-		return it.emit(b)
+		it.flush()
+		it.emit(b)
 	})
 }
 
-func (it *listItem) flush() error {
+func (it *listItem) flush() {
 	if len(it.text) == 0 {
-		return nil
+		return
 	}
 	number := it.number()
 	marker, prefix := office.ItemMarker(number, number == "")
@@ -206,11 +202,11 @@ func (it *listItem) flush() error {
 		b = office.Block{Text: strings.Join(it.text, "\n\n")}
 	}
 	it.text, it.shown = nil, true
-	return it.emit(b)
+	it.emit(b)
 }
 
 // numbered reads a text:numbered-paragraph: an item that is in no list.
-func (d *odf) numbered(x *office.XML, se xml.StartElement, emit func(office.Block) error) error {
+func (d *odf) numbered(x *office.XML, se xml.StartElement, emit func(office.Block)) error {
 	style, id := office.Attr(se, "style-name"), "numbered "+office.Attr(se, "list-id")
 	depth := min(max(office.Number(office.Attr(se, "level"), 1), 1), office.ListLevels) - 1
 	c := d.running[id]
@@ -222,10 +218,11 @@ func (d *odf) numbered(x *office.XML, se xml.StartElement, emit func(office.Bloc
 		c.restart(depth, office.Number(v, 1))
 	}
 	it := listItem{d: d, depth: depth, at: depth, c: c, levels: d.levelsOf(style), emit: emit}
-	if err := x.Each(func(se xml.StartElement) error { return it.block(x, se) }); err != nil {
-		return err
+	err := x.Each(func(se xml.StartElement) error { return it.block(x, se) })
+	if err == nil {
+		it.flush()
 	}
-	return it.flush()
+	return err
 }
 
 // isRaised and isLowered read style:text-position: "super 58%", "-33% 58%".
@@ -267,10 +264,7 @@ func (d *odf) readMasters(x *office.XML) error {
 			if office.Attr(se, "display") == "false" {
 				return nil
 			}
-			return d.blocks(x, func(b office.Block) error {
-				m.parts[at] = append(m.parts[at], b)
-				return nil
-			})
+			return d.blocks(x, func(b office.Block) { m.parts[at] = append(m.parts[at], b) })
 		})
 		d.masters = append(d.masters, m)
 		return err

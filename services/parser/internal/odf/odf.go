@@ -145,12 +145,11 @@ func (d *odf) part(x *office.XML, se xml.StartElement, out *office.Document) err
 			d.masters = nil
 			return d.presentation(x, out)
 		}
-		return d.blocks(x, func(b office.Block) error {
+		return d.blocks(x, func(b office.Block) {
 			if b.Kind == office.Heading && d.Facts.Title == "" {
 				d.Facts.Title = md.Line(b.Text)
 			}
 			out.Add(b)
-			return nil
 		})
 	})
 }
@@ -320,11 +319,11 @@ func (d *odf) look(name string) (l office.Look) {
 }
 
 // blocks reads the paragraphs, lists and tables below an element.
-func (d *odf) blocks(x *office.XML, emit func(office.Block) error) error {
+func (d *odf) blocks(x *office.XML, emit func(office.Block)) error {
 	return x.Each(func(se xml.StartElement) error { return d.blockElement(x, se, emit) })
 }
 
-func (d *odf) blockElement(x *office.XML, se xml.StartElement, emit func(office.Block) error) error {
+func (d *odf) blockElement(x *office.XML, se xml.StartElement, emit func(office.Block)) error {
 	switch se.Name.Local {
 	case "p", "h":
 		return d.paragraph(x, se, emit)
@@ -338,20 +337,19 @@ func (d *odf) blockElement(x *office.XML, se xml.StartElement, emit func(office.
 		}
 		if only != nil {
 			for _, b := range only {
-				if err := emit(b); err != nil {
-					return err
-				}
+				emit(b)
 			}
 			return nil
 		}
-		return emit(office.Block{Kind: office.Table, Rows: rows})
+		emit(office.Block{Kind: office.Table, Rows: rows})
+		return nil
 	case "numbered-paragraph":
 		return d.numbered(x, se, emit)
 	case "forms":
 		return d.forms(x)
 	case "control":
 		if text := d.controls[office.Attr(se, "control")]; text != "" {
-			return emit(office.Block{Text: md.Escape(text)})
+			emit(office.Block{Text: md.Escape(text)})
 		}
 		return nil
 	case "section":
@@ -366,9 +364,7 @@ func (d *odf) blockElement(x *office.XML, se xml.StartElement, emit func(office.
 			return err
 		}
 		for _, b := range s.Blocks {
-			if err := emit(b); err != nil {
-				return err
-			}
+			emit(b)
 		}
 		return nil
 	}
@@ -381,7 +377,7 @@ type odfPara struct {
 	after []office.Block
 }
 
-func (d *odf) paragraph(x *office.XML, se xml.StartElement, emit func(office.Block) error) error {
+func (d *odf) paragraph(x *office.XML, se xml.StartElement, emit func(office.Block)) error {
 	p := &odfPara{}
 	number := d.item
 	d.item = ""
@@ -431,14 +427,10 @@ func (d *odf) paragraph(x *office.XML, se xml.StartElement, emit func(office.Blo
 		b.Kind = office.Quote
 	}
 	if b.Text != "" || b.Kind == office.Code {
-		if err := emit(b); err != nil {
-			return err
-		}
+		emit(b)
 	}
 	for _, b := range p.after {
-		if err := emit(b); err != nil {
-			return err
-		}
+		emit(b)
 	}
 	return nil
 }
@@ -589,7 +581,7 @@ func (d *odf) remark(x *office.XML) (who, text string, err error) {
 		case "creator":
 			who, err = x.Text()
 		case "p", "list":
-			err = d.blockElement(x, se, func(b office.Block) error { blocks = append(blocks, b); return nil })
+			err = d.blockElement(x, se, func(b office.Block) { blocks = append(blocks, b) })
 		}
 		return err
 	})
@@ -598,7 +590,7 @@ func (d *odf) remark(x *office.XML) (who, text string, err error) {
 
 func (d *odf) define(x *office.XML, mark string) error {
 	var blocks []office.Block
-	if err := d.blocks(x, func(b office.Block) error { blocks = append(blocks, b); return nil }); err != nil {
+	if err := d.blocks(x, func(b office.Block) { blocks = append(blocks, b) }); err != nil {
 		return err
 	}
 	if text := office.Flat(blocks); text != "" {
@@ -662,7 +654,7 @@ func (d *odf) table(x *office.XML) (rows [][]string, only []office.Block, err er
 			return d.Spend(3 * n)
 		}
 		var content []office.Block
-		if err := d.blocks(x, func(b office.Block) error { content = append(content, b); return nil }); err != nil {
+		if err := d.blocks(x, func(b office.Block) { content = append(content, b) }); err != nil {
 			return err
 		}
 		text := office.Flat(content)
@@ -760,7 +752,7 @@ func (d *odf) spreadsheet(x *office.XML, out *office.Document) error {
 			default:
 				return nil
 			}
-			return d.blocks(x, func(b office.Block) error { s.Extra = append(s.Extra, b); return nil })
+			return d.blocks(x, func(b office.Block) { s.Extra = append(s.Extra, b) })
 		})
 		if err != nil {
 			return err
@@ -891,7 +883,7 @@ func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
 	}
 	picture, object, alt := "", "", ""
 	shown := false
-	emit := func(b office.Block) error { s.Blocks = append(s.Blocks, b); return nil }
+	emit := func(b office.Block) { s.Blocks = append(s.Blocks, b) }
 	var element func(se xml.StartElement) error
 	element = func(se xml.StartElement) (err error) {
 		switch se.Name.Local {
@@ -931,14 +923,12 @@ func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
 			return err
 		}
 	}
-	if shown {
-		return nil
-	}
-	if picture == "" && alt != "" && len(s.Blocks) == 0 {
-		return emit(office.Block{Text: md.Escape(alt)})
-	}
-	if picture != "" && len(s.Blocks) == 0 {
-		return emit(office.Block{Text: md.Image(alt, office.Base(picture))})
+	switch {
+	case shown || len(s.Blocks) > 0:
+	case picture != "":
+		emit(office.Block{Text: md.Image(alt, office.Base(picture))})
+	case alt != "":
+		emit(office.Block{Text: md.Escape(alt)})
 	}
 	return nil
 }
@@ -966,7 +956,7 @@ func length(s string) int {
 }
 
 // object reads an embedded formula or chart; shown is false for any other.
-func (d *odf) object(part string, emit func(office.Block) error) (shown bool, err error) {
+func (d *odf) object(part string, emit func(office.Block)) (shown bool, err error) {
 	if !d.Has(path.Join(part, "content.xml")) {
 		return false, nil
 	}
@@ -979,7 +969,7 @@ func (d *odf) object(part string, emit func(office.Block) error) (shown bool, er
 }
 
 // embedded reads the root element of a formula or chart.
-func (d *odf) embedded(x *office.XML, root xml.StartElement, emit func(office.Block) error) (shown bool, err error) {
+func (d *odf) embedded(x *office.XML, root xml.StartElement, emit func(office.Block)) (shown bool, err error) {
 	if root.Name.Local == "math" {
 		m, err := d.mathML(x, root)
 		if err != nil {
@@ -989,7 +979,8 @@ func (d *odf) embedded(x *office.XML, root xml.StartElement, emit func(office.Bl
 		if s == "" {
 			return false, nil
 		}
-		return true, emit(office.Block{Kind: office.Mark, Text: "$" + s + "$"})
+		emit(office.Block{Kind: office.Mark, Text: "$" + s + "$"})
+		return true, nil
 	}
 	err = x.Deep(func(se xml.StartElement) error {
 		if se.Name.Local != "table" {
@@ -998,7 +989,7 @@ func (d *odf) embedded(x *office.XML, root xml.StartElement, emit func(office.Bl
 		rows, _, err := d.table(x)
 		if err == nil && len(rows) > 0 {
 			shown = true
-			err = emit(office.Block{Kind: office.Table, Rows: rows})
+			emit(office.Block{Kind: office.Table, Rows: rows})
 		}
 		return err
 	})

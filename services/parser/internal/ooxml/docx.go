@@ -78,12 +78,11 @@ func DOCX(ctx context.Context, in format.Input) (*format.Output, error) {
 		{part: office.Related(d.rels, "comments"), element: "comment", label: "comment-"},
 	}
 	out := &office.Document{}
-	emit := func(b office.Block) error {
+	emit := func(b office.Block) {
 		if b.Kind == office.Heading && d.Facts.Title == "" {
 			d.Facts.Title = md.Line(b.Text)
 		}
 		out.Add(b)
-		return nil
 	}
 	err = a.Parse(part, func(x *office.XML, _ xml.StartElement) error {
 		return x.Each(func(se xml.StartElement) error {
@@ -96,7 +95,7 @@ func DOCX(ctx context.Context, in format.Input) (*format.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.pageFrames(part, out); err != nil {
+	if err := d.pageFrames(out); err != nil {
 		return nil, err
 	}
 	for _, kind := range d.notes { // comments last: notes may have comments
@@ -108,7 +107,7 @@ func DOCX(ctx context.Context, in format.Input) (*format.Output, error) {
 }
 
 // blocks reads the paragraphs and tables in the element whose start was read last.
-func (d *docx) blocks(x *office.XML, emit func(office.Block) error) error {
+func (d *docx) blocks(x *office.XML, emit func(office.Block)) error {
 	outer := d.fields // a text box in the middle of a field is not part of it
 	d.fields = nil
 	defer func() { d.fields = outer }()
@@ -118,12 +117,12 @@ func (d *docx) blocks(x *office.XML, emit func(office.Block) error) error {
 		return err
 	}
 	if len(carry) > 0 {
-		return emit(office.Block{Text: office.Inline(carry, false)})
+		emit(office.Block{Text: office.Inline(carry, false)})
 	}
 	return nil
 }
 
-func (d *docx) blockElement(x *office.XML, se xml.StartElement, carry *[]office.Span, emit func(office.Block) error) error {
+func (d *docx) blockElement(x *office.XML, se xml.StartElement, carry *[]office.Span, emit func(office.Block)) error {
 	children := func(se xml.StartElement) error { return d.blockElement(x, se, carry, emit) }
 	switch se.Name.Local {
 	case "p":
@@ -134,16 +133,14 @@ func (d *docx) blockElement(x *office.XML, se xml.StartElement, carry *[]office.
 			return err
 		}
 		for _, b := range blocks {
-			if err := emit(b); err != nil {
-				return err
-			}
+			emit(b)
 		}
 	case "oMath", "oMathPara":
 		s, err := d.Equation(x, se)
 		if err != nil {
 			return err
 		}
-		return emit(office.Block{Text: s})
+		emit(office.Block{Text: s})
 	case "sectPr":
 		return d.section(x)
 	case "altChunk":
@@ -189,7 +186,7 @@ func control(x *office.XML, f func(xml.StartElement) error) error {
 }
 
 // chunk reads a document of another format that is a part of this one.
-func (d *docx) chunk(id string, emit func(office.Block) error) error {
+func (d *docx) chunk(id string, emit func(office.Block)) error {
 	part := d.rels[id].Target
 	if part == "" || d.In.Convert == nil {
 		d.Warn("the embedded document %s could not be read", office.Base(part))
@@ -207,7 +204,8 @@ func (d *docx) chunk(id string, emit func(office.Block) error) error {
 	if err := d.Spend(len(out.Markdown)); err != nil {
 		return err
 	}
-	return emit(office.Block{Kind: office.Verbatim, Text: strings.TrimSpace(out.Markdown)})
+	emit(office.Block{Kind: office.Verbatim, Text: strings.TrimSpace(out.Markdown)})
+	return nil
 }
 
 // wordPara is a paragraph while it is read.
@@ -221,7 +219,7 @@ type wordPara struct {
 	hidden  bool
 }
 
-func (d *docx) paragraph(x *office.XML, carry *[]office.Span, emit func(office.Block) error) error {
+func (d *docx) paragraph(x *office.XML, carry *[]office.Span, emit func(office.Block)) error {
 	p := &wordPara{style: d.normal, outline: -1, spans: *carry}
 	*carry = nil
 	if err := x.Each(func(se xml.StartElement) error { return d.inlineElement(x, se, p, "") }); err != nil {
@@ -234,14 +232,10 @@ func (d *docx) paragraph(x *office.XML, carry *[]office.Span, emit func(office.B
 	if p.joined {
 		*carry = p.spans
 	} else if b := d.finishParagraph(p); b.Text != "" || b.Kind == office.Code {
-		if err := emit(b); err != nil {
-			return err
-		}
+		emit(b)
 	}
 	for _, b := range p.after {
-		if err := emit(b); err != nil {
-			return err
-		}
+		emit(b)
 	}
 	return nil
 }
@@ -555,7 +549,7 @@ func (k *noteKind) refer(id string) string {
 }
 
 // defineNotes writes the notes that the text refers to.
-func (d *docx) defineNotes(kind *noteKind, emit func(office.Block) error) error {
+func (d *docx) defineNotes(kind *noteKind, emit func(office.Block)) error {
 	if len(kind.ids) == 0 {
 		return nil
 	}
@@ -572,7 +566,7 @@ func (d *docx) defineNotes(kind *noteKind, emit func(office.Block) error) error 
 					return nil
 				}
 				var blocks []office.Block
-				if err := d.blocks(x, func(b office.Block) error { blocks = append(blocks, b); return nil }); err != nil {
+				if err := d.blocks(x, func(b office.Block) { blocks = append(blocks, b) }); err != nil {
 					return err
 				}
 				text := office.Flat(blocks)
@@ -593,9 +587,7 @@ func (d *docx) defineNotes(kind *noteKind, emit func(office.Block) error) error 
 			d.Warn("%s %d is empty or missing", kind.element, i+1)
 			continue
 		}
-		if err := emit(office.Note(kind.refer(id), text)); err != nil {
-			return err
-		}
+		emit(office.Note(kind.refer(id), text))
 	}
 	return nil
 }
@@ -668,10 +660,7 @@ func (d *docx) cell(x *office.XML) (width int, cover office.Cover, content []off
 	var carry []office.Span
 	err = x.Each(func(se xml.StartElement) error {
 		if se.Name.Local != "tcPr" {
-			return d.blockElement(x, se, &carry, func(b office.Block) error {
-				content = append(content, b)
-				return nil
-			})
+			return d.blockElement(x, se, &carry, func(b office.Block) { content = append(content, b) })
 		}
 		return x.Each(func(se xml.StartElement) error {
 			switch se.Name.Local {

@@ -51,7 +51,7 @@ func (d *docx) readEvenPages() bool {
 }
 
 // pageFrames adds what headers and footers say and the text does not.
-func (d *docx) pageFrames(part string, out *office.Document) error {
+func (d *docx) pageFrames(out *office.Document) error {
 	if len(d.frames[0])+len(d.frames[1]) == 0 {
 		return nil
 	}
@@ -70,10 +70,7 @@ func (d *docx) pageFrames(part string, out *office.Document) error {
 					return err
 				}
 				return d.Parse(part, func(x *office.XML, _ xml.StartElement) error {
-					return d.blocks(x, func(b office.Block) error {
-						read[foot] = append(read[foot], b)
-						return nil
-					})
+					return d.blocks(x, func(b office.Block) { read[foot] = append(read[foot], b) })
 				})
 			}()
 			if err := d.Optional(err, "a header or footer"); err != nil {

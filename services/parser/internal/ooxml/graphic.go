@@ -52,10 +52,7 @@ func (d *docx) graphic(x *office.XML, se xml.StartElement, p *wordPara, g *graph
 		return g.put(md.Image(alt, pictureName(r)))
 	case "txbxContent":
 		g.shown = true
-		return d.blocks(x, func(b office.Block) error {
-			p.after = append(p.after, b)
-			return nil
-		})
+		return d.blocks(x, func(b office.Block) { p.after = append(p.after, b) })
 	case "chart":
 		g.shown = true
 		blocks, err := readChart(d.Archive, d.rels[office.RelID(se, "id")].Target, false)
