@@ -31,6 +31,7 @@ type page struct {
 	drawings      int      // lines and areas
 	cover         cover    // what pictures cover
 	figures       []figure // pictures of a tagged file
+	tags          *tagged  // while the page is read; nil before its first text
 
 	annotated bool   // annotations have put words on it
 	stamps    []word // the words of a page that is a picture, if they are few
@@ -174,7 +175,6 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 		}
 	}
 	p := &page{number: index + 1}
-	f.alts = nil
 	if err := f.correctAngles(ref, text.Chars); err != nil {
 		return nil, fmt.Errorf("its text: %w", err)
 	}
@@ -214,7 +214,8 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 		}
 		p.annotate(d, annots, before, fr)
 	}
-	p.describe(d, f.alts)
+	p.describe(d)
+	p.tags = nil // words and pictures have what it says
 	p.link(links, fr)
 	if p.readsLeft {
 		p.turnBack()
@@ -227,11 +228,13 @@ func (f *file) words(ref requests.Page, d *document, p *page, fr frame, text *re
 	if len(text.Chars) == 0 {
 		return nil
 	}
-	tags, err := f.tags(ref)
-	if err != nil {
-		return err
+	if p.tags == nil {
+		var err error
+		if p.tags, err = f.tags(ref); err != nil {
+			return err
+		}
 	}
-	x := extractor{file: f, doc: d, page: p, frame: fr, tags: tags}
+	x := extractor{file: f, doc: d, page: p, frame: fr}
 	return x.words(ref, text.Chars)
 }
 
@@ -336,7 +339,6 @@ type extractor struct {
 	textRef references.FPDF_TEXTPAGE
 	latest  sample
 	aside   map[int][]word
-	tags    tagged
 }
 
 // hyphenMark is what pdfium gives for a hyphen at the end of a line.

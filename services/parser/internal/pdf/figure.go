@@ -37,7 +37,7 @@ func (w *tagWalk) figure(e references.FPDF_STRUCTELEMENT) error {
 			continue
 		}
 		if id.ChildMarkedContentID >= 0 {
-			w.alts[id.ChildMarkedContentID] = alt
+			w.found.figures[id.ChildMarkedContentID] = alt
 		}
 	}
 	return nil
@@ -84,14 +84,14 @@ func (w *tagWalk) figures(e references.FPDF_STRUCTELEMENT, depth int) error {
 
 // describe puts the alternative text of pictures where they stand. A page that is
 // nothing but a picture stays one.
-func (p *page) describe(d *document, alts map[int]string) {
-	if len(alts) == 0 || p.said() == 0 {
+func (p *page) describe(d *document) {
+	if p.tags == nil || len(p.tags.figures) == 0 || p.said() == 0 {
 		return
 	}
 	size := p.bodySize()
 	written := map[int]bool{}
 	for _, f := range p.figures {
-		alt := alts[f.id]
+		alt := p.tags.figures[f.id]
 		if alt == "" || written[f.id] {
 			continue
 		}

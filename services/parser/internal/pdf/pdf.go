@@ -350,8 +350,6 @@ type file struct {
 	annotText int             // bytes of what they say
 	seen      [1 << 10]uint64 // a bit for each character that has come
 
-	alts map[int]string // of the page's marked content that is a figure, what it shows
-
 	layersOff bool // of this file: see hideLayers
 	layered   int  // objects whose layer was asked for
 	tagged    int  // 1: the file has a structure tree, -1: it has none; 0 = not known

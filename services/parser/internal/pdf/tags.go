@@ -18,22 +18,25 @@ const (
 	maxTagDepth = 40
 )
 
-// tagged says which marked content of a page is a heading: from its identifier
-// to the level, from 1 to 6.
-type tagged map[int]uint8
+// tagged is what the structure tree says of the marked content of a page, which it
+// names by identifiers.
+type tagged struct {
+	headings map[int]uint8  // levels, from 1 to 6
+	figures  map[int]string // alternative texts
+}
 
 // tags reads the structure tree of a page. Without one, or with one that cannot
 // be read, nothing is tagged: it only helps.
-func (f *file) tags(ref requests.Page) (tagged, error) {
+func (f *file) tags(ref requests.Page) (*tagged, error) {
+	found := &tagged{headings: map[int]uint8{}, figures: map[int]string{}}
 	if !f.isTagged() {
-		return nil, nil
+		return found, nil
 	}
 	tree, err := f.instance.FPDF_StructTree_GetForPage(&requests.FPDF_StructTree_GetForPage{Page: ref})
 	if err != nil {
-		return nil, ifTrapped(err)
+		return found, ifTrapped(err)
 	}
-	w := tagWalk{file: f, found: tagged{}}
-	f.alts = map[int]string{}
+	w := tagWalk{file: f, found: found}
 	n, err := f.instance.FPDF_StructTree_CountChildren(&requests.FPDF_StructTree_CountChildren{StructTree: tree.StructTree})
 	for i := 0; err == nil && i < n.Count && w.seen < maxTags; i++ {
 		child, childErr := f.instance.FPDF_StructTree_GetChildAtIndex(&requests.FPDF_StructTree_GetChildAtIndex{StructTree: tree.StructTree, Index: i})
@@ -47,9 +50,9 @@ func (f *file) tags(ref requests.Page) (tagged, error) {
 		return nil, err
 	}
 	if _, err := f.instance.FPDF_StructTree_Close(&requests.FPDF_StructTree_Close{StructTree: tree.StructTree}); err != nil {
-		return nil, ifTrapped(err)
+		return found, ifTrapped(err)
 	}
-	return w.found, nil
+	return found, nil
 }
 
 // isTagged asks once whether the file has a structure tree.
@@ -65,7 +68,7 @@ func (f *file) isTagged() bool {
 
 type tagWalk struct {
 	*file
-	found tagged
+	found *tagged
 	seen  int
 }
 
@@ -100,7 +103,7 @@ func (w *tagWalk) element(e references.FPDF_STRUCTELEMENT, level uint8, depth in
 			id, err := w.instance.FPDF_StructElement_GetChildMarkedContentID(&requests.FPDF_StructElement_GetChildMarkedContentID{StructElement: e, Index: i})
 			if err == nil {
 				if id.ChildMarkedContentID >= 0 {
-					w.found[id.ChildMarkedContentID] = level
+					w.found.headings[id.ChildMarkedContentID] = level
 				}
 				continue
 			}
@@ -141,7 +144,7 @@ func headingTag(kind string) uint8 {
 
 // tagOf returns the level of the heading that a character belongs to.
 func (x *extractor) tagOf(index int) (uint8, error) {
-	if len(x.tags) == 0 {
+	if len(x.page.tags.headings) == 0 {
 		return 0, nil
 	}
 	o, err := x.instance.FPDFText_GetTextObject(&requests.FPDFText_GetTextObject{TextPage: x.textRef, Index: index})
@@ -152,5 +155,5 @@ func (x *extractor) tagOf(index int) (uint8, error) {
 	if err != nil {
 		return 0, ifTrapped(err)
 	}
-	return x.tags[id.MarkedContentID], nil
+	return x.page.tags.headings[id.MarkedContentID], nil
 }
