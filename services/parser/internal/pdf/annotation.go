@@ -412,8 +412,8 @@ func (p *page) annotate(d *document, annots []annotation, before []word, fr fram
 	p.remarks(d, annots, fr)
 }
 
-// closeUp moves the values of fields to their labels. The gap between them is for
-// the pen: it makes no columns, and whoever reads one has to read the other.
+// closeUp moves the values of fields to their labels. The gap between a label and its
+// value is part of the space to write in. It must not be taken for one between columns.
 func (p *page) closeUp(annots []annotation, fr frame, typed func(int) bool) {
 	type entry struct {
 		box   box
@@ -761,8 +761,9 @@ func (p *page) says(b box, text string) bool {
 	return strings.Contains(s.String(), letters(text))
 }
 
-// anchor returns the word that a remark is on, or -1, and the words that it
-// marks: the last of those, else the nearest one, if one is near.
+// anchor returns the index of the word behind which the mark of a remark goes, and
+// the text that the remark marks. The word is the last of that text, else the nearest
+// one. The index is -1 if none is near.
 func (p *page) anchor(a *annotation, fr frame) (int, string) {
 	last := -1
 	var marked strings.Builder

@@ -277,9 +277,9 @@ func commonTurns(chars []*responses.GetPageTextStructuredChar) int {
 	return best
 }
 
-// correctAngles turns text whose size is negative: it is set head over heels,
-// often by a matrix that is so, too, and pdfium's angle tells of the matrix only.
-// Such text shows by letters that run against their own direction.
+// correctAngles corrects the angles of text whose font size is negative, which turns
+// it upside down. pdfium's angle is that of the text's matrix alone. Such text shows
+// by letters that run against the direction that the angle says.
 func (f *file) correctAngles(ref requests.Page, chars []*pageChar) error {
 	var text references.FPDF_TEXTPAGE
 	for from := 0; from < len(chars); {

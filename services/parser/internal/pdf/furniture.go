@@ -14,8 +14,9 @@ import (
 // runs if it comes again as it is, at the same place on pages that follow each
 // other, with nothing in it that differs but the number of the page; and that
 // number has to count as the pages do, or to say that it is one. It is outside
-// of all other text, no larger than it, and no row of a table. Lines that look
-// alike but for their numbers are invoices, questions of an exam and rows.
+// of all other text, no larger than it, and no row of a table. Lines that are
+// alike but for other numbers stay: invoices, questions of an exam and rows of
+// tables have such.
 
 // edgeLine is a line near the top or the bottom of a page.
 type edgeLine struct {
@@ -195,7 +196,7 @@ func (l *edgeLine) besides(next *edgeLine) bool {
 	return shared >= 2
 }
 
-// label is what stands before a number that is none of a page.
+// label matches what stands before a number that is not that of a page.
 var label = regexp.MustCompile(`(?i)(?:[:#№=]|\b(?:no|nr|num|number|nummer|numéro|número|n[°º]|id|ref|code|order|invoice|rechnung|facture|factura|question|exercise|lesson|total|sum|count|qty)\.?)$`)
 
 // labels reports whether a number is the value of what stands before it.
@@ -542,10 +543,7 @@ func (e *evidence) said(keys map[string]bool, running removal) map[string]bool {
 	for i, p := range e.pages {
 		var large strings.Builder
 		for from := 0; from < len(p.words); {
-			to := from + 1
-			for to < len(p.words) && follows(&p.words[to-1], &p.words[to]) {
-				to++
-			}
+			to := from + firstRun(p.words[from:])
 			var text strings.Builder
 			for k := from; k < to; k++ {
 				if !running[i][k] {

@@ -50,14 +50,21 @@ func newSegment(words []word) segment {
 func segments(words []word) []segment {
 	var runs []segment
 	for len(words) > 0 {
-		n := 1
-		for n < len(words) && follows(&words[n-1], &words[n]) {
-			n++
-		}
+		n := firstRun(words)
 		runs = append(runs, newSegment(words[:n:n]))
 		words = words[n:]
 	}
 	return joinRuns(runs)
+}
+
+// firstRun returns how many words at the beginning of those given were drawn one after
+// the other in a line.
+func firstRun(words []word) int {
+	n := 1
+	for n < len(words) && follows(&words[n-1], &words[n]) {
+		n++
+	}
+	return n
 }
 
 // joinRuns joins the pieces of lines that were drawn apart, say a bold word in

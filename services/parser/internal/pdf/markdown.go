@@ -70,12 +70,10 @@ func (p *page) regions() []region {
 }
 
 func drawnRows(words []word) []row {
+	const longest = 200 // words
 	var out []row
 	for len(words) > 0 {
-		n := 1
-		for n < len(words) && n < 200 && follows(&words[n-1], &words[n]) {
-			n++
-		}
+		n := firstRun(words[:min(len(words), longest)])
 		s := newSegment(words[:n:n])
 		out = append(out, row{segs: []segment{s}, y: s.y, top: s.top, bottom: s.bottom, size: s.size})
 		words = words[n:]

@@ -56,8 +56,8 @@ func joinRowBullets(row []segment) []segment {
 // sideBySide reports whether what stands on the two sides of a gutter is read
 // one side after the other although its lines are short: text whose lines go on
 // in the line below, lists, or a margin column with lines at heights of their
-// own. Cells of a table stand beside each other, and none goes on below beside
-// one that begins. Both sides are sorted by their top.
+// own. The cells of a table stand beside each other: where one goes on in the next
+// line, the one beside it does not begin there. Both sides are sorted by their top.
 func sideBySide(left, right []segment) bool {
 	if len(left) < 2 || len(right) < 2 {
 		return false
