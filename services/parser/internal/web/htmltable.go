@@ -13,22 +13,15 @@ import (
 // table writes a table as one, unless it only arranges a page.
 func (w *htmlWriter) table(n *html.Node) {
 	rows, ends, head, captions := tableRows(n)
-	if w.flat || isLayout(n, rows) {
-		for _, c := range captions {
-			w.block(2)
-			w.children(c)
-		}
-		for _, tr := range rows {
-			w.block(2)
-			w.children(tr)
-		}
-		w.block(2)
-		return
-	}
 	for _, c := range captions {
-		w.block(2)
-		w.children(c)
-		w.block(2)
+		w.node(c)
+	}
+	if w.flat || isLayout(n, rows) {
+		for _, tr := range rows {
+			w.node(tr)
+		}
+		w.block(2) // an empty one ends the line, too
+		return
 	}
 	grid := w.grid(rows, ends)
 	if w.err != nil || len(grid) == 0 {

@@ -137,20 +137,12 @@ func (w *htmlWriter) element(n *html.Node) {
 		w.block(2)
 		w.within(container{first: "> ", rest: "> "}, func() { w.children(n) })
 		w.block(2)
-	case atom.Dt:
-		w.block(2)
-		w.marked(n, "**")
-		w.block(2)
-	case atom.Summary:
+	case atom.Dt, atom.Summary:
 		w.block(2)
 		w.marked(n, "**")
 		w.block(2)
 	case atom.Table:
 		w.table(n)
-	case atom.Td, atom.Th, atom.Caption: // of a layout table
-		w.block(2)
-		w.children(n)
-		w.block(2)
 	case atom.Q:
 		w.text("“")
 		w.children(n)
@@ -586,9 +578,7 @@ func itemMarker(list, item *html.Node, number int) (marker, label string) {
 		}
 	}
 	switch kind {
-	case "none":
-		return "*", ""
-	case "disc", "circle", "square":
+	case "none", "disc", "circle", "square":
 		return "*", ""
 	}
 	if f := counters[kind]; f != "" {

@@ -225,9 +225,7 @@ func (w *htmlWriter) stream(t *streamedTable) {
 		trs, ends, _, captions := tableRows(table)
 		if first {
 			for _, c := range captions {
-				w.block(2)
-				w.children(c)
-				w.block(2)
+				w.node(c)
 			}
 		}
 		for i := range ends { // a group of rows may go on in the next batch
