@@ -44,12 +44,11 @@
 // The text is tokenised once, window by window: all of a short text, half a
 // megabyte or many chunks of a long one. Of each window but the last the final
 // chunks are not taken; the next window begins there, so that no cut depends on
-// where a window ends. Blocks are found some way past the window, so that neither
-// does what a block is or what a heading says.
+// where a window ends. Blocks are found some way past the window: what a block is
+// and what a heading says do not depend on it either.
 //
 // Before every line that does not begin with a line break, token counts add up:
 // both encodings end a piece after the last line break of white space, and look no
-// further. So the size of a chunk between
-// such lines is a subtraction. The few chunks that begin or end elsewhere are
-// counted again.
+// further. So the size of a chunk between such lines is a subtraction. The few
+// chunks that begin or end elsewhere are counted again.
 package split

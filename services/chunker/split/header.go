@@ -149,11 +149,11 @@ func shorten(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
 	if i := strings.LastIndexByte(s[:n], ' '); i > n/2 {
 		n = i
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
 	}
 	return strings.TrimRight(strings.TrimSuffix(s[:n], "…"), " ") + "…"
 }

@@ -103,14 +103,7 @@ func (o *outline) bound() {
 func (o *outline) title(source string) string {
 	text := title(source)
 	for o.tok.Count(text) > maxHeadingTokens {
-		cut := len(text) * 3 / 4
-		if i := strings.LastIndexByte(text[:cut], ' '); i > cut/2 {
-			cut = i
-		}
-		for cut > 0 && !utf8.RuneStart(text[cut]) {
-			cut--
-		}
-		text = strings.TrimRight(strings.TrimSuffix(text[:cut], "…"), " ") + "…"
+		text = shorten(text, len(text)*3/4)
 	}
 	return text
 }
