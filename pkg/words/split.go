@@ -8,8 +8,8 @@ import (
 // Splitter finds the words of texts. It is not safe for concurrent use; its zero
 // value is ready.
 type Splitter struct {
-	// LexV1 has it split as the vector space lex-v1 began: of numbers only decimal
-	// digits are in words, and a half-width long vowel mark is a letter.
+	// LexV1 keeps the rules that the vector space lex-v1 was made with: of numbers
+	// only decimal digits are in words, and a half-width long vowel mark is a letter.
 	LexV1 bool
 
 	token []byte
