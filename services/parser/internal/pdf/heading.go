@@ -64,6 +64,16 @@ var (
 	numbered = regexp.MustCompile(`^([0-9]{1,2}(?:\.[0-9]{1,3}){0,4}|[A-Z](?:\.[0-9]{1,3}){0,4}|[IVX]{1,5})\.?\s+\S`)
 )
 
+// sectionOf returns the section number that a text begins with and its depth, 1 for
+// "2" and 2 for "2.1". Without one the depth is 0.
+func sectionOf(text string) (number string, depth int) {
+	m := numbered.FindStringSubmatch(text)
+	if m == nil {
+		return "", 0
+	}
+	return m[1], 1 + strings.Count(m[1], ".")
+}
+
 // style is how a heading is set. Headings of one level share it.
 type style struct {
 	size   float32
@@ -186,9 +196,9 @@ func (d *document) quietHeadings(blocks []block, t typography) []candidate {
 			continue
 		}
 		c := candidate{block: b, at: i, style: style{size: roundSize(l.size)}}
-		if m := numbered.FindStringSubmatch(text); m != nil {
-			c.depth = 1 + strings.Count(strings.TrimSuffix(m[1], "."), ".")
-			if rest := strings.TrimLeft(text[len(m[1]):], ". \t"); startsLower(rest) {
+		var number string
+		if number, c.depth = sectionOf(text); c.depth > 0 {
+			if rest := strings.TrimLeft(text[len(number):], ". \t"); startsLower(rest) {
 				continue
 			}
 		} else if b.kind == listItem || startsLower(text) {
@@ -196,7 +206,7 @@ func (d *document) quietHeadings(blocks []block, t typography) []candidate {
 		}
 		how := plain
 		switch {
-		case c.depth > 0 && (i == 0 || blocks[i-1].kind != listItem || blocks[i-1].level > 0):
+		case c.depth > 0 && (i == 0 || blocks[i-1].kind != listItem):
 			how = counted
 		case b.kind == listItem:
 		case allCaps(text):
@@ -228,11 +238,11 @@ func inSequence(cs []candidate) bool {
 	up := 0
 	last := ""
 	for _, c := range cs {
-		m := numbered.FindStringSubmatch(c.block.plain())
-		if last != "" && compareNumbers(last, m[1]) < 0 {
+		number, _ := sectionOf(c.block.plain())
+		if last != "" && compareNumbers(last, number) < 0 {
 			up++
 		}
-		last = m[1]
+		last = number
 	}
 	return up == len(cs)-1
 }
@@ -282,9 +292,7 @@ func (d *document) candidate(b *block, t typography, inOutline map[string][]outl
 		return candidate{}, false
 	}
 	c := candidate{tag: int(l.tag), block: b, style: style{size: roundSize(l.size), bold: l.bold && !t.bold}, large: l.size > 1.1*t.body}
-	if m := numbered.FindStringSubmatch(text); m != nil {
-		c.depth = 1 + strings.Count(strings.TrimSuffix(m[1], "."), ".")
-	}
+	_, c.depth = sectionOf(text)
 	key := letters(text)
 	entries := inOutline[key]
 	if entries == nil {
