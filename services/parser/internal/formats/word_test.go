@@ -184,3 +184,11 @@ func TestWordEquationFields(t *testing.T) {
 	out := read(t, ooxml.DOCX, "a.docx", samples.WordDocument(t, `<w:p>`+wordRun("", "今日は")+field+wordRun("", "京へ")+`</w:p>`))
 	wantText(t, out.Markdown, "今日は東(とう)京へ")
 }
+
+// Each picture has its own kind, however closely the next one follows.
+func TestRTFPictures(t *testing.T) {
+	const doc = `{\rtf1 Two {\pict\pngblip 00}{\pict\wmetafile8 00} of them}`
+	for range 8 {
+		wantText(t, read(t, rtf.RTF, "a.rtf", []byte(doc)).Markdown, "image1.png", "image2.wmf")
+	}
+}

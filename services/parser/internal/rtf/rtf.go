@@ -637,9 +637,10 @@ func (r *rtfReader) picture() error {
 	r.pictures++
 	ext := ""
 	head := r.data[r.pos:min(r.pos+256, len(r.data))]
+	first := len(head) // what comes later is of the next picture
 	for word, e := range map[string]string{`\pngblip`: ".png", `\jpegblip`: ".jpg", `\emfblip`: ".emf", `\wmetafile`: ".wmf"} {
-		if bytes.Contains(head, []byte(word)) {
-			ext = e
+		if i := bytes.Index(head, []byte(word)); i >= 0 && i < first {
+			first, ext = i, e
 		}
 	}
 	r.flow.spans = append(r.flow.spans, office.Span{Text: md.Image("", fmt.Sprintf("image%d%s", r.pictures, ext)), Style: office.Raw})
