@@ -247,8 +247,8 @@ func (b *Biff) Record(kind int, data ...any) {
 	b.Write(d.Bytes())
 }
 
-// Wide is UTF-16LE.
-func Wide(s string) string {
+// wide is UTF-16LE.
+func wide(s string) string {
 	var b []byte
 	for _, u := range utf16.Encode([]rune(s)) {
 		b = binary.LittleEndian.AppendUint16(b, u)

@@ -82,10 +82,10 @@ func TNEFSample() []byte {
 	w.Attribute(1, 0x0002800C, "NOT THE PLAIN ONE\x00")
 	w.Attribute(1, 0x00069003, Properties(
 		MAPI{0x001A, mapiString, "IPM.Schedule.Meeting.Request\x00"},
-		MAPI{propSubject, mapiWide, Wide("Grüße from the board\x00")},
+		MAPI{propSubject, mapiWide, wide("Grüße from the board\x00")},
 		MAPI{propSubmitTime, mapiTime, filetime(1770000000)},
 		MAPI{propHTML, mapiBinary, `<html><body><p>Bring the <b>figures</b>.</p></body></html>`},
-		MAPI{0x8208, mapiWide, Wide("Room 5\x00")},
+		MAPI{0x8208, mapiWide, wide("Room 5\x00")},
 		MAPI{0x820D, mapiTime, filetime(1770714000)},
 		MAPI{0x820E, mapiTime, filetime(1770717600)},
 		MAPI{propSenderName, mapiString, "Hal J\xfcrgens\x00"},
@@ -94,6 +94,6 @@ func TNEFSample() []byte {
 	w.Attribute(2, 0x00069002, "\x01\x00\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00")
 	w.Attribute(2, 0x00018010, "FIGURE~1.TXT\x00")
 	w.Attribute(2, 0x0006800F, "12 pumps")
-	w.Attribute(2, 0x00069005, Properties(MAPI{propAttachLong, mapiWide, Wide("figures of May.txt\x00")}))
+	w.Attribute(2, 0x00069005, Properties(MAPI{propAttachLong, mapiWide, wide("figures of May.txt\x00")}))
 	return w.Bytes()
 }

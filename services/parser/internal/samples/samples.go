@@ -347,8 +347,8 @@ func XlsSample() []byte {
 			b.Record(recXF, uint16(0), format, make([]byte, 16))
 		}
 		// "wide text" goes on in the next record, there as single bytes.
-		b.Record(recSST, uint32(4), uint32(4), uint16(4), uint8(0), "Name", uint16(6), uint8(1), Wide("Größe€"),
-			uint16(4), uint8(8), uint16(1), "rich", uint32(7), uint16(9), uint8(1), Wide("wide "))
+		b.Record(recSST, uint32(4), uint32(4), uint16(4), uint8(0), "Name", uint16(6), uint8(1), wide("Größe€"),
+			uint16(4), uint8(8), uint16(1), "rich", uint32(7), uint16(9), uint8(1), wide("wide "))
 		b.Record(recContinue, uint8(0), "text")
 	}, func(b *Biff) {
 		for i := range 3 {
@@ -371,7 +371,7 @@ func XlsSample() []byte {
 		b.Record(recContinue, make([]byte, 16))
 		b.Record(recNote, uint16(2), uint16(1), uint16(0), uint16(5), uint16(3), uint8(0), "Gus")
 		b.Record(recHLink, uint16(1), uint16(1), uint16(1), uint16(1), make([]byte, 16), uint32(2), uint32(3),
-			[]byte{0xE0, 0xC9, 0xEA, 0x79, 0xF9, 0xBA, 0xCE, 0x11, 0x8C, 0x82, 0x00, 0xAA, 0x00, 0x4B, 0xA9, 0x0B}, uint32(42), Wide("https://example.org/\x00"))
+			[]byte{0xE0, 0xC9, 0xEA, 0x79, 0xF9, 0xBA, 0xCE, 0x11, 0x8C, 0x82, 0x00, 0xAA, 0x00, 0x4B, 0xA9, 0x0B}, uint32(42), wide("https://example.org/\x00"))
 	})
 }
 
@@ -384,17 +384,17 @@ func MsgSample(more ...Part) []byte {
 	fixed.Record(0, make([]byte, 28), uint32(propSubmitTime<<16|0x40), uint32(6), uint64(133800000000000000))
 	return CompoundFile(append([]Part{
 		{"__properties_version1.0", fixed.String()},
-		property(propSubject, 0x1F, Wide("Grüße & more")),
-		property(propSenderName, 0x1F, Wide("Hal")),
-		property(propSenderEmail, 0x1F, Wide("/O=EXCHANGE/CN=HAL")),
-		property(propSenderSMTP, 0x1F, Wide("hal@example.org")),
+		property(propSubject, 0x1F, wide("Grüße & more")),
+		property(propSenderName, 0x1F, wide("Hal")),
+		property(propSenderEmail, 0x1F, wide("/O=EXCHANGE/CN=HAL")),
+		property(propSenderSMTP, 0x1F, wide("hal@example.org")),
 		property(propHTML, 0x102, `<html><body><p>The <b>body</b> of it, <a href="https://example.org/">linked</a>.</p></body></html>`),
-		property(propBody, 0x1F, Wide("NOT THE PLAIN ONE")),
+		property(propBody, 0x1F, wide("NOT THE PLAIN ONE")),
 		within("__recip_version1.0_#00000000", Part{"__properties_version1.0", string(make([]byte, 8))}),
-		within("__recip_version1.0_#00000000", property(propSMTP, 0x1F, Wide("ivy@example.org"))),
-		within("__recip_version1.0_#00000000", property(propDisplayName, 0x1F, Wide("Ivy"))),
+		within("__recip_version1.0_#00000000", property(propSMTP, 0x1F, wide("ivy@example.org"))),
+		within("__recip_version1.0_#00000000", property(propDisplayName, 0x1F, wide("Ivy"))),
 		within("__attach_version1.0_#00000000", Part{"__properties_version1.0", string(make([]byte, 8))}),
-		within("__attach_version1.0_#00000000", property(propAttachLong, 0x1F, Wide("plan_v2.txt"))),
+		within("__attach_version1.0_#00000000", property(propAttachLong, 0x1F, wide("plan_v2.txt"))),
 		within("__attach_version1.0_#00000000", property(propAttachData, 0x102, "what we do")),
 	}, more...))
 }
