@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,13 +45,8 @@ func (j *Job) name() string { return format.NameOf(j.In) }
 func (j *Job) Warn(msg string, args ...any) {
 	const most = 32
 	w := fmt.Sprintf(msg, args...)
-	if len(j.Warnings) >= most {
+	if len(j.Warnings) >= most || slices.Contains(j.Warnings, w) {
 		return
-	}
-	for _, have := range j.Warnings {
-		if have == w {
-			return
-		}
 	}
 	if len(j.Warnings) == most-1 {
 		w = "more could not be read than is listed here"

@@ -330,10 +330,10 @@ func (w *xlsx) cell(x *office.XML, se xml.StartElement, shared map[string]string
 	if style >= 0 && style < len(w.formats) {
 		format = w.formats[style]
 	}
-	words := func(s string) (string, error) {
+	words := func(s string) string {
 		s, sure := format.Text(s)
 		w.unsure = w.unsure || !sure
-		return s, nil
+		return s
 	}
 	switch kind {
 	case "s":
@@ -344,7 +344,7 @@ func (w *xlsx) cell(x *office.XML, se xml.StartElement, shared map[string]string
 			}
 			return "", nil
 		}
-		return words(w.strings[i])
+		return words(w.strings[i]), nil
 	case "b":
 		switch {
 		case office.IsTrue(value):
@@ -354,9 +354,9 @@ func (w *xlsx) cell(x *office.XML, se xml.StartElement, shared map[string]string
 		}
 		return "FALSE", nil
 	case "str":
-		return words(unescapeXString(value))
+		return words(unescapeXString(value)), nil
 	case "inlineStr":
-		return words(value)
+		return words(value), nil
 	case "e":
 		return value, nil
 	case "d":
