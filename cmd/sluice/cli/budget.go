@@ -338,7 +338,7 @@ func (c *client) leaderless(cause error) error {
 		return failf("no-costd", "start costd, or 'sluice up', which has it; if it starts just now, try again in ten seconds", "no costd runs, so nothing was changed")
 	case errors.Is(cause, nats.ErrNoResponders):
 		return failf("costd-takes-over", fmt.Sprintf("try again in %d seconds; if that goes on, see costd's log", int(2*costd.Silence/time.Second)),
-			"%s, but none keeps the budget yet: one that has just started takes over %d seconds after the one before it was last heard", plural(n, "costd")+" "+verb(n, "runs", "run"), int(costd.Silence/time.Second))
+			"%s, but none keeps the budget yet: one that has just started takes over %d seconds after the one before it was last heard", counted(n, "costd", "runs", "run"), int(costd.Silence/time.Second))
 	default:
 		return failf("no-costd", "see 'sluice budget' whether the change was made, and costd's log", "costd runs, but did not answer in time")
 	}

@@ -83,7 +83,7 @@ func checkDocuments(ctx context.Context, u *checkup, c *client, running map[stri
 	}
 	var stuck []string
 	for _, d := range open {
-		if !moving[d.Document] && !moving[origin(d.Sequence)] {
+		if !moving[d.Document] && !moving[origin(strconv.FormatUint(d.Sequence, 10))] {
 			stuck = append(stuck, label(d))
 		}
 	}
@@ -130,7 +130,7 @@ func checkHeld(u *checkup, held []*events.Document) {
 		parts = append(parts, fmt.Sprintf("%d since %s: %s", groups[w].count, stamp(groups[w].since), w))
 	}
 	u.warn("documents", "they go on by themselves when that ends; 'sluice status' shows what ends it, 'sluice ls --state open' which they are",
-		"%s %s. %s", plural(len(held), "document"), verb(len(held), "waits", "wait"), strings.Join(parts, "; "))
+		"%s. %s", counted(len(held), "document", "waits", "wait"), strings.Join(parts, "; "))
 }
 
 // heldWords is why a document waits. Older releases wrote a word before it that is
@@ -139,7 +139,7 @@ func heldWords(s string) string { return strings.TrimPrefix(s, "held: ") }
 
 // origin names a submission by its sequence in DOCUMENTS: the parser reads more of a
 // message than documentOf does.
-func origin(sequence uint64) string { return "#" + strconv.FormatUint(sequence, 10) }
+func origin(sequence string) string { return "#" + sequence }
 
 // inFlight returns the documents of all messages that wait or are in hand, and the
 // origins of those that are submissions.
@@ -181,11 +181,11 @@ func (c *client) inFlight(ctx context.Context) (documents map[string]bool, known
 			left--
 			seq = msg.Sequence + 1
 			documents[documentOf(msg)] = true
-			switch seq := msg.Header.Get(events.HeaderOriginSeq); {
+			switch {
 			case name == events.StreamDocuments:
-				documents[origin(msg.Sequence)] = true
+				documents[origin(strconv.FormatUint(msg.Sequence, 10))] = true
 			case msg.Header.Get(events.HeaderOriginStream) == events.StreamDocuments:
-				documents["#"+seq] = true
+				documents[origin(msg.Header.Get(events.HeaderOriginSeq))] = true
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -153,15 +154,15 @@ func checkRoom(u *checkup, d broker.Stream, info *jetstream.StreamInfo) {
 // cannot exist. It returns how many streams could not be asked, because the
 // user may not remove messages there.
 func checkWrites(ctx context.Context, u *checkup, c *client, infos map[string]*jetstream.StreamInfo) (unasked int) {
-	// A right that is missing is no answer, but an error of the connection.
-	refused := make(chan struct{}, 1)
+	// A right that is missing is no answer, but an error of the connection: it ends
+	// the question that is being asked.
+	var giveUp atomic.Value // of a context.CancelFunc
 	before := c.nc.ErrorHandler()
 	c.nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
 		switch {
 		case errors.Is(err, nats.ErrPermissionViolation):
-			select {
-			case refused <- struct{}{}:
-			default:
+			if cancel, asked := giveUp.Load().(context.CancelFunc); asked {
+				cancel()
 			}
 		case before != nil:
 			before(nc, sub, err)
@@ -177,16 +178,8 @@ func checkWrites(ctx context.Context, u *checkup, c *client, infos map[string]*j
 			continue // it was there a moment ago; the next run of doctor sees it
 		}
 		asking, cancel := context.WithTimeout(ctx, 2*time.Second)
-		answered := make(chan struct{})
-		go func() {
-			select {
-			case <-refused:
-				cancel()
-			case <-answered:
-			}
-		}()
+		giveUp.Store(cancel)
 		err = s.DeleteMsg(asking, math.MaxInt64)
-		close(answered)
 		cancel()
 		if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
 			unasked++
@@ -274,7 +267,7 @@ func checkConsumers(ctx context.Context, u *checkup, c *client, running map[stri
 				u.fail("consumers", fmt.Sprintf("'nats consumer resume %s %s'", stream, d.Name), "the consumer %s of %s is paused for %v more: nothing is delivered to the %s",
 					d.Name, stream, info.PauseRemaining.Round(time.Second), d.Name)
 			case info.NumPending > 0 && info.NumWaiting == 0 && info.NumAckPending == 0 && len(running[d.Name]) == 0:
-				u.fail("consumers", "start it, or all stages with 'sluice up'", "%s for %s, and nobody fetches them", plural(int(info.NumPending), "message")+" "+verb(int(info.NumPending), "waits", "wait"), d.Name)
+				u.fail("consumers", "start it, or all stages with 'sluice up'", "%s for %s, and nobody fetches them", counted(int(info.NumPending), "message", "waits", "wait"), d.Name)
 			}
 		}
 	}

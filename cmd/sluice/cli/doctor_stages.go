@@ -195,7 +195,7 @@ func checkStage(u *checkup, name string, replicas []micro.Stats) {
 		if hint == "" {
 			hint = "it goes on by itself when that ends"
 		}
-		text := fmt.Sprintf("%s (%s %s for %s since %s)", safe(w.Message), plural(w.Count+w.Aside, "message"), verb(w.Count+w.Aside, "waits", "wait"), safe(w.Key), stamp(w.Since))
+		text := fmt.Sprintf("%s (%s for %s since %s)", safe(w.Message), counted(w.Count+w.Aside, "message", "waits", "wait"), safe(w.Key), stamp(w.Since))
 		switch w.Kind {
 		case fault.WaitConfig:
 			u.fail(check, hint, "halted: %s", text)
@@ -214,11 +214,12 @@ func checkStage(u *checkup, name string, replicas []micro.Stats) {
 	}
 }
 
-func verb(n int, one, many string) string {
+// counted says how many do something: "1 message waits", "2 messages wait".
+func counted(n int, what, one, many string) string {
 	if n == 1 {
-		return one
+		many = one
 	}
-	return many
+	return plural(n, what) + " " + many
 }
 
 // checkService shows how the paid service does that a stage calls, in the stage's
