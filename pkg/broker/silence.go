@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Silences tells which of the processes that are asked by request and reply is
-// gone: one that has given no answer for After on one unbroken connection of ours.
-// What it asks about is the caller's.
+// Silences asks other processes by request and reply, and tells which of them are
+// gone: those that have given no answer for After, while our connection did not break.
+// What is asked is up to the caller.
 type Silences struct {
 	Conn  *nats.Conn
 	After time.Duration // it has to outlast a reconnect, which takes 2 s
@@ -22,12 +22,11 @@ type Silences struct {
 
 type silence struct {
 	since      time.Time
-	last       time.Time // question
+	last       time.Time // of the questions
 	reconnects uint64
 }
 
-// lull is the longest time between two questions from which something is concluded
-// of the time between.
+// lull: if two questions are further apart than After and this, silence counts anew.
 const lull = 10 * time.Second
 
 // Ask sends a question to who, whose answers come from subject. It returns the
@@ -49,7 +48,7 @@ func (s *Silences) Ask(ctx context.Context, who, subject string, question []byte
 	now := time.Now()
 	for id, of := range s.since {
 		if now.Sub(of.last) > lull+s.After {
-			delete(s.since, id) // nobody asks for it any more
+			delete(s.since, id) // nothing is known of the time between
 		}
 	}
 	of, known := s.since[who]

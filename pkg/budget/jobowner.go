@@ -46,8 +46,9 @@ type owners struct {
 }
 
 // owner returns the ID by which this process can be asked for its creates. It is ""
-// if nobody could ask: the right to listen may lack, which NATS does not tell who
-// subscribes. A create without an owner is believed for as long as it may take.
+// if nobody can ask: the process may lack the right to listen, which NATS does not
+// tell to who subscribes, so it asks itself first. A create without an owner is
+// believed for as long as it may take.
 func (p *JobParser) owner(ctx context.Context) string {
 	o, id := &p.owners, p.gate.instance
 	o.mu.Lock()

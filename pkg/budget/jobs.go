@@ -23,11 +23,11 @@ type JobLimits struct {
 	Calls   int           // of the service at once; 0 = 12
 	Poll    time.Duration // from the start of a job to the second look; it grows by as much, up to five times; 0 = 1 s
 	Timeout time.Duration // the longest job; 0 = 2 h
-	// Silence is how long the owner of a create may give no answer before it counts as
-	// dead; 0 = 5 s, which outlasts a reconnect
+	// Silence is how long the owner of a create may give no answer before it counts
+	// as dead. 0 = 5 s, which is longer than a reconnect.
 	Silence time.Duration
-	// Listed is the age from which the service surely tells of a job that it has: one
-	// that it does not know then, it has not; 0 = 1 min
+	// Listed is the age from which the service lists every job that it has: one that
+	// is not listed by then does not exist. 0 = 1 min.
 	Listed time.Duration
 }
 
@@ -152,7 +152,7 @@ func (p *JobParser) Parse(ctx context.Context, src provider.Source) (provider.Pa
 }
 
 // searching is the age of a note without a job at which the job is looked for. By
-// then the service lists what a create has started whose owner died.
+// then the service lists the job, if the create of an owner that died has started one.
 const searching = 30 * time.Second
 
 // find looks for the job of a create whose outcome nobody has noted.
@@ -171,6 +171,7 @@ func (p *JobParser) find(ctx context.Context, key string, e *open, r *record, sr
 		return nil
 	}
 	creating := time.Now().Before(r.Until)
+	// Asked from the beginning: it takes several questions to find that an owner is gone.
 	abandoned := creating && p.abandoned(ctx, key, r)
 	if creating && time.Since(r.Since) < searching {
 		return p.elsewhere(key)

@@ -125,7 +125,8 @@ type Reader struct {
 	seen    latest[string, reading] // by document
 	stored  latest[uint64, uint64]  // when messages were stored, by sequence
 	changed bool                    // the mark has to be written, whatever is read
-	// rewound says that the mark in the bucket does not know yet of a Rewind to here.
+	// rewound is where Rewind found the end of the stream, until the mark in the bucket
+	// says so, too.
 	rewound *uint64
 }
 

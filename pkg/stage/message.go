@@ -46,15 +46,13 @@ type Message struct {
 	touched   time.Time
 	delivered uint64
 	weight    int
-	blob      string // the object that holds the body, if it did not fit
-	// Of HELD: the object that holds the body while it is there; why there is none;
-	// and whether HELD does not take the message.
-	parked  string
-	missing *fault.Error
-	stuck   bool
-	after   []func(context.Context) error
-	reply   string
-	span    trace.Span // of this attempt; nil if not traced
+	blob      string       // the object that holds the body, if it did not fit
+	parked    string       // the object that holds the body while the message is in HELD
+	missing   *fault.Error // that object is gone
+	stuck     bool         // HELD does not take the message
+	after     []func(context.Context) error
+	reply     string
+	span      trace.Span // of this attempt; nil if not traced
 
 	// Of package past.go: what the KV bucket "retries" says, nil if it was not
 	// asked; whether there may be an entry; whether it is marked as begun.

@@ -104,7 +104,7 @@ type Settings struct {
 	MaxRetries  int           `name:"max-retries" env:"SLUICE_MAX_RETRIES" default:"3" help:"Failed attempts after the first before a message is dead-lettered."`
 	RetryDelay  time.Duration `name:"retry-delay" env:"SLUICE_RETRY_DELAY" default:"1s" help:"Delay before the first retry; doubles, with jitter."`
 	RetryCap    time.Duration `name:"retry-cap" env:"SLUICE_RETRY_CAP" default:"2m" help:"Longest delay between retries."`
-	MaxCrashes  int           `name:"max-crashes" env:"SLUICE_MAX_CRASHES" default:"3" help:"Marked deaths of a process in a message before it is dead-lettered; the first delivery leaves no mark."`
+	MaxCrashes  int           `name:"max-crashes" env:"SLUICE_MAX_CRASHES" default:"3" help:"Times that a process may die while it handles a message, before the message is dead-lettered; the first delivery does not count."`
 	MaxInFlight int           `name:"max-in-flight" env:"SLUICE_MAX_IN_FLIGHT" default:"20000" help:"Messages delivered and not yet acknowledged, parked retries included, over all replicas."`
 	Grace       time.Duration `name:"grace" env:"SLUICE_GRACE" default:"20s" help:"Time to finish what is in hand after SIGTERM."`
 }

@@ -10,7 +10,7 @@
 //	cache.go     vectors by content
 //	claims.go    who buys which text
 //	shelf.go     the bucket of vectors, and what is said when it is full
-//	reach.go     what is not answered in time is not bought again as large
+//	reach.go     after a call that was not answered in time, calls are smaller
 //	usable.go    answers that cannot be used stop the buying
 //	overtaken.go what is not wanted any more is not bought
 //	upgrade.go   embeds again what a fallback did

@@ -45,7 +45,7 @@ type OpenAI struct {
 //
 //	cache, claims    what is there is not bought, and nothing is bought twice
 //	router           mode, fallback, limiter, breaker, attempts
-//	reaching         what was not answered in time is not bought again as large
+//	reaching         after a call that was not answered in time, calls are smaller
 //	proving          an answer that cannot be used halts the configuration
 //	budget           each attempt is admitted, settled and recorded
 //	router.Client    tells the breaker what the client returned

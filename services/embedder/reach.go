@@ -13,14 +13,16 @@ import (
 )
 
 // reach bounds the calls of a service that does not answer in time. Such a call may
-// have been charged, so it is not made again as it was: the next one would take as
-// long, and be paid for again, without an end. After it calls hold half of it at most.
-// Other failures say nothing of the size. Calls grow again when full ones take so
-// little of the time that twice as much would be answered, too; but for a while not
-// to a size that was not answered when the call before it was.
+// have been charged. The same call again would take as long, and be paid for again,
+// without end. So the calls after it hold at most half as many tokens. Other failures
+// say nothing of the size.
+//
+// Calls grow again when a full one is answered so fast that one of twice its size
+// would be, too. If a call was not answered although the one before it was, its size
+// is the ceiling: for a while calls stay below it.
 //
 // So a service that does not answer large calls is paid for few of them in vain, and
-// one that is silent is asked little each time that the breaker tries it.
+// one that is silent gets small calls when the breaker tries it.
 type reach struct {
 	provider.Embedder
 	timeout time.Duration // of a call
@@ -29,15 +31,15 @@ type reach struct {
 	mu      sync.Mutex
 	bound   int       // tokens of a call; 0 = as many as the service takes
 	well    bool      // the latest call was answered
-	ceiling int       // tokens of a call that was not, after one that was
-	met     time.Time // when that was
+	ceiling int       // tokens of a call that was not answered, after one that was
+	met     time.Time // when the ceiling was met
 }
 
 const (
-	// ease is which part of the time a call may have taken that is followed by one
+	// ease: a call that took less than 1/ease of the time-out may be followed by one
 	// twice as large.
 	ease = 4
-	// wary is how long calls stay below what was not answered.
+	// wary is how long calls stay below the ceiling.
 	wary = 10 * time.Minute
 )
 
@@ -57,7 +59,7 @@ func (r *reach) Describe() provider.EmbedderInfo {
 	return info
 }
 
-// Embed refuses calls beyond the bound with the reason on which they are divided.
+// Embed refuses calls beyond the bound, with the reason for which callers divide them.
 // A single input always goes: nothing is smaller.
 func (r *reach) Embed(ctx context.Context, inputs []provider.Input) (provider.Embeddings, error) {
 	tokens := 0
