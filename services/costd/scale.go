@@ -81,6 +81,14 @@ type room struct {
 	limit int64 // 0 = there is none, or old messages make room for new ones
 }
 
+func roomOf(info *jetstream.StreamInfo) room {
+	r := room{bytes: info.State.Bytes}
+	if info.Config.MaxBytes > 0 && info.Config.Discard == jetstream.DiscardNew {
+		r.limit = info.Config.MaxBytes
+	}
+	return r
+}
+
 const (
 	queueKept    = time.Second      // what was read is good for this long
 	surveyKept   = 10 * time.Second // and who takes from it for this long
@@ -178,12 +186,8 @@ func (s *Scaling) survey(ctx context.Context) (map[string]queue, error) {
 	rooms := map[string]room{}
 	streams := s.js.ListStreams(ctx)
 	for info := range streams.Info() {
-		r := room{bytes: info.State.Bytes}
-		if info.Config.MaxBytes > 0 && info.Config.Discard == jetstream.DiscardNew {
-			r.limit = info.Config.MaxBytes
-		}
 		if vocabulary[info.Config.Name] {
-			rooms[info.Config.Name] = r
+			rooms[info.Config.Name] = roomOf(info)
 		}
 		if info.Config.Retention == jetstream.WorkQueuePolicy {
 			work = append(work, info)
@@ -209,9 +213,7 @@ func (s *Scaling) survey(ctx context.Context) (map[string]queue, error) {
 		}
 		if t.stage != "" {
 			queues[t.stage] = queue{info.State.Msgs, info.State.FirstTime}
-			if _, known := rooms[name]; !known { // the queue of a stage of another tree
-				rooms[name] = room{info.State.Bytes, max(0, info.Config.MaxBytes)}
-			}
+			rooms[name] = roomOf(info) // also if the stage is of another tree
 		}
 	}
 	s.queues, s.rooms, s.read = queues, rooms, time.Now()
