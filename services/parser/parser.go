@@ -347,7 +347,7 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src
 		tombstone(m, sub.hash)
 		return nil
 	}
-	late := (*events.Failure)(nil)
+	var late *events.Failure
 	src.Wanted = func(ctx context.Context) (err error) {
 		late, err = s.overtaken(ctx, m)
 		if late != nil {
@@ -390,13 +390,13 @@ var errOvertaken = fault.New(fault.Execution, events.ReasonNewer, "the document 
 // is known: a newer submission that cannot be parsed would leave nothing to search.
 func (s *parser) overtaken(ctx context.Context, m *stage.Message) (late *events.Failure, err error) {
 	d, err := s.entry(ctx, m.Document)
-	switch {
-	case d == nil || err != nil:
+	if d == nil || err != nil {
 		return nil, err
-	case events.Overtaken(d, m.Revision) != 0:
-		by := events.Overtaken(d, m.Revision)
+	}
+	if by := events.Overtaken(d, m.Revision); by != 0 {
 		return events.Late(Name, m.Revision, by, by == d.Gone), nil
-	case events.Pending(d, m.Revision):
+	}
+	if events.Pending(d, m.Revision) {
 		return nil, fault.New(fault.Unavailable, "newer-waits", "it was submitted again, and is parsed only if that submission cannot be").
 			WaitFor(fault.On(fault.WaitJob, "newer."+m.Document)).After(2 * time.Second)
 	}
