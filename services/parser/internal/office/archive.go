@@ -18,6 +18,7 @@ type Archive struct {
 	files map[string]*zip.File // by lower-case name with forward slashes
 }
 
+// OpenArchive reads the directory of the ZIP file that a job is about.
 func OpenArchive(j *Job) (*Archive, error) {
 	if err := j.Alive(); err != nil {
 		return nil, err
@@ -48,10 +49,13 @@ func OpenArchive(j *Job) (*Archive, error) {
 	return a, nil
 }
 
+// PartKey returns the name of a part as it is compared: names differ by case and
+// by the direction of their slashes.
 func PartKey(name string) string {
 	return strings.ToLower(strings.TrimPrefix(strings.ReplaceAll(name, `\`, "/"), "/"))
 }
 
+// Has reports whether there is such a part.
 func (a *Archive) Has(part string) bool { return a.files[PartKey(part)] != nil }
 
 // open returns the bytes of a part, uncounted: Parse and Read count them.

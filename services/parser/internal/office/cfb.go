@@ -22,6 +22,7 @@ type Compound struct {
 	Names []string               // the paths as they are, in order
 }
 
+// OpenCompound reads the directory of the compound file that a job is about.
 func OpenCompound(j *Job) (*Compound, error) {
 	if err := j.Alive(); err != nil {
 		return nil, err
@@ -52,6 +53,7 @@ func OpenCompound(j *Job) (*Compound, error) {
 	return c, j.Corrupt(err, "the directory of the compound file")
 }
 
+// Has reports whether there is such a stream.
 func (c *Compound) Has(name string) bool { return c.files[strings.ToLower(name)] != nil }
 
 // Read returns a stream, and nothing for one that is not there.
@@ -170,4 +172,5 @@ func FromFiletime(t uint64) string {
 	return Timestamp(time.Unix(int64(t/1e7)-to1970, 0).UTC().Format(time.RFC3339))
 }
 
+// Le is the byte order of compound files and of what is in them.
 var Le = binary.LittleEndian

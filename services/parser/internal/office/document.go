@@ -50,6 +50,7 @@ func (d *Document) Page() {
 	d.pages = append(d.pages, events.PageMark{Page: len(d.pages) + 1, Offset: d.b.Len()})
 }
 
+// Add writes blocks behind what is there already.
 func (d *Document) Add(blocks ...Block) {
 	for _, b := range blocks {
 		d.addOne(b)

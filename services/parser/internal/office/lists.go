@@ -5,7 +5,9 @@ import (
 	"strings"
 )
 
-const ListLevels = 9 // w:lvl is 0 to 8
+// ListLevels is how deep lists are nested: as deep as in WordprocessingML and
+// DrawingML.
+const ListLevels = 9
 
 func roman(n int) string {
 	if n < 1 || n > 3999 {

@@ -20,6 +20,7 @@ func (l Look) Over(under Look) Look {
 	return l
 }
 
+// Toggle says that a property is on or off.
 func (l *Look) Toggle(s Style, on bool) {
 	l.Set |= s
 	l.On &^= s
@@ -50,6 +51,7 @@ func HeadingName(name string) int {
 	return 0
 }
 
+// IsCodeName reports whether a style of that name, in lower case, is one of code.
 func IsCodeName(name string) bool {
 	switch name {
 	case "html preformatted", "html code", "html sample", "html keyboard", "html typewriter", "macro text", "code", "code block",
@@ -59,6 +61,7 @@ func IsCodeName(name string) bool {
 	return false
 }
 
+// IsQuoteName reports whether a style of that name, in lower case, is one of quotations.
 func IsQuoteName(name string) bool {
 	switch name {
 	case "quote", "intense quote", "block text", "quotations", "block quote", "blockquote":

@@ -2,11 +2,11 @@
 // reads one document, the archive or compound file it is in, its XML as a stream
 // of tokens, and the Markdown document that is being written.
 //
-// The readers run over bytes nobody vouches for. What unpacks is counted as it
-// unpacks, never as its headers announce it; XML is nested to a bounded depth
-// and never held as a tree; and the context is asked every few hundred tokens. A
-// part that a document can do without (its comments, a chart) ends as a warning
-// when it is damaged; the part that holds the text ends as a failure.
+// Documents are not trusted. What unpacks is counted as it unpacks, never as its
+// headers announce it; XML is nested to a bounded depth and never held as a tree;
+// and the context is asked every few hundred tokens. Damage in a part that a
+// document can do without (its comments, a chart) is a warning; damage in the part
+// that holds the text is a failure.
 package office
 
 import (
@@ -36,6 +36,7 @@ type Job struct {
 	shelf    shelf // of XML parts
 }
 
+// NewJob returns the job that reads a document.
 func NewJob(ctx context.Context, in format.Input) *Job { return &Job{Ctx: ctx, In: in} }
 
 func (j *Job) name() string { return format.NameOf(j.In) }
@@ -112,11 +113,14 @@ func (j *Job) Corrupt(err error, where string) error {
 		WithHint("open the document in the program that made it and save it again")
 }
 
+// Encrypted returns the failure of a document that needs a password or a key.
 func (j *Job) Encrypted(how string) error {
 	return fault.Invalid("encrypted", "%s is encrypted (%s)", j.name(), how).
 		WithHint("save the document without a password and submit it again")
 }
 
+// Unsupported returns the failure of a document of a kind that is not read. The
+// message goes on after its name.
 func (j *Job) Unsupported(msg, hint string) error {
 	return fault.Invalid("unsupported", "%s %s", j.name(), msg).WithHint("%s", hint)
 }

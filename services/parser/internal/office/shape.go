@@ -35,6 +35,7 @@ const (
 	AutoNumber = 3
 )
 
+// Fill takes over what is said elsewhere and not here.
 func (b *BulletLevels) Fill(from BulletLevels) {
 	for i, v := range from {
 		if b[i] == 0 {
@@ -73,6 +74,7 @@ func Place(places []Placeholder, s Placeholder) *Placeholder {
 	return alike
 }
 
+// IsBody reports whether a placeholder of that kind holds text of the slide.
 func IsBody(kind string) bool { return kind == "" || kind == "body" || kind == "obj" }
 
 // Shape is one element of a slide.

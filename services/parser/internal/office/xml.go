@@ -76,6 +76,7 @@ func (x *XML) next() (tokenKind, error) {
 	return kind, nil
 }
 
+// Damage returns the failure for damage at the place that was read last.
 func (x *XML) Damage(err error) error {
 	return x.job.Corrupt(err, fmt.Sprintf("%s, byte %d", x.part, x.offset()))
 }
@@ -257,4 +258,5 @@ func Number(s string, otherwise int) int {
 	return n
 }
 
+// IsTrue reads attributes that are on or off.
 func IsTrue(s string) bool { return s == "1" || s == "true" }

@@ -40,6 +40,7 @@ type gridRow struct {
 	start, end int32
 }
 
+// GridCell is a cell of a row.
 type GridCell struct {
 	Column int // from 0
 	Text   string

@@ -124,6 +124,7 @@ var metaCharset = regexp.MustCompile(`(?i)<meta[^>]{1,200}?charset\s*=\s*["']?\s
 
 var xmlEncoding = regexp.MustCompile(`^\s*<\?xml[^>]{1,100}?encoding\s*=\s*["']([A-Za-z0-9_:.+-]{2,40})["']`)
 
+// DeclaredInHTML returns the charset that a page declares near its beginning, or "".
 func DeclaredInHTML(data []byte) string {
 	head := data[:min(len(data), 4096)]
 	if m := metaCharset.FindSubmatch(head); m != nil {
