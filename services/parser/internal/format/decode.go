@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"strings"
 
 	"sluice/pkg/fault"
@@ -27,6 +28,15 @@ func Decode(in Input, declared string) (string, []string, error) {
 			NameOf(in), t.Replaced, t.Charset))
 	}
 	return t.UTF8, warnings, nil
+}
+
+// MediaType returns a media type without its parameters, in lower case.
+func MediaType(contentType string) string {
+	if t, _, err := mime.ParseMediaType(contentType); err == nil {
+		return t
+	}
+	t, _, _ := strings.Cut(strings.ToLower(contentType), ";")
+	return strings.TrimSpace(t)
 }
 
 // ContentTypeCharset returns the charset parameter of a media type, or "".

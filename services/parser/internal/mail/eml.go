@@ -3,7 +3,6 @@ package mail
 import (
 	"bytes"
 	"context"
-	"mime"
 	"net/mail"
 	"net/textproto"
 	"strings"
@@ -369,13 +368,4 @@ func textual(src []byte) bool {
 func innerSubject(data []byte, declared string) string {
 	const longest = 200
 	return format.Clip(headerText(headerOf(data, "subject"), declared), longest)
-}
-
-// mediaType returns a media type without its parameters, in lower case.
-func mediaType(s string) string {
-	if t, _, err := mime.ParseMediaType(s); err == nil {
-		return t
-	}
-	t, _, _ := strings.Cut(strings.ToLower(s), ";")
-	return strings.TrimSpace(t)
 }

@@ -182,7 +182,7 @@ func (l *letter) first(data []byte) bool {
 func (l *letter) attach(name, media string, data []byte) error {
 	l.parts++
 	name = md.Line(name)
-	lower, kind := strings.ToLower(name), mediaType(media)
+	lower, kind := strings.ToLower(name), format.MediaType(media)
 	switch {
 	case isSignature(kind, lower), kind == "application/pgp-keys":
 		return nil // they say nothing about the subject

@@ -11,7 +11,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
-	"mime"
 	"path"
 	"regexp"
 	"strings"
@@ -31,10 +30,7 @@ import (
 // except for the directory of an archive.
 func Detect(name, contentType string, data []byte) (*format.Format, string) {
 	ext := strings.ToLower(path.Ext(name))
-	hint, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		hint, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(contentType)), ";")
-	}
+	hint := format.MediaType(contentType)
 	if kind, media, ok := binaryKind(ext, hint, data); ok {
 		return known(kind, media)
 	}
