@@ -13,7 +13,6 @@ import (
 	"github.com/klippa-app/go-pdfium/enums"
 	"github.com/klippa-app/go-pdfium/references"
 	"github.com/klippa-app/go-pdfium/requests"
-	"github.com/klippa-app/go-pdfium/responses"
 
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/md"
@@ -333,19 +332,12 @@ func (f *file) remark(ref requests.Page, annot references.FPDF_ANNOTATION, a *an
 }
 
 // flatten makes the appearances of the annotations part of the page and returns
-// its text with theirs. The page's dictionary has no annotations after it.
-func (f *file) flatten(ref requests.Page) (*responses.GetPageTextStructured, error) {
+// its characters with theirs. The page's dictionary has no annotations after it.
+func (f *file) flatten(ref requests.Page) ([]*pageChar, error) {
 	if _, err := f.instance.FPDFPage_Flatten(&requests.FPDFPage_Flatten{Page: ref, Usage: requests.FPDFPage_FlattenUsageNormalDisplay}); err != nil {
 		return nil, err
 	}
-	if f.layersOff {
-		if err := f.removeLayers(ref); err != nil {
-			return nil, err
-		}
-	}
-	return f.instance.GetPageTextStructured(&requests.GetPageTextStructured{
-		Page: ref, Mode: requests.GetPageTextStructuredModeChars,
-	})
+	return f.chars(ref)
 }
 
 // spot is a word and where it stands, to tell what flattening has added.
@@ -608,7 +600,7 @@ func (b box) place(a *annotation, d *document, body float32) []word {
 	if !a.lines || height < 2*size {
 		y = (b.y0+b.y1)/2 + .35*size
 	}
-	font := d.fontID(fontKey{name: "annotation"})
+	font := d.addedFont()
 	var out []word
 	for _, l := range lines {
 		words := strings.Fields(l)
@@ -681,7 +673,7 @@ func (b box) boxState(a *annotation, words []word, d *document) []word {
 	size := max(4, min(12, .9*(b.y1-b.y0)))
 	state := word{
 		text: a.text, x0: b.x0, x1: b.x0 + min(size, b.x1-b.x0), y: (b.y0+b.y1)/2 + .35*size,
-		size: size, font: d.fontID(fontKey{name: "annotation"}),
+		size: size, font: d.addedFont(),
 	}
 	out := []word{state}
 	export := md.Line(a.export)
@@ -737,7 +729,7 @@ func (p *page) remarks(d *document, annots []annotation, fr frame) {
 		if at < 0 {
 			b := newBox(fr, a.area)
 			mark.x0, mark.x1, mark.y, mark.size, mark.glued = b.x0, b.x0+1, b.y0+10, 10, false
-			mark.font = d.fontID(fontKey{name: "annotation"})
+			mark.font = d.addedFont()
 			p.words = append(p.words, mark)
 			continue
 		}

@@ -12,7 +12,6 @@ import (
 	"github.com/klippa-app/go-pdfium/enums"
 	"github.com/klippa-app/go-pdfium/references"
 	"github.com/klippa-app/go-pdfium/requests"
-	"github.com/klippa-app/go-pdfium/responses"
 )
 
 type docRef = references.FPDF_DOCUMENT
@@ -116,6 +115,10 @@ func (d *document) fontID(k fontKey) uint16 {
 	return id
 }
 
+// addedFont returns the font of words that are no text of the page: values, marks and
+// descriptions.
+func (d *document) addedFont() uint16 { return d.fontID(fontKey{name: "annotation"}) }
+
 // turns is a direction of text in quarter turns clockwise.
 func turns(angle float64) int {
 	return int(math.Round(angle/(math.Pi/2))) & 3
@@ -157,16 +160,9 @@ func (f frame) size() (w, h float32) {
 // extract reads a page, with its annotations or without.
 func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 	ref := requests.Page{ByIndex: &requests.PageByIndex{Document: f.doc, Index: index}}
-	if f.layersOff {
-		if err := f.removeLayers(ref); err != nil {
-			return nil, fmt.Errorf("its layers: %w", err)
-		}
-	}
-	text, err := f.instance.GetPageTextStructured(&requests.GetPageTextStructured{
-		Page: ref, Mode: requests.GetPageTextStructuredModeChars,
-	})
+	chars, err := f.chars(ref)
 	if err != nil {
-		return nil, fmt.Errorf("its text: %w", err)
+		return nil, err
 	}
 	var annots []annotation
 	if annotated {
@@ -175,16 +171,13 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 		}
 	}
 	p := &page{number: index + 1}
-	if err := f.correctAngles(ref, text.Chars); err != nil {
-		return nil, fmt.Errorf("its text: %w", err)
-	}
-	fr := frame{turns: commonTurns(text.Chars)}
-	if len(text.Chars) == 0 && len(annots) > 0 {
+	fr := frame{turns: commonTurns(chars)}
+	if len(chars) == 0 && len(annots) > 0 {
 		fr.turns = f.turned(ref)
 	}
 	fr.left, fr.bottom, fr.right, fr.top = f.bounds(ref, index)
 	p.width, p.height = fr.size()
-	if err := f.graphics(ref, p, fr, len(text.Chars) > 0 || len(annots) > 0); err != nil {
+	if err := f.graphics(ref, p, fr, len(chars) > 0 || len(annots) > 0); err != nil {
 		return nil, fmt.Errorf("its graphics: %w", err)
 	}
 	links, err := f.links(ref)
@@ -192,7 +185,7 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 		return nil, fmt.Errorf("its links: %w", err)
 	}
 
-	if err := f.words(ref, d, p, fr, text); err != nil {
+	if err := f.words(ref, d, p, fr, chars); err != nil {
 		return nil, fmt.Errorf("its fonts: %w", err)
 	}
 	if p.pictures > 0 && p.said() <= mostStamps && p.cover.share() >= largePart {
@@ -201,14 +194,11 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 	if len(annots) > 0 {
 		before := p.words
 		if slices.ContainsFunc(annots, func(a annotation) bool { return a.shows && !a.box }) {
-			if text, err = f.flatten(ref); err != nil {
-				return nil, fmt.Errorf("%w: %w", errAnnotations, err)
-			}
-			if err := f.correctAngles(ref, text.Chars); err != nil {
+			if chars, err = f.flatten(ref); err != nil {
 				return nil, fmt.Errorf("%w: %w", errAnnotations, err)
 			}
 			p.words, p.asides = nil, nil
-			if err := f.words(ref, d, p, fr, text); err != nil {
+			if err := f.words(ref, d, p, fr, chars); err != nil {
 				return nil, fmt.Errorf("%w: %w", errAnnotations, err)
 			}
 		}
@@ -223,9 +213,28 @@ func (f *file) extract(d *document, index int, annotated bool) (*page, error) {
 	return p, nil
 }
 
+// chars returns the characters of a page, without those of layers that are off.
+func (f *file) chars(ref requests.Page) ([]*pageChar, error) {
+	if f.layersOff {
+		if err := f.removeLayers(ref); err != nil {
+			return nil, fmt.Errorf("its layers: %w", err)
+		}
+	}
+	text, err := f.instance.GetPageTextStructured(&requests.GetPageTextStructured{
+		Page: ref, Mode: requests.GetPageTextStructuredModeChars,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("its text: %w", err)
+	}
+	if err := f.correctAngles(ref, text.Chars); err != nil {
+		return nil, fmt.Errorf("its text: %w", err)
+	}
+	return text.Chars, nil
+}
+
 // words adds the characters of a page to it as words.
-func (f *file) words(ref requests.Page, d *document, p *page, fr frame, text *responses.GetPageTextStructured) error {
-	if len(text.Chars) == 0 {
+func (f *file) words(ref requests.Page, d *document, p *page, fr frame, chars []*pageChar) error {
+	if len(chars) == 0 {
 		return nil
 	}
 	if p.tags == nil {
@@ -235,7 +244,7 @@ func (f *file) words(ref requests.Page, d *document, p *page, fr frame, text *re
 		}
 	}
 	x := extractor{file: f, doc: d, page: p, frame: fr}
-	return x.words(ref, text.Chars)
+	return x.words(ref, chars)
 }
 
 // turned returns the direction of the text of a page that is turned and has no text
@@ -261,7 +270,7 @@ func (f *file) bounds(ref requests.Page, index int) (left, bottom, right, top fl
 	return 0, 0, 612, 792 // US Letter, what viewers assume as well
 }
 
-func commonTurns(chars []*responses.GetPageTextStructuredChar) int {
+func commonTurns(chars []*pageChar) int {
 	var n [4]int
 	for _, c := range chars {
 		if c.Text != "" && c.Text != " " {
@@ -344,7 +353,7 @@ type extractor struct {
 // hyphenMark is what pdfium gives for a hyphen at the end of a line.
 const hyphenMark = '\x02'
 
-func (x *extractor) words(ref requests.Page, chars []*responses.GetPageTextStructuredChar) error {
+func (x *extractor) words(ref requests.Page, chars []*pageChar) error {
 	loaded, err := x.instance.FPDFText_LoadPage(&requests.FPDFText_LoadPage{Page: ref})
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func (p *page) describe(d *document) {
 		written[f.id] = true // a picture may be cut into strips
 		p.words = append(p.words, word{
 			text: md.Image(alt, ""), x0: f.at.x0, x1: f.at.x1, y: (f.at.y0+f.at.y1)/2 + .3*size, size: size,
-			font: d.fontID(fontKey{name: "annotation"}),
+			font: d.addedFont(),
 		})
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/klippa-app/go-pdfium/enums"
 	"github.com/klippa-app/go-pdfium/references"
 	"github.com/klippa-app/go-pdfium/requests"
-	"github.com/klippa-app/go-pdfium/responses"
 
 	"sluice/pkg/fault"
 )
@@ -47,7 +46,7 @@ func isUnmapped(r rune) bool { return r >= unmapped }
 // markUnmapped makes private characters of those that have no Unicode. Asking for
 // each takes as long as reading a tenth of it. So it asks for some, among them each
 // that the document has not had before, and for all if one of those has none.
-func (x *extractor) markUnmapped(chars []*responses.GetPageTextStructuredChar) error {
+func (x *extractor) markUnmapped(chars []*pageChar) error {
 	const (
 		few  = 100
 		step = 12
@@ -320,11 +319,11 @@ func (f *file) picture(o references.FPDF_PAGEOBJECT, form bool, p *page, fr fram
 	if err != nil {
 		return ifTrapped(err)
 	}
-	x0, y0, x1, y1 := fr.box(b.Left, b.Bottom, b.Right, b.Top)
-	if !finite(x0, y0, x1, y1) {
+	at := newBox(fr, area{b.Left, b.Bottom, b.Right, b.Top})
+	if !finite(at.x0, at.y0, at.x1, at.y1) {
 		return nil
 	}
-	p.cover.add(box{x0, y0, x1, y1}, p)
+	p.cover.add(at, p)
 	if !f.isTagged() {
 		return nil
 	}
@@ -332,7 +331,7 @@ func (f *file) picture(o references.FPDF_PAGEOBJECT, form bool, p *page, fr fram
 	if err != nil {
 		return ifTrapped(err)
 	}
-	p.figures = append(p.figures, figure{id.MarkedContentID, box{x0, y0, x1, y1}})
+	p.figures = append(p.figures, figure{id.MarkedContentID, at})
 	return nil
 }
 
