@@ -29,7 +29,7 @@ func TestMetadataIsTakenAsItIs(t *testing.T) {
 	}
 }
 
-// What no tenant can be called is refused before anything is sent. Red before: a
+// What no tenant can be called is refused before anything is sent. This was wrong once: a
 // longer name was cut, and one with spaces at its ends was trimmed, so the text was
 // searchable for another tenant, and ingest waited for ever.
 func TestADocumentIsNobodyElses(t *testing.T) {

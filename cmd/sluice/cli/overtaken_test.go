@@ -154,7 +154,7 @@ func TestWhatAFailureHasOvertakenIsParsed(t *testing.T) {
 }
 
 // A newer submission that nobody could read yet replaces nothing: the one before it,
-// which waits for money, is bought when there is money. Red before: what told of the
+// which waits for money, is bought when there is money. This was wrong once: what told of the
 // newer one first was that its download is tried again, which was taken for news of a
 // document that had been read; the text was dropped, and the newer one failed.
 func TestWhatCannotBeReadYetReplacesNothing(t *testing.T) {
