@@ -2,7 +2,6 @@ package embedder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 
@@ -26,25 +25,8 @@ func openDocuments(ctx context.Context, env *stage.Env) (documents, error) {
 	return documents{kv}, nil
 }
 
-// entry returns what is known of a document. It is nil if there is no entry, or one
-// that cannot be read: then its chunks are wanted.
-func (d documents) entry(ctx context.Context, document string) (*events.Document, error) {
-	e, err := d.kv.Get(ctx, document)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, broker.StoreFault(err, events.BucketDocuments, "look the document up, so nothing is bought for it")
-	}
-	found, err := events.DecodeDocument(e.Value())
-	if err != nil {
-		return nil, nil
-	}
-	return found, nil
-}
-
 // of yields the messages of a batch with the entries of their documents, nil where
-// nothing is known. Messages whose document cannot be looked up fail instead. Each
+// nothing is known: such chunks are wanted. Messages whose document cannot be looked up fail instead. Each
 // document is asked for once, which is little next to what every text of a paid call
 // asks the cache.
 func (d documents) of(ctx context.Context, batch []*stage.Message) iter.Seq2[*stage.Message, *events.Document] {
@@ -63,7 +45,7 @@ func (d documents) of(ctx context.Context, batch []*stage.Message) iter.Seq2[*st
 	}
 	parallel(all, func(k *known) {
 		if k.document != "" { // what has no name is refused by its body
-			k.entry, k.err = d.entry(ctx, k.document)
+			k.entry, k.err = broker.LookUp(ctx, d.kv, k.document, "look the document up, so nothing is bought for it")
 		}
 	})
 	return func(yield func(*stage.Message, *events.Document) bool) {

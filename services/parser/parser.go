@@ -448,19 +448,7 @@ func (s *parser) duplicate(ctx context.Context, document, hash, fingerprint stri
 	return settled && d.Live != nil && !d.Live.Degraded && d.Live.ContentHash == hash && d.Live.Fingerprint == fingerprint, nil
 }
 
-// entry returns what is known of a document. It is nil if there is no entry, or
-// one of another release: the projection will mend it.
+// entry returns what is known of a document, or nil.
 func (s *parser) entry(ctx context.Context, document string) (*events.Document, error) {
-	e, err := s.documents.Get(ctx, document)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, broker.StoreFault(err, events.BucketDocuments, "look the document up")
-	}
-	d, err := events.DecodeDocument(e.Value())
-	if err != nil {
-		return nil, nil
-	}
-	return d, nil
+	return broker.LookUp(ctx, s.documents, document, "look the document up")
 }
