@@ -110,7 +110,7 @@ func TestTheLargestBodiesAreSetAside(t *testing.T) {
 	l.open(env, "budget:tenant.poor")
 	natstest.Eventually(t, 30*time.Second, "what waited is done", func() bool { return poor.Load() == all })
 	empty(t, env.JS, events.StreamHeld)
-	noBodies(t, env.JS)
+	noBodies(t, env.JS, 10*time.Second)
 }
 
 // What HELD never takes, because there is no room for one more header, stays in the

@@ -84,10 +84,10 @@ func empty(t *testing.T, js jetstream.JetStream, stream string) {
 	})
 }
 
-// noBodies waits until the object store of bodies is empty.
-func noBodies(t *testing.T, js jetstream.JetStream) {
+// noBodies waits that long until the object store of bodies is empty.
+func noBodies(t *testing.T, js jetstream.JetStream, d time.Duration) {
 	t.Helper()
-	natstest.Eventually(t, 10*time.Second, "the bodies are removed", func() bool {
+	natstest.Eventually(t, d, "the bodies are removed", func() bool {
 		store, err := js.ObjectStore(t.Context(), events.StoreBlobs)
 		if err != nil {
 			t.Fatal(err)
@@ -476,7 +476,7 @@ func TestLargeBodiesTravelByReference(t *testing.T) {
 	publish(t, env.JS, "docs.submit.x", "1", "go")
 	natstest.Eventually(t, 10*time.Second, "the body arrived", func() bool { return got.Load() == 1 })
 	empty(t, env.JS, events.StreamParsed)
-	noBodies(t, env.JS)
+	noBodies(t, env.JS, 5*time.Second)
 }
 
 // One tenant out of money must not hold up another: hundreds of parked
