@@ -186,8 +186,7 @@ func (b *book) add(e jetstream.KeyValueEntry) error {
 	return nil
 }
 
-// settle makes the sums of the ledgers what the leases add up to. They are, but
-// where a release before has written in between.
+// settle makes the sums of the ledgers what the leases add up to.
 func (b *book) settle() {
 	type sum struct {
 		out    budget.Amount
@@ -231,12 +230,34 @@ func (b *book) newest() (revision uint64) {
 	return revision
 }
 
-// read reads the bucket. There is no truth in memory.
+// read reads the bucket. There is no truth in memory. Entries arrive one by one
+// while another leader may commit. A commit's number is its last entry, so that
+// an entry which is newer than the number shows that only a part of a commit was
+// read: it is read again then.
 func (g *Grantor) read(ctx context.Context) (*book, error) {
+	for {
+		b, err := g.readOnce(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read the ledgers: %w", err)
+		}
+		newest := b.newest()
+		if newest <= b.written {
+			b.settle()
+			return b, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("read the ledgers: revision %d of the bucket %s is newer than its last commit, %d: half of a commit is there", newest, events.BucketBudget, b.written)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (g *Grantor) readOnce(ctx context.Context) (*book, error) {
 	b := newBook()
 	w, err := g.kv.WatchFiltered(ctx, []string{"limits.>", "ledger.>", "lease.>", "state.>", commitKey}, jetstream.IgnoreDeletes())
 	if err != nil {
-		return nil, fmt.Errorf("read the ledgers: %w", err)
+		return nil, err
 	}
 	defer func() {
 		if err := w.Stop(); err != nil {
@@ -246,27 +267,17 @@ func (g *Grantor) read(ctx context.Context) (*book, error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("read the ledgers: %w", ctx.Err())
+			return nil, ctx.Err()
 		case e, ok := <-w.Updates():
-			if !ok {
-				return nil, errors.New("read the ledgers: the connection was lost")
+			switch {
+			case !ok:
+				return nil, errors.New("the connection was lost")
+			case e == nil:
+				return b, nil
 			}
-			if e != nil {
-				if err := b.add(e); err != nil {
-					return nil, err
-				}
-				continue
+			if err := b.add(e); err != nil {
+				return nil, err
 			}
-			if b.newest() > b.written {
-				// A release before counted the commits by the stream's sequence.
-				stream, err := g.cfg.JS.Stream(ctx, bucketStream)
-				if err != nil {
-					return nil, fmt.Errorf("read the ledgers: %w", err)
-				}
-				b.commit = max(b.commit, stream.CachedInfo().State.LastSeq)
-			}
-			b.settle()
-			return b, nil
 		}
 	}
 }

@@ -314,3 +314,44 @@ func TestReadiness(t *testing.T) {
 	}
 	says(1, "accept-ledger")
 }
+
+// A leader that reads while another one commits may see a part of a commit. It
+// reads again then: a number of its own making would be heard by the stages, and
+// end the grants of all who come after.
+func TestAPartOfACommitIsNoLedger(t *testing.T) {
+	w := newWorld(t)
+	_, js := w.connect()
+	kv, err := js.KeyValue(t.Context(), events.BucketBudget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(key, value string) {
+		t.Helper()
+		if _, err := kv.PutString(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 50 { // other entries count the stream up
+		put("note", "x")
+	}
+	limits := "limits." + string(budget.Tenant("acme"))
+	put("commit", `{"n":2}`)
+	put(limits, `{"epoch":1}`) // of commit 3, which is on its way
+	w.costd("a", day(100_000))
+	natstest.Eventually(t, 20*time.Second, "it has taken the lead", func() bool { _, err := kv.Get(t.Context(), "leader"); return err == nil })
+	s := w.spender("acme")
+	if s.call(1000) == nil {
+		t.Error("granted by a part of a commit")
+	}
+	put("commit", `{"n":3}`)
+	natstest.Eventually(t, 20*time.Second, "a grant", func() bool { return s.call(1000) == nil })
+	e, err := kv.Get(t.Context(), "commit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commit struct{ N uint64 }
+	decode(t, e.Value(), &commit)
+	if commit.N <= 3 || commit.N > 20 { // the stream's sequence is above 50
+		t.Errorf("the newest commit is %d, want a few more than 3", commit.N)
+	}
+}
