@@ -2,8 +2,10 @@ package odf
 
 import (
 	"encoding/xml"
+	"slices"
 	"strings"
 
+	"sluice/services/parser/internal/md"
 	"sluice/services/parser/internal/office"
 	"sluice/services/parser/internal/sheet"
 )
@@ -247,8 +249,12 @@ func (d *odf) readMasters(x *office.XML) error {
 	d.frame = true
 	defer func() { d.frame, d.begun = false, false; clear(d.used) }()
 	return x.Each(func(se xml.StartElement) error {
-		const most = 64
-		if se.Name.Local != "master-page" || len(d.masters) >= most {
+		if se.Name.Local != "master-page" {
+			return nil
+		}
+		const most = 1000
+		if len(d.masters) >= most {
+			d.Warn("headers and footers of more than %d page styles are left out", most)
 			return nil
 		}
 		m := master{name: office.Attr(se, "name"), next: office.Attr(se, "next-style-name")}
@@ -308,4 +314,27 @@ func (d *odf) pageFrames(out *office.Document) {
 		}
 	}
 	out.AddFrames(read[0], read[1])
+}
+
+// sheetName stands in a header for the name of the sheet that it is printed with.
+const sheetName = "\uFFFC"
+
+// sheetFrame gives a sheet the header and footer of its page style; without one,
+// of the first.
+func (d *odf) sheetFrame(style string, s *sheet.Sheet) {
+	name := ""
+	d.style(style, func(st odfStyle) bool {
+		name = st.master
+		return name == ""
+	})
+	at := max(slices.IndexFunc(d.masters, func(m master) bool { return m.name == name }), 0)
+	if at >= len(d.masters) {
+		return
+	}
+	for i, to := range []*[]office.Block{&s.Header, &s.Footer} {
+		for _, b := range d.masters[at].parts[i] {
+			b.Text = strings.ReplaceAll(b.Text, sheetName, md.EscapeInline(s.Name))
+			*to = append(*to, b)
+		}
+	}
 }

@@ -139,8 +139,9 @@ func (d *odf) part(x *office.XML, se xml.StartElement, out *office.Document) err
 	return x.Each(func(se xml.StartElement) error {
 		switch se.Name.Local {
 		case "spreadsheet":
-			d.masters = nil // for print: they say the name of the sheet
-			return d.spreadsheet(x, out)
+			err := d.spreadsheet(x, out)
+			d.masters = nil // each sheet has its own
+			return err
 		case "presentation", "drawing":
 			d.masters = nil
 			return d.presentation(x, out)
@@ -508,7 +509,14 @@ func (d *odf) inline(x *office.XML, p *odfPara, l office.Look, href string) erro
 			if d.frame && !office.IsTrue(office.Attr(se, "fixed")) {
 				return nil
 			}
-		case "hidden-paragraph", "tracked-changes", "script", "desc", "title", "annotation-end", "bookmark", "soft-page-break":
+		case "sheet-name", "file-name", "title":
+			if svg := strings.Contains(se.Name.Space, "svg"); svg {
+				return nil
+			}
+			if d.frame { // what stands there is what the program knew of the file before this one
+				return put(map[string]string{"sheet-name": sheetName, "title": d.Facts.Title}[se.Name.Local], 0)
+			}
+		case "hidden-paragraph", "tracked-changes", "script", "desc", "annotation-end", "bookmark", "soft-page-break":
 			return nil
 		}
 		return d.inline(x, p, l, href) // fields show their text
@@ -689,6 +697,7 @@ func (d *odf) table(x *office.XML) (rows [][]string, only []office.Block, err er
 
 // spreadsheet reads the sheets of an ODS.
 func (d *odf) spreadsheet(x *office.XML, out *office.Document) error {
+	frames := &sheet.Frames{}
 	return x.Each(func(se xml.StartElement) error {
 		if se.Name.Local != "table" {
 			return nil
@@ -760,7 +769,8 @@ func (d *odf) spreadsheet(x *office.XML, out *office.Document) error {
 		if err := flush(); err != nil {
 			return err
 		}
-		return s.AddTo(d.Job, out)
+		d.sheetFrame(office.Attr(se, "style-name"), s)
+		return s.AddTo(d.Job, out, frames)
 	})
 }
 

@@ -13,13 +13,25 @@ import (
 // is what is in the text too (its title), what came before, and what numbers the
 // pages. The fields that count pages are left out by the readers.
 func Frame(blocks []Block, text string) []Block {
-	const most = 200 // lines of headers: no page has room for more
-	var out []Block
-	have := plainWords(text)
-	for _, b := range blocks {
-		if len(out) >= most {
-			break
+	have, lines := PlainWords(text), map[string]bool{}
+	const most = 200 // lines that are looked for; no page has room for more, and what comes after them is kept
+	return FrameWithout(blocks, func(words string) bool {
+		if lines[words] || len(lines) < most && strings.Contains(have, words) {
+			return true
 		}
+		if len(lines) < most {
+			have += "\n" + words
+		}
+		lines[words] = true
+		return false
+	})
+}
+
+// FrameWithout is Frame for a text that is not at hand: said is asked whether the
+// words of a line, as [PlainWords] has them, were said already.
+func FrameWithout(blocks []Block, said func(words string) bool) []Block {
+	var out []Block
+	for _, b := range blocks {
 		words := b.Text
 		if b.Kind == Table {
 			b.Rows = trimRows(b.Rows)
@@ -31,10 +43,9 @@ func Frame(blocks []Block, text string) []Block {
 		if !hasWords(words) || numbersPages(words) {
 			continue
 		}
-		if words = plainWords(words); words == "" || strings.Contains(have, words) {
+		if words = PlainWords(words); words == "" || said(words) {
 			continue
 		}
-		have += "\n" + words
 		switch b.Kind {
 		case Heading, Code:
 			b.Kind = Paragraph
@@ -56,8 +67,8 @@ func (d *Document) AddFrames(headers, footers []Block) {
 	d.prepend(headers...)
 }
 
-// plainWords folds a text to what is the same for a reader.
-func plainWords(s string) string {
+// PlainWords folds a text to what is the same for a reader.
+func PlainWords(s string) string {
 	return strings.ToLower(md.Line(strings.NewReplacer("**", "", "*", "", `\`, "", "|", " ", "#", "").Replace(s)))
 }
 

@@ -32,8 +32,12 @@ func (d *docx) section(x *office.XML) error {
 		if r.kind == "first" && !title || r.kind == "even" && !d.evenPages() {
 			continue
 		}
-		const most = 64 // sections with headers of their own
-		if ids := &d.frames[r.foot]; len(*ids) < most && !slices.Contains(*ids, r.id) {
+		const most = 1000 // sections with headers of their own
+		switch ids := &d.frames[r.foot]; {
+		case slices.Contains(*ids, r.id):
+		case len(*ids) == most:
+			d.Warn("headers and footers of more than %d sections are left out", most)
+		default:
 			*ids = append(*ids, r.id)
 		}
 	}

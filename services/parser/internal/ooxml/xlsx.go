@@ -54,7 +54,7 @@ func XLSX(ctx context.Context, in format.Input) (*format.Output, error) {
 	if err := w.readStrings(office.Related(rels, "sharedStrings")); err != nil {
 		return nil, err
 	}
-	out := &office.Document{}
+	out, frames := &office.Document{}, &sheet.Frames{}
 	for i, s := range sheets {
 		if err := j.CountPages(i+1, "sheets"); err != nil {
 			return nil, err
@@ -62,7 +62,7 @@ func XLSX(ctx context.Context, in format.Input) (*format.Output, error) {
 		if err := w.sheet(s); err != nil {
 			return nil, err
 		}
-		if err := s.AddTo(j, out); err != nil {
+		if err := s.AddTo(j, out, frames); err != nil {
 			return nil, err
 		}
 		sheets[i] = nil // its cells are in the Markdown now
@@ -225,10 +225,13 @@ func (w *xlsx) sheet(s *bookSheet) error {
 		return err
 	}
 	s.Links = map[string]string{}
-	if s.rel.Kind == "worksheet" {
+	switch s.rel.Kind {
+	case "worksheet", "chartsheet", "dialogsheet":
 		err := w.Parse(part, func(x *office.XML, _ xml.StartElement) error {
 			return x.Each(func(se xml.StartElement) error {
 				switch se.Name.Local {
+				case "headerFooter":
+					return w.headerFooter(x, se, s)
 				case "sheetData":
 					return w.rows(x, &s.Grid)
 				case "mergeCells":
@@ -258,6 +261,29 @@ func (w *xlsx) sheet(s *bookSheet) error {
 		return err
 	}
 	return w.Optional(w.comments(office.Related(rels, "comments"), s), "the comments of sheet "+s.Name)
+}
+
+// headerFooter reads what stands above and below the cells on paper.
+func (w *xlsx) headerFooter(x *office.XML, se xml.StartElement, s *bookSheet) error {
+	first, even := office.IsTrue(office.Attr(se, "differentFirst")), office.IsTrue(office.Attr(se, "differentOddEven"))
+	return x.Each(func(se xml.StartElement) error {
+		kind := se.Name.Local
+		// What is there for first or even pages is shown only where those are set apart.
+		if strings.HasPrefix(kind, "first") && !first || strings.HasPrefix(kind, "even") && !even {
+			return nil
+		}
+		code, err := x.Text()
+		if err != nil {
+			return err
+		}
+		blocks := sheet.FrameOf(unescapeXString(code), s.Name)
+		if strings.HasSuffix(kind, "Header") {
+			s.Header = append(s.Header, blocks...)
+		} else {
+			s.Footer = append(s.Footer, blocks...)
+		}
+		return w.Spend(len(code))
+	})
 }
 
 func (w *xlsx) rows(x *office.XML, g *sheet.Grid) error {

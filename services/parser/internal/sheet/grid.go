@@ -272,11 +272,13 @@ type Sheet struct {
 	Grid   Grid
 	Links  map[string]string // by cell: "A1"
 	Extra  []office.Block    // what floats over the cells
-	notes  []office.Block    // comments, as a list
+	Header []office.Block    // of its printed pages
+	Footer []office.Block
+	notes  []office.Block // comments, as a list
 }
 
-// AddTo writes a sheet as the next page.
-func (s *Sheet) AddTo(j *office.Job, out *office.Document) error {
+// AddTo writes a sheet as the next page. The frames are those of the workbook.
+func (s *Sheet) AddTo(j *office.Job, out *office.Document, frames *Frames) error {
 	out.Page()
 	out.Add(office.Block{Kind: office.Mark, Text: md.Heading(2, md.EscapeInline(s.Name))})
 	if s.Hidden {
@@ -289,12 +291,15 @@ func (s *Sheet) AddTo(j *office.Job, out *office.Document) error {
 	if err != nil {
 		return err
 	}
+	blocks = append(blocks, s.Extra...)
+	header, footer := frames.around(s, blocks)
+	out.Add(header...)
 	out.Add(blocks...)
-	out.Add(s.Extra...)
 	if len(s.notes) > 0 {
 		out.Add(office.Block{Kind: office.Mark, Text: "### Comments:"})
 		out.Add(s.notes...)
 	}
+	out.Add(footer...)
 	return nil
 }
 

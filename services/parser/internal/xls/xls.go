@@ -21,6 +21,8 @@ const (
 	recFormula    = 0x0006
 	recEOF        = 0x000A
 	recNote       = 0x001C
+	recHeader     = 0x0014
+	recFooter     = 0x0015
 	recDateMode   = 0x0022
 	recFilePass   = 0x002F
 	recContinue   = 0x003C
@@ -43,6 +45,7 @@ const (
 	recFormat     = 0x041E
 	recFormat5    = 0x001E
 	recBOF        = 0x0809
+	recFrames     = 0x089C // headers and footers of first and even pages
 )
 
 // xls reads the workbook stream of one file, BIFF8 (Excel 97 to 2003) or BIFF5.
@@ -93,7 +96,7 @@ func XLS(ctx context.Context, in format.Input) (*format.Output, error) {
 	if err := w.globals(); err != nil {
 		return nil, err
 	}
-	out := &office.Document{}
+	out, frames := &office.Document{}, &sheet.Frames{}
 	for i, b := range w.sheets {
 		if err := j.CountPages(i+1, "sheets"); err != nil {
 			return nil, err
@@ -106,7 +109,7 @@ func XLS(ctx context.Context, in format.Input) (*format.Output, error) {
 		} else {
 			j.Warn("sheet %q is a chart or macro sheet and could not be read", b.name)
 		}
-		if err := s.AddTo(j, out); err != nil {
+		if err := s.AddTo(j, out, frames); err != nil {
 			return nil, err
 		}
 	}
@@ -402,6 +405,15 @@ func (w *xls) sheet(b boundSheet, s *sheet.Sheet) error {
 				s.Extra = append(s.Extra, office.Block{Text: office.Tidy(md.EscapeInline(line))})
 			}
 			return true, w.Spend(len(text))
+		case recHeader:
+			s.Header = append(s.Header, sheet.FrameOf(w.longString(d), s.Name)...)
+			return true, w.Spend(len(d))
+		case recFooter:
+			s.Footer = append(s.Footer, sheet.FrameOf(w.longString(d), s.Name)...)
+			return true, w.Spend(len(d))
+		case recFrames:
+			w.otherFrames(d, s)
+			return true, w.Spend(len(d))
 		case recNote:
 			if w.biff8 && len(d) >= 10 {
 				notes = append(notes, note{
@@ -492,6 +504,31 @@ func (w *xls) sheet(b boundSheet, s *sheet.Sheet) error {
 		}
 	}
 	return nil
+}
+
+// otherFrames reads the headers and footers of even and first pages, where these
+// are set apart (MS-XLS 2.4.137).
+func (w *xls) otherFrames(d []byte, s *sheet.Sheet) {
+	const flagsAt, sizesAt, textAt = 28, 30, 38
+	if len(d) < textAt {
+		return
+	}
+	flags, sizes, rest := d[flagsAt], d[sizesAt:textAt], d[textAt:]
+	for i, shown := range [...]bool{flags&1 != 0, flags&1 != 0, flags&2 != 0, flags&2 != 0} {
+		if office.Le.Uint16(sizes[2*i:]) == 0 || len(rest) < 3 {
+			continue
+		}
+		if blocks := sheet.FrameOf(w.longString(rest), s.Name); shown && i%2 == 0 {
+			s.Header = append(s.Header, blocks...)
+		} else if shown {
+			s.Footer = append(s.Footer, blocks...)
+		}
+		n := int(office.Le.Uint16(rest))
+		if rest[2]&1 != 0 {
+			n *= 2
+		}
+		rest = rest[min(3+n, len(rest)):]
+	}
 }
 
 // format returns the number format of a cell style.
