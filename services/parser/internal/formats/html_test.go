@@ -162,3 +162,38 @@ func TestHTMLHidden(t *testing.T) {
 		}
 	}
 }
+
+// What a page says only to those who run no programs is kept, once; that it wants
+// them to is not.
+func TestHTMLWithoutPrograms(t *testing.T) {
+	const text = "<p>The town lies on a river and has three bridges.</p>"
+	for name, c := range map[string]struct{ in, want string }{
+		"a picture that a program loads": {
+			text + `<img class="lazy" src="data:image/gif;base64,R0lG"><noscript><img src="map.png" alt="Map of the old town"></noscript>`, "![Map of the old town](map.png)",
+		},
+		"in a sentence": {
+			text + `<p>See <noscript><img src="map.png" alt="Map of the old town"></noscript> for more.</p>`, "See ![Map of the old town](map.png) for more.",
+		},
+		"a table that it draws": {
+			text + `<div id=chart></div><noscript><table><tr><th>Year<th>Ships<tr><td>2025<td>17</table></noscript>`, "| Year | Ships |\n| --- | --- |\n| 2025 | 17 |",
+		},
+		"the same picture":      {text + `<img data-src="map.png" alt="Map of the old town"><noscript><img src="map.png" alt="Map of the old town"></noscript>`, ""},
+		"twice":                 {text + strings.Repeat(`<noscript><p>Call us at the harbour office.</p></noscript>`, 2), "Call us at the harbour office."},
+		"the same text":         {text + `<noscript><p>The town lies on a river</p></noscript>`, ""},
+		"a notice":              {text + `<noscript>Please enable <a href=x>JavaScript</a> to read comments.</noscript>`, ""},
+		"a counter of visitors": {text + `<noscript><img height="1" width="1" alt="pixel counter" src="https://example.com/tr"><img style="display:none" alt="other counter" src=y><iframe src="https://example.com/ns" height=0 width=0></iframe></noscript>`, ""},
+		"nothing else":          {`<noscript><p>The town lies on a river and has three bridges.</p></noscript>`, ""},
+	} {
+		got, warnings := pageOf(t, "<body>"+c.in)
+		if name == "the same picture" {
+			if n := strings.Count(got, "Map of the old town"); n != 1 {
+				t.Errorf("%s: it stands %d times\n%s", name, n, got)
+			}
+			continue
+		}
+		want := strings.TrimSpace("The town lies on a river and has three bridges.\n\n" + c.want)
+		if strings.TrimSpace(got) != want || len(warnings) > 0 {
+			t.Errorf("%s: %q\n%s\nwant\n%s", name, warnings, got, want)
+		}
+	}
+}

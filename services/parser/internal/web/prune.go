@@ -62,6 +62,7 @@ func (p *pruner) prune(doc *html.Node, name string) (*html.Node, []string) {
 	}
 	p.seen = map[*html.Node]linkStats{}
 	p.walk(doc, place{})
+	p.unscripted(body)
 	if p.whole {
 		return body, p.warnings(name, body)
 	}
@@ -82,9 +83,6 @@ func (p *pruner) prune(doc *html.Node, name string) (*html.Node, []string) {
 		p.menus, p.keepMenus = nil, true
 		p.restore(cuts)
 		rest += menus
-	}
-	if rest == 0 {
-		p.unscripted()
 	}
 	return body, p.warnings(name, body)
 }
@@ -560,30 +558,6 @@ func isHiding(style string) bool {
 	return false
 }
 
-// unscripted shows what a page says to those who run no programs.
-func (p *pruner) unscripted() {
-	const least = 200 // bytes: "please enable JavaScript" is no content
-	said := 0
-	for _, n := range p.scripted {
-		said += inked(textOf(n))
-	}
-	if said < least {
-		return
-	}
-	for _, n := range p.scripted {
-		nodes, err := html.ParseFragmentWithOptions(strings.NewReader(textOf(n)), &html.Node{Type: html.ElementNode, Data: "body", DataAtom: atom.Body}, html.ParseOptionEnableScripting(false))
-		if err != nil || n.Parent == nil {
-			continue
-		}
-		div := &html.Node{Type: html.ElementNode, Data: "div", DataAtom: atom.Div}
-		for _, c := range nodes {
-			div.AppendChild(c)
-		}
-		p.walk(div, place{})
-		n.Parent.InsertBefore(div, n)
-	}
-}
-
 // warnings says what readers of the page may see and is left out.
 func (p *pruner) warnings(name string, body *html.Node) (out []string) {
 	if words, begin := p.lost(body); words > 0 {
@@ -618,13 +592,7 @@ func (p *pruner) lost(body *html.Node) (words int, begin string) {
 			shown = map[string]bool{}
 			grams(wordsOf(format.Clip(visibleText(body), enough)), func(g string) { shown[g] = true })
 		}
-		isNew := false
-		if len(all) < 3 {
-			isNew = !shown[strings.Join(all, " ")]
-		} else {
-			grams(all, func(g string) { isNew = isNew || strings.Count(g, " ") == 2 && !shown[g] })
-		}
-		if isNew {
+		if saysNew(all, shown) {
 			if words == 0 {
 				begin = format.Clip(strings.Join(all, " "), 40)
 			}
