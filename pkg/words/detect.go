@@ -1,6 +1,7 @@
 package words
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -14,6 +15,8 @@ const (
 	samplePieces = 6
 	// leastHits is how many of a language's common words a text must have.
 	leastHits = 4
+	// aLabel is how many common words one of the labels of forms stands for.
+	aLabel = 2
 	// leastShare is which share of its words they must be, in percent; running text
 	// has 30 to 50.
 	leastShare = 8
@@ -21,46 +24,82 @@ const (
 	lead = 15
 )
 
-// profile tells in which languages a word is common, by index in codes.
+// profile tells what words and letters say of a language, by index in codes.
 type profile struct {
-	codes []string
-	words map[string][]uint8
+	codes   []string
+	words   map[string]*evidence
+	letters map[rune]*evidence // a word with such letters counts as a common one
+}
+
+// evidence is what a word counts, in each of the languages that have it.
+type evidence struct {
+	counts int
+	in     []uint8
 }
 
 var profiles = sync.OnceValue(func() *profile {
-	p := &profile{words: make(map[string][]uint8)}
-	for code, list := range common {
-		n := uint8(len(p.codes))
+	p := &profile{words: make(map[string]*evidence), letters: make(map[rune]*evidence)}
+	for code := range common {
 		p.codes = append(p.codes, code)
-		for w := range strings.FieldsSeq(list) {
-			if in := p.words[w]; len(in) == 0 || in[len(in)-1] != n {
-				p.words[w] = append(in, n)
+	}
+	slices.Sort(p.codes)
+	for i, code := range p.codes {
+		n := uint8(i)
+		add := func(w string, counts int) {
+			e := p.words[w]
+			if e == nil {
+				e = &evidence{counts: counts}
+				p.words[w] = e
 			}
+			if len(e.in) == 0 || e.in[len(e.in)-1] != n {
+				e.in = append(e.in, n)
+			}
+			e.counts = min(e.counts, counts) // common in one of them
+		}
+		for w := range strings.FieldsSeq(common[code]) {
+			add(w, 1)
+		}
+		for w := range strings.FieldsSeq(labels[code]) {
+			add(w, aLabel)
+		}
+		for _, r := range telling[code] {
+			if p.letters[r] == nil {
+				p.letters[r] = &evidence{counts: 1}
+			}
+			p.letters[r].in = append(p.letters[r].in, n)
 		}
 	}
 	return p
 })
 
 // Detect returns the language that a text is written in, if it is one that there is
-// a stemmer for and enough of its common words are there to tell; else "". It
-// looks at a bounded part of the text.
+// a stemmer for and enough of its words are there to tell: common ones, labels of
+// forms, and words with a letter that only this language has; else "". It looks at a
+// bounded part of the text.
 func Detect(text string) string {
 	p := profiles()
 	score := make([]float64, len(p.codes))
 	hits := make([]int, len(p.codes))
 	total, tamil := 0, 0
 	var word []byte
+	var letter *evidence // of the letters of the word; nothing if they disagree
+	nothing := &evidence{}
 	end := func() {
 		if len(word) == 0 {
 			return
 		}
 		total++
-		in := p.words[string(word)]
-		for _, i := range in {
-			score[i] += 1 / float64(len(in))
-			hits[i]++
+		e := p.words[string(word)]
+		if e == nil {
+			e = letter
 		}
-		word = word[:0]
+		if e != nil {
+			for _, i := range e.in {
+				score[i] += float64(e.counts) / float64(len(e.in))
+				hits[i] += e.counts
+			}
+		}
+		word, letter = word[:0], nil
 	}
 	for _, piece := range sample(text) {
 		for _, r := range piece {
@@ -76,7 +115,13 @@ func Detect(text string) string {
 				if len(word) == 0 && unicode.Is(unicode.Tamil, r) {
 					tamil++
 				}
-				word = utf8.AppendRune(word, unicode.ToLower(r))
+				r = unicode.ToLower(r)
+				word = utf8.AppendRune(word, r)
+				if e := p.letters[r]; letter == nil {
+					letter = e
+				} else if e != nil && !slices.Equal(e.in, letter.in) {
+					letter = nothing
+				}
 			default:
 				end()
 			}
@@ -89,7 +134,7 @@ func Detect(text string) string {
 	best, next := -1, -1
 	for i := range p.codes {
 		switch {
-		case best < 0 || score[i] > score[best] || score[i] == score[best] && p.codes[i] < p.codes[best]:
+		case best < 0 || score[i] > score[best]:
 			best, next = i, best
 		case next < 0 || score[i] > score[next]:
 			next = i

@@ -40,6 +40,57 @@ var sentences = map[string]string{
 	"zh": "客户可以在签字后十四天内解除合同，所有已付款项将退回同一账户。",
 }
 
+// What offices write has few of the common words. Written for this test.
+var forms = map[string]string{
+	"en": "# Invoice 118\n\nCustomer: Moor Ltd, 5 Mill Street\n\n| Item | Quantity | Unit price | Amount |\n|---|---|---|---|\n| Zinc screws | 100 | 0.12 | 12.00 |\n\nSubtotal 12.00",
+	"de": "# Rechnung Nr. 118\n\nKunde: Moor GmbH, Mühlgasse 5\n\n| Position | Beschreibung | Menge | Einzelpreis | Betrag |\n|---|---|---|---|---|\n| 1 | Zinkschrauben | 100 | 0,12 | 12,00 |\n\nZwischensumme 12,00 EUR",
+	"fr": "# Facture n° 118\n\nClient : SARL Moreau\n\n| Désignation | Quantité | Prix unitaire | Montant |\n|---|---|---|---|\n| Vis zinguées | 100 | 0,12 | 12,00 |\n\nTVA 20 %",
+	"es": "Factura 118\nCliente: Talleres Mora\nTornillos de zinc 100 0,12 12,00\nBase imponible 12,00\nIVA 21 %\nImporte 14,52",
+	"it": "Fattura n. 118\nCliente: Officine Mori\nQuantità 100, prezzo unitario 0,12\nImponibile 12,00\nIVA 22 %",
+	"pt": "Fatura 118\nCliente: Oficinas Moura\nQuantidade 100, preço unitário 0,12\nData de vencimento 3/5",
+	"nl": "Factuur 118\nKlant: Moor BV\nOmschrijving: zinkschroeven\nAantal 100\nBedrag 12,00\nBTW 21 %",
+	"da": "Faktura 118\nBeskrivelse: zinkskruer\nAntal 100\nEnhedspris 0,12\nBeløb 12,00\nMoms 25 %\nForfaldsdato 3/5",
+	"no": "Faktura 118\nBeskrivelse: sinkskruer\nAntall 100\nEnhetspris 0,12\nBeløp 12,00\nMVA 25 %\nForfallsdato 3/5",
+	"sv": "Faktura 118\nBeskrivning: zinkskruvar\nAntal 100\nStyckpris 0,12\nBelopp 12,00\nMoms 25 %\nFörfallodatum 3/5",
+	"fi": "Lasku 118\nAsiakas: Moor Oy\nSinkkiruuvit, määrä 100\nYksikköhinta 0,12\nYhteensä 12,00",
+	"hu": "Számla 118\nVevő: Mór Kft.\nHorganyzott csavar, mennyiség 100\nEgységár 0,12\nÖsszesen 12,00",
+	"ro": "Factură 118\nClient: Moraru SRL\nȘuruburi zincate, cantitate 100\nPreț unitar 0,12\nValoare 12,00",
+	"tr": "Fatura No 118\nMüşteri: Moral Ticaret\nÇinko vida, adet 100\nBirim fiyat 0,12\nToplam 12,00",
+	"ru": "Счёт № 118\nПокупатель: ООО Мороз\nВинты, количество 100\nЦена 0,12\nИтого 12,00",
+	"ar": "فاتورة رقم 118\nالعميل: شركة النور\nالكمية 100\nالمجموع 12",
+	// By their letters.
+	"de ": "Größe, Maße, Straße, Fußboden, Schweißgerät",
+	"tr ": "Kırmızı ışıklar, dağlar, ağaçlar, balıklar",
+	"hu ": "Tölgyerdő, gyűrűfűz, fűnyíró, őszi szőlő",
+	"ru ": "Рыбы, пчёлы, мыши, экраны",
+	"ar ": "مكتبة المدينة الكبيرة، كتب قديمة، مدرسة جديدة",
+	// Without a stemmer.
+	"kk": "Тауықтар қырда жүр, ыдыс үстел үстінде, қызыл алма ағаштың астында, балық өзенде.",
+	"ur": "پانی کی قیمت، کتابیں، لڑکی، گھر، دفتر کی چابی، خریداری",
+	"pl": "Faktura 118\nNabywca: Mróz sp. z o.o.\nIlość 100\nCena jednostkowa 0,12\nRazem 12,00",
+	"uk": "Рахунок 118\nПокупець: ТОВ Мороз\nКількість 100\nЦіна 0,12\nРазом 12,00",
+	"bg": "Фактура 118\nКлиент: Мороз ООД\nКоличество 100\nЦена 0,12\nОбщо 12,00",
+	"ca": "Factura 118\nClient: Tallers Mora\nQuantitat 100\nPreu unitari 0,12\nVenciment 3/5",
+	"fa": "فاکتور ۱۱۸\nمشتری: شرکت نور\nتعداد ۱۰۰\nقیمت ۱۲\nجمع ۱۲",
+	"vi": "Hóa đơn 118\nKhách hàng: Công ty Mộc\nSố lượng 100\nThành tiền 12",
+}
+
+func TestDetectForms(t *testing.T) {
+	for code, text := range forms {
+		want := Language(code)
+		if want == English {
+			want = "" // stemmed alike
+		}
+		got := Detect(text)
+		if got == English {
+			got = ""
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q: %s", code, got, want, text)
+		}
+	}
+}
+
 func TestDetect(t *testing.T) {
 	for code, text := range sentences {
 		want := Language(code)

@@ -32,10 +32,10 @@ const English = "en"
 type language struct {
 	code string
 	stem func(*snowballstem.Env) bool
-	// elides: an apostrophe parts words (l'eau, dell'arte). Elsewhere it is a part
-	// of one (don't).
-	elides bool
-	stop   map[string]struct{}
+	// elides and dotless are as in a Splitter.
+	elides, dotless bool
+
+	stop map[string]struct{}
 }
 
 // languages are those that Snowball has stemmers for, by ISO 639-1.
@@ -60,7 +60,7 @@ var languages = sync.OnceValue(func() map[string]*language {
 		{code: "ru", stem: russian.Stem},
 		{code: "sv", stem: swedish.Stem},
 		{code: "ta", stem: tamil.Stem},
-		{code: "tr", stem: turkish.Stem},
+		{code: "tr", stem: turkish.Stem, dotless: true},
 	} {
 		l.stop = make(map[string]struct{})
 		for w := range strings.FieldsSeq(common[l.code]) {
@@ -103,6 +103,14 @@ func (l *language) snowball(env *snowballstem.Env, word string) string {
 	env.SetCurrent(word)
 	l.stem(env)
 	return env.Current()
+}
+
+// spelled writes a word as the stemmer expects it.
+func (l *language) spelled(word string) string {
+	if l.code == "ru" { // both spellings are in use
+		return strings.ReplaceAll(word, "ё", "е")
+	}
+	return word
 }
 
 // stopword reports whether a folded word says nothing about what a text in that

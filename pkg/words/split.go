@@ -9,25 +9,39 @@ import (
 // value is ready.
 type Splitter struct {
 	// LexV1 keeps the rules that the vector space lex-v1 was made with: of numbers
-	// only decimal digits are in words, and a half-width long vowel mark is a letter.
+	// only decimal digits are in words, Hangul and the marks of half-width Katakana
+	// are letters.
 	LexV1 bool
+	// Elides: an apostrophe parts words (l'eau, dell'arte). Elsewhere it is a part of
+	// one (don't).
+	Elides bool
+	// Dotless: the small letter of I is ı. An ending is told by the vowels before it.
+	Dotless bool
 
 	token []byte
 	ascii bool // token is
 	from  int  // where it begins in the text
 }
 
-// unspaced holds the scripts that put no spaces between words.
+// unspaced holds the scripts whose words are not parted by spaces. Korean writes
+// particles and endings without one: a noun alone would not be found in its sentence.
 var unspaced = []*unicode.RangeTable{
-	unicode.Han, unicode.Hiragana, unicode.Katakana,
+	unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul,
 	unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar,
 }
 
-const halfwidthLong = 'ｰ'
-
 func isUnspaced(r rune) bool {
 	const thai, katakanaLong = 0x0E01, 'ー'
-	return r >= thai && (r == katakanaLong || r == halfwidthLong || unicode.In(r, unspaced...))
+	return r >= thai && (r == katakanaLong || isHalfwidth(r) || unicode.In(r, unspaced...))
+}
+
+// isHalfwidth reports whether a rune is a mark of half-width Katakana, which Unicode
+// counts as a letter of no script.
+func isHalfwidth(r rune) bool { return r == 'ｰ' || r == 'ﾞ' || r == 'ﾟ' }
+
+// isRun reports whether a rune is one of a script without spaces.
+func (s *Splitter) isRun(r rune) bool {
+	return isUnspaced(r) && !(s.LexV1 && (isHalfwidth(r) || unicode.Is(unicode.Hangul, r)))
 }
 
 // lower maps ASCII letters and digits to lower case, everything else to 0.
@@ -45,8 +59,8 @@ var lower = func() (t [utf8.RuneSelf]byte) {
 
 // Split calls word for each word of text, in lower case, and run for each run of a
 // script that writes no spaces. at is where it begins. The token is valid during the
-// call only. An apostrophe inside of a word is left out, or parts it if elides.
-func (s *Splitter) Split(text string, elides bool, word func(token []byte, ascii bool, at int), run func(run string, at int)) {
+// call only. An apostrophe inside of a word is left out, unless it parts words.
+func (s *Splitter) Split(text string, word func(token []byte, ascii bool, at int), run func(run string, at int)) {
 	s.token, s.ascii = s.token[:0], true
 	end := func() {
 		if len(s.token) > 0 {
@@ -65,15 +79,19 @@ func (s *Splitter) Split(text string, elides bool, word func(token []byte, ascii
 				if len(s.token) == 0 {
 					s.from = i - 1
 				}
-				s.token = append(s.token, l)
-			} else if b != '\'' || elides || len(s.token) == 0 || i == len(text) || !isLetter(text[i:]) {
+				if b == 'I' && s.Dotless {
+					s.token, s.ascii = append(s.token, "ı"...), false
+				} else {
+					s.token = append(s.token, l)
+				}
+			} else if b != '\'' || s.Elides || len(s.token) == 0 || i == len(text) || !isLetter(text[i:]) {
 				end()
 			}
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(text[i:])
 		switch {
-		case isUnspaced(r) && !(s.LexV1 && r == halfwidthLong):
+		case s.isRun(r):
 			end()
 			size = s.runEnd(text[i:])
 			run(text[i:i+size], i)
@@ -83,7 +101,7 @@ func (s *Splitter) Split(text string, elides bool, word func(token []byte, ascii
 			}
 			s.token = utf8.AppendRune(s.token, unicode.ToLower(r))
 			s.ascii = false
-		case r == '’' && !elides && len(s.token) > 0 && isLetter(text[i+size:]):
+		case r == '’' && !s.Elides && len(s.token) > 0 && isLetter(text[i+size:]):
 		default:
 			end()
 		}
@@ -100,7 +118,7 @@ func isLetter(s string) bool {
 // runEnd returns the bytes of the unspaced run that text begins with.
 func (s *Splitter) runEnd(text string) int {
 	for i, r := range text {
-		if i > 0 && (!isUnspaced(r) || s.LexV1 && r == halfwidthLong) && !unicode.IsMark(r) {
+		if i > 0 && !s.isRun(r) && !unicode.IsMark(r) {
 			return i
 		}
 	}

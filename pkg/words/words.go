@@ -104,10 +104,16 @@ func NewAnalyzer() *Analyzer {
 // ISO 639-1. Without it, and without a stemmer for it, it is English.
 func (a *Analyzer) Use(code string) { a.lang = languageOf(code) }
 
+// splitter returns what finds the words of the language in use.
+func (a *Analyzer) splitter() *Splitter {
+	a.split.Elides, a.split.Dotless = a.lang.elides, a.lang.dotless
+	return &a.split
+}
+
 // Add adds the words of text, each with the given weight.
 func (a *Analyzer) Add(text string, weight int) {
 	w := Term(min(weight, 0xFF))
-	a.split.Split(text, a.lang.elides, func(token []byte, ascii bool, _ int) {
+	a.splitter().Split(text, func(token []byte, ascii bool, _ int) {
 		s := a.stem(token, ascii)
 		a.terms = append(a.terms, Term(s.key)<<8|w)
 		if s.bare != s.key {
@@ -115,7 +121,7 @@ func (a *Analyzer) Add(text string, weight int) {
 		}
 		a.count++
 	}, func(run string, _ int) {
-		pairs(run, true, func(token string) {
+		pairs(norm.NFKC.String(run), true, func(token string) {
 			a.terms = append(a.terms, Term(a.stem([]byte(token), false).bare)<<8|w)
 			a.count++
 		})
@@ -153,8 +159,9 @@ type Asked struct {
 // in those of no known one, ordered by word. A word that says little in a language
 // is left out of it, unless there is nothing else in any.
 func (a *Analyzer) Query(text string, codes ...string) []Asked {
+	type place struct{ byte, pair int } // in the text, and in the run that begins there
 	type found struct {
-		at   int
+		at   place
 		key  Key
 		stop bool
 	}
@@ -167,22 +174,28 @@ func (a *Analyzer) Query(text string, codes ...string) []Asked {
 		}
 		used = append(used, l)
 		a.lang = l
-		a.split.Split(text, l.elides, func(token []byte, ascii bool, at int) {
+		a.splitter().Split(text, func(token []byte, ascii bool, at int) {
 			s := a.stem(token, ascii)
-			all = append(all, found{at, s.key, s.stop})
+			all = append(all, found{place{at, 0}, s.key, s.stop})
+			if s.bare != s.key { // a text may lack the accents of its query: EDUCACION
+				all = append(all, found{place{at, 0}, s.bare, s.stop})
+			}
 		}, func(run string, at int) {
-			pairs(run, false, func(token string) {
-				all = append(all, found{at, a.stem([]byte(token), false).bare, false})
-				at++ // each pair is a word; they are within the run, and so are its bytes
+			n := 0 // each pair is a word
+			pairs(norm.NFKC.String(run), false, func(token string) {
+				all = append(all, found{place{at, n}, a.stem([]byte(token), false).bare, false})
+				n++
 			})
 		})
 	}
 	a.lang = languageOf(English)
 	telling := slices.ContainsFunc(all, func(f found) bool { return !f.stop })
-	slices.SortStableFunc(all, func(x, y found) int { return cmp.Compare(x.at, y.at) })
+	slices.SortStableFunc(all, func(x, y found) int {
+		return cmp.Or(cmp.Compare(x.at.byte, y.at.byte), cmp.Compare(x.at.pair, y.at.pair))
+	})
 	var asked []Asked
 	word := make(map[Key]int)
-	places := make(map[int]int) // word by place in the text
+	places := make(map[place]int) // words
 	next := 0
 	for _, f := range all {
 		if f.stop && telling {
@@ -243,7 +256,7 @@ func (a *Analyzer) stem(token []byte, ascii bool) stem {
 	s.key = s.bare
 	if !ascii && a.lang.code != English {
 		// The endings of a language have its accents. Who asks leaves them out.
-		s.key = hash(fold([]byte(a.lang.snowball(a.env, string(norm.NFC.Bytes(token))))))
+		s.key = hash(fold([]byte(a.lang.snowball(a.env, a.lang.spelled(string(norm.NFC.Bytes(token)))))))
 	}
 	if a.known >= rememberedTokens {
 		clear(a.seen)
@@ -258,6 +271,12 @@ func (a *Analyzer) stem(token []byte, ascii bool) stem {
 	return s
 }
 
+// plain are letters that Unicode does not take apart, by what is typed where they
+// are missing, and the sigma that ends a word.
+var plain = map[rune]string{
+	'ß': "ss", 'æ': "ae", 'œ': "oe", 'ø': "o", 'đ': "d", 'ð': "d", 'þ': "th", 'ħ': "h", 'ł': "l", 'ı': "i", 'ŧ': "t", 'ŋ': "n", 'ς': "σ",
+}
+
 // fold takes compatibility forms and the accents of Latin, Greek and Cyrillic
 // letters away. In other scripts marks are vowels, and stay.
 func fold(token []byte) []byte {
@@ -268,7 +287,12 @@ func fold(token []byte) []byte {
 			continue
 		}
 		accents = unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic)
-		folded = utf8.AppendRune(folded, unicode.ToLower(r))
+		r = unicode.ToLower(r)
+		if as := plain[r]; as != "" {
+			folded = append(folded, as...)
+		} else {
+			folded = utf8.AppendRune(folded, r)
+		}
 	}
 	return folded
 }

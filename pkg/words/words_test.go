@@ -25,6 +25,12 @@ func TestTextsWithTheSameTerms(t *testing.T) {
 		{"what is the policy?", "policies"},
 		{"ｆｕｌｌｗｉｄｔｈ", "fullwidth"},
 		{"東京 東京", "東京"},
+		{"ﾃﾞｰﾀ", "データ"},
+		{"임차인", "임차인"}, // as macOS names files
+		{"ΠΌΛΗΣ", "πόλης"},
+		{"Łódź", "lodz"},
+		{"Straße", "STRASSE"},
+		{"Tromsø", "tromso"},
 	} {
 		if !sameTerms(p[0], p[1]) {
 			t.Errorf("%q and %q differ", p[0], p[1])
@@ -93,6 +99,51 @@ func TestUnspacedScripts(t *testing.T) {
 	}
 	if k := a.Query("東京タ"); len(k) != 2 {
 		t.Error("three runes give", len(k), "keys, want 2 pairs")
+	}
+}
+
+// finds reports whether a text in a language has a word of each word of a query.
+func finds(text, language, query string) bool {
+	a := NewAnalyzer()
+	a.Use(language)
+	a.Add(text, InText)
+	terms, _ := a.Take()
+	has := map[int]bool{}
+	all := 0
+	for _, k := range a.Query(query, language) {
+		all = max(all, k.Word+1)
+		for _, m := range terms {
+			if m.Key() == k.Key {
+				has[k.Word] = true
+			}
+		}
+	}
+	return all > 0 && len(has) == all
+}
+
+// Who asks writes words with other endings, other accents and other letters than the text.
+func TestSpellings(t *testing.T) {
+	for _, c := range []struct{ language, text, query string }{
+		{"ko", "임차인은 계약의 해지를 서면으로 통보해야 합니다.", "임차인 계약 해지"},
+		{"ko", "도서관에는 많은 책이 있습니다.", "책"},
+		{"tr", "IŞIKLAR söndü, kiracılar çıktı.", "ışık kiracı"},
+		{"tr", "IŞIKLAR söndü, kiracılar çıktı.", "isik kiraci"},
+		{"ru", "Ёлки росли в лесу.", "ёлка"},
+		{"ru", "Елки росли в лесу.", "ёлка"},
+		{"ru", "Ёлки росли в лесу.", "елка"},
+		{"es", "EDUCACION Y FORMACION", "educación"},
+		{"es", "La educación de los niños", "educacion"},
+		{"da", "Huse i København", "kobenhavn hus"},
+		{"pl", "Łódź jest piękna", "lodz"},
+		{"el", "ΤΗΣ ΠΌΛΗΣ", "πόλης"},
+		{"fr", "Les œuvres de l'artiste", "oeuvre artiste"},
+	} {
+		if !finds(c.text, c.language, c.query) {
+			t.Errorf("%s: %q does not find %q", c.language, c.query, c.text)
+		}
+	}
+	if finds("임차인은 계약의", "ko", "인임") {
+		t.Error("a pair that does not stand in the text is found")
 	}
 }
 

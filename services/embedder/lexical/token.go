@@ -4,7 +4,7 @@ import "sluice/pkg/words"
 
 // words counts the stems of text.
 func (c *counter) words(text string) {
-	c.split.Split(text, false, func(token []byte, _ bool, _ int) {
+	c.split.Split(text, func(token []byte, _ bool, _ int) {
 		if !words.LightStop(token) {
 			c.add("", words.Light(token), true)
 		}

@@ -637,6 +637,8 @@ func testLanguages(t *testing.T, s index.Store) {
 	put(t, s, doc{name: "es", revision: 4, language: "es", texts: []string{"Las educaciones técnicas y la formación profesional."}})
 	put(t, s, doc{name: "ru", revision: 5, language: "ru", texts: []string{"Договоры подписываются обеими сторонами."}})
 	put(t, s, doc{name: "ja", revision: 6, texts: []string{"東京タワーの契約書"}})
+	put(t, s, doc{name: "ko", revision: 6, texts: []string{"임차인은 계약의 해지를 통보해야 합니다."}})
+	put(t, s, doc{name: "plain", revision: 6, language: "es", texts: []string{"FACTURACION Y COBROS"}})
 	put(t, s, doc{name: "xx", revision: 7, language: "xx", texts: []string{"Unknowns are treated as English."}})
 	put(t, s, doc{name: "other", tenant: "other", revision: 8, texts: []string{"Kündigungen"}})
 	for query, want := range map[string]string{
@@ -651,6 +653,8 @@ func testLanguages(t *testing.T, s index.Store) {
 		"tecnica":                 "Las educaciones",
 		"договор":                 "Договоры",
 		"契約":                      "東京",
+		"임차인 계약":                  "임차인은",
+		"facturación":             "FACTURACION", // with accents that the text lacks
 		"treat unknown":           "Unknowns",
 	} {
 		hits := search(t, s, index.Query{Text: query, Mode: index.Keyword})
