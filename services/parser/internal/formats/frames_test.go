@@ -81,3 +81,57 @@ func TestODFSheetFrames(t *testing.T) {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
+
+// Slides of OpenDocument name their header, footer and date, or have them as
+// shapes. They stand once, and what is on the master page does.
+func TestODFSlideFrames(t *testing.T) {
+	frame := func(attrs, text string) string {
+		return `<draw:frame` + attrs + `><draw:text-box><text:p>` + text + `</text:p></draw:text-box></draw:frame>`
+	}
+	masters := `<office:master-styles><style:master-page style:name="M">` + frame("", "© ACME") + `<draw:g>` + frame("", "Sheet <text:page-number>3</text:page-number> of class B") + `</draw:g>` +
+		frame(` presentation:class="title" presentation:placeholder="true"`, "click") + frame(` presentation:class="footer"`, "<presentation:footer/>") + `<presentation:notes>` + frame("", "never") + `</presentation:notes></style:master-page>` +
+		`<style:master-page style:name="Unused">` + frame("", "UNUSED") + `</style:master-page></office:master-styles>`
+	decls := `<presentation:header-decl presentation:name="h">For teachers</presentation:header-decl><presentation:footer-decl presentation:name="f">For the board only</presentation:footer-decl><presentation:footer-decl presentation:name="g">Talk</presentation:footer-decl>` +
+		`<presentation:date-time-decl presentation:name="d" presentation:source="fixed">12 March 2026</presentation:date-time-decl><presentation:date-time-decl presentation:name="n" presentation:source="current-date">1 May 2020</presentation:date-time-decl>` +
+		`<presentation:footer-decl presentation:name="x">NEVER</presentation:footer-decl>`
+	page := func(attrs, shapes string) string {
+		return `<draw:page draw:master-page-name="M" ` + attrs + `>` + shapes + `</draw:page>`
+	}
+	got, _ := odfText(t, "presentation", decls+
+		page(`presentation:use-footer-name="f" presentation:use-date-time-name="n"`, frame("", "One")+`<presentation:notes presentation:use-header-name="h">`+frame(` presentation:class="notes"`, "Breathe.")+frame("", "A box")+`<draw:page-thumbnail presentation:class="page"/></presentation:notes>`)+
+		page(`presentation:use-footer-name="f" presentation:use-date-time-name="d"`, frame("", "Two")+frame(` presentation:class="footer"`, "Room 12")+frame(` presentation:class="page-number"`, "2")+frame(` presentation:class="date-time"`, `<text:date>1 May 2020</text:date>`))+
+		page(`presentation:use-footer-name="g"`, frame("", "Talk"))+
+		page(`draw:style-name="Bare" presentation:use-footer-name="x"`, frame("", "Four")+frame(` presentation:class="footer"`, "Room 12")), masters)
+	want := "<!-- Slide number: 1 -->\n\nOne\n\n© ACME\n\nSheet of class B\n\nFor the board only\n\n### Notes:\n\nBreathe.\n\nA box\n\nFor teachers\n\n" +
+		"<!-- Slide number: 2 -->\n\nTwo\n\nRoom 12\n\n12 March 2026\n\n<!-- Slide number: 3 -->\n\nTalk\n\n<!-- Slide number: 4 -->\n\nFour"
+	if got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// Texts that layouts and masters put on every slide stand once.
+func TestSlideLayoutTexts(t *testing.T) {
+	const tree = ` xmlns:p="p" xmlns:a="a" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"`
+	box := func(place, text string) string {
+		return `<p:sp><p:nvSpPr><p:nvPr>` + place + `</p:nvPr></p:nvSpPr><p:txBody><a:p><a:r><a:t>` + text + `</a:t></a:r></a:p></p:txBody></p:sp>`
+	}
+	part := func(name, kind, attrs, shapes string) samples.Part {
+		return samples.Part{Name: "ppt/" + name, Data: `<p:` + kind + tree + attrs + `><p:cSld><p:spTree>` + shapes + `</p:spTree></p:cSld></p:` + kind + `>`}
+	}
+	deck := samples.Pack(t, samples.Rels("", "r1 officeDocument ppt/presentation.xml"),
+		samples.Part{Name: "ppt/presentation.xml", Data: `<p:presentation` + tree + `><p:sldIdLst><p:sldId r:id="a"/><p:sldId r:id="b"/><p:sldId r:id="c"/></p:sldIdLst></p:presentation>`},
+		samples.Rels("ppt/presentation.xml", "a slide slides/a.xml", "b slide slides/b.xml", "c slide slides/c.xml"),
+		part("slides/a.xml", "sld", ` showMasterSp="0"`, box("", "One")), samples.Rels("ppt/slides/a.xml", "l slideLayout ../layouts/x.xml"),
+		part("slides/b.xml", "sld", "", box("", "Two, by ACME")), samples.Rels("ppt/slides/b.xml", "l slideLayout ../layouts/x.xml", "n notesSlide ../notes/b.xml"),
+		part("slides/c.xml", "sld", "", box("", "Three")+box(`<p:ph type="ftr"/>`, "Handout")), samples.Rels("ppt/slides/c.xml", "l slideLayout ../layouts/y.xml"),
+		part("notes/b.xml", "notes", "", box(`<p:ph type="ftr"/>`, "Notes of Ada")+box(`<p:ph type="body"/>`, "Breathe.")+box("", "A box")+box(`<p:ph type="sldNum"/>`, "2")), samples.Rels("ppt/notes/b.xml"),
+		part("layouts/x.xml", "sldLayout", "", box(`<p:ph type="title"/>`, "Click to add")+box("", "Part of a series")), samples.Rels("ppt/layouts/x.xml", "m slideMaster ../masters/m.xml"),
+		part("layouts/y.xml", "sldLayout", ` showMasterSp="0"`, box("", "Back page")), samples.Rels("ppt/layouts/y.xml", "m slideMaster ../masters/n.xml"),
+		part("masters/m.xml", "sldMaster", "", `<p:grpSp>`+box("", "Confidential")+`</p:grpSp>`+box("", "ACME")+`<p:sp><p:txBody><a:p><a:fld type="slidenum"><a:t>3</a:t></a:fld></a:p></p:txBody></p:sp>`), samples.Rels("ppt/masters/m.xml"),
+		part("masters/n.xml", "sldMaster", "", box("", "NEVER")), samples.Rels("ppt/masters/n.xml"))
+	out := read(t, ooxml.PPTX, "a.pptx", deck)
+	want := "<!-- Slide number: 1 -->\n\nOne\n\n<!-- Slide number: 2 -->\n\nTwo, by ACME\n\nPart of a series\n\nConfidential\n\n### Notes:\n\nBreathe.\n\nNotes of Ada\n\nA box\n\n<!-- Slide number: 3 -->\n\nThree\n\nHandout\n\nBack page"
+	if got := strings.TrimSpace(out.Markdown); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}

@@ -16,7 +16,7 @@ const odfNames = ` xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.
 const odfTestStyles = `<style:style style:name="Up" style:family="text"><style:text-properties style:text-position="super 58%"/></style:style>` +
 	`<style:style style:name="Higher" style:family="text"><style:text-properties style:text-position="33% 58%"/></style:style>` +
 	`<style:style style:name="Down" style:family="text"><style:text-properties style:text-position="sub 58%"/></style:style>` +
-	`<style:style style:name="First" style:family="paragraph" style:master-page-name="Letter"/><style:style style:name="Annex" style:family="table" style:master-page-name="Annex"/>` +
+	`<style:style style:name="First" style:family="paragraph" style:master-page-name="Letter"/><style:style style:name="Annex" style:family="table" style:master-page-name="Annex"/><style:style style:name="Bare" style:family="drawing-page"><style:drawing-page-properties presentation:display-footer="false" presentation:background-objects-visible="false"/></style:style>` +
 	`<text:list-style style:name="N"><text:list-level-style-number text:level="1" style:num-format="1" style:num-suffix="."/>` +
 	`<text:list-level-style-number text:level="2" style:num-format="1" style:num-suffix="." text:display-levels="2"/></text:list-style>` +
 	`<text:list-style style:name="A"><text:list-level-style-number text:level="1" style:num-format="a" style:num-suffix=")"/></text:list-style>` +

@@ -242,6 +242,7 @@ func isLowered(position string) bool {
 type master struct {
 	name, next string
 	parts      [2][]office.Block // header, footer
+	drawn      []office.Block    // texts on every slide
 }
 
 // readMasters reads the headers and footers of pages.
@@ -264,6 +265,18 @@ func (d *odf) readMasters(x *office.XML) error {
 			case "footer", "footer-left", "footer-first":
 				at = 1
 			case "header", "header-left", "header-first":
+			case "frame", "custom-shape", "rect", "g", "ellipse", "line", "connector", "caption":
+				s := &office.Shape{}
+				if office.Attr(se, "class") != "" {
+					return nil // a place that slides fill
+				}
+				err := d.shape(x, se, s)
+				for _, b := range s.Blocks {
+					if !strings.HasPrefix(b.Text, "![") { // a picture for all of them is decoration
+						m.drawn = append(m.drawn, b)
+					}
+				}
+				return err
 			default:
 				return nil
 			}

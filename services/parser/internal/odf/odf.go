@@ -33,6 +33,9 @@ type odf struct {
 	used    map[string]bool // masters of pages that the text names
 	begun   bool            // the first paragraph was seen
 	frame   bool            // a header or footer is read
+
+	decls map[string]office.Block // headers, footers and dates of slides, by kind and name
+	said  map[string]bool         // what they said so far
 }
 
 type odfStyle struct {
@@ -41,7 +44,8 @@ type odfStyle struct {
 	look         office.Look
 	list         string
 	outline      int
-	hidden       bool // of a table
+	hidden       bool            // of a table
+	off          map[string]bool // what a slide does not show of what stands on all of them
 }
 
 // odfLevel is a level of a list style.
@@ -119,7 +123,7 @@ func Flat(ctx context.Context, in format.Input) (*format.Output, error) {
 func newODF(a *office.Archive) *odf {
 	return &odf{
 		Archive: a, styles: map[string]odfStyle{}, lists: map[string]*[office.ListLevels]odfLevel{}, marks: map[string]int{},
-		running: map[string]*counter{}, controls: map[string]string{}, used: map[string]bool{},
+		running: map[string]*counter{}, controls: map[string]string{}, used: map[string]bool{}, decls: map[string]office.Block{}, said: map[string]bool{},
 	}
 }
 
@@ -143,8 +147,9 @@ func (d *odf) part(x *office.XML, se xml.StartElement, out *office.Document) err
 			d.masters = nil // each sheet has its own
 			return err
 		case "presentation", "drawing":
+			err := d.presentation(x, out)
 			d.masters = nil
-			return d.presentation(x, out)
+			return err
 		}
 		return d.blocks(x, func(b office.Block) {
 			if b.Kind == office.Heading && d.Facts.Title == "" {
@@ -258,6 +263,17 @@ func (d *odf) readStyles(x *office.XML) error {
 					}
 				case "table-properties":
 					st.hidden = office.Attr(se, "display") == "false"
+				case "drawing-page-properties":
+					for _, a := range se.Attr {
+						if what, ok := strings.CutPrefix(a.Name.Local, "display-"); ok || a.Name.Local == "background-objects-visible" {
+							if a.Value == "false" {
+								if st.off == nil {
+									st.off = map[string]bool{}
+								}
+								st.off[what] = true
+							}
+						}
+					}
 				}
 				return nil
 			})
@@ -822,51 +838,6 @@ func (d *odf) sheetCell(x *office.XML, se xml.StartElement, s *sheet.Sheet, name
 	return text, err
 }
 
-// presentation reads the slides of an ODP.
-func (d *odf) presentation(x *office.XML, out *office.Document) error {
-	slides := 0
-	return x.Each(func(se xml.StartElement) error {
-		if se.Name.Local != "page" {
-			return nil
-		}
-		slides++
-		if err := d.CountPages(slides, "slides"); err != nil {
-			return err
-		}
-		out.Page()
-		out.Add(office.Block{Kind: office.Mark, Text: fmt.Sprintf("<!-- Slide number: %d -->", slides)})
-		var shapes []*office.Shape
-		var notes []office.Block
-		err := x.Each(func(se xml.StartElement) error {
-			s := &office.Shape{}
-			if se.Name.Local != "notes" {
-				if err := d.shape(x, se, s); err != nil {
-					return err
-				}
-				shapes = append(shapes, s)
-				return nil
-			}
-			return x.Each(func(se xml.StartElement) error {
-				if office.Attr(se, "class") != "notes" {
-					return nil
-				}
-				err := d.shape(x, se, s)
-				notes = append(notes, s.Blocks...)
-				return err
-			})
-		})
-		if err != nil {
-			return err
-		}
-		out.AddShapes(d.Job, shapes)
-		if len(notes) > 0 {
-			out.Add(office.Block{Kind: office.Mark, Text: "### Notes:"})
-			out.Add(notes...)
-		}
-		return nil
-	})
-}
-
 // shape reads a drawing element: a frame around a picture, a text box, a table
 // or an object, or a shape with text.
 func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
@@ -885,8 +856,15 @@ func (d *odf) shape(x *office.XML, se xml.StartElement, s *office.Shape) error {
 		s.X, s.Y, s.Placed = length(office.Attr(se, "x")), length(office.Attr(se, "y")), true
 	}
 	switch s.Kind {
-	case "page-number", "date-time", "footer", "header":
+	case "page-number", "page": // the number of a slide, its picture beside the notes
 		return nil
+	case "date-time", "footer", "header": // mostly the same on every slide
+		before := d.frame
+		d.frame = true
+		defer func() {
+			d.frame = before
+			s.Blocks = office.FrameWithout(s.Blocks, d.saidOnSlides)
+		}()
 	}
 	if office.IsTrue(office.Attr(se, "placeholder")) {
 		return nil // an empty place: "click to add a title"

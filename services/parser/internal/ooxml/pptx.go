@@ -20,7 +20,7 @@ type pptx struct {
 	layouts map[string]*slideLayout
 	authors map[string]string // of comments, by ID
 	footer  bool              // a footer is being read
-	feet    strings.Builder   // the footers so far
+	said    map[string]bool   // what footers and layouts said so far
 }
 
 // PPTX reads a PowerPoint presentation, a page per slide.
@@ -30,7 +30,7 @@ func PPTX(ctx context.Context, in format.Input) (*format.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pptx{Archive: a, layouts: map[string]*slideLayout{}, authors: map[string]string{}}
+	p := &pptx{Archive: a, layouts: map[string]*slideLayout{}, authors: map[string]string{}, said: map[string]bool{}}
 	part, err := a.Main("ppt/presentation.xml")
 	if err != nil {
 		return nil, err
@@ -95,6 +95,8 @@ type slideLayout struct {
 	places []office.Placeholder
 	body   office.BulletLevels // of the master's body text
 	parent *slideLayout
+	drawn  []office.Block // texts that stand on every slide
+	alone  bool           // those of the parent do not
 }
 
 // layout reads a layout or master, and what that inherits from. A damaged one
@@ -115,7 +117,10 @@ func (p *pptx) layout(part string) (*slideLayout, error) {
 	if l.parent, err = p.layout(office.Related(rels, "slideMaster")); err != nil {
 		return nil, err
 	}
-	err = p.Parse(part, func(x *office.XML, _ xml.StartElement) error {
+	defer func(of map[string]office.Relation) { p.rels, p.footer = of, false }(p.rels)
+	p.rels, p.footer = rels, true
+	err = p.Parse(part, func(x *office.XML, root xml.StartElement) error {
+		l.alone = hidesMaster(root)
 		return x.Deep(func(se xml.StartElement) error {
 			switch se.Name.Local {
 			case "sp":
@@ -127,6 +132,11 @@ func (p *pptx) layout(part string) (*slideLayout, error) {
 					case "spPr":
 						return s.Position(x)
 					case "txBody":
+						if !s.IsPlace { // no slide fills it
+							blocks, err := p.textBody(x, s.Bullets)
+							l.drawn = append(l.drawn, blocks...)
+							return err
+						}
 						return x.Each(func(se xml.StartElement) (err error) {
 							if se.Name.Local == "lstStyle" {
 								s.Bullets, err = readBulletLevels(x)
@@ -149,6 +159,43 @@ func (p *pptx) layout(part string) (*slideLayout, error) {
 		})
 	})
 	return l, p.Optional(err, "a layout")
+}
+
+// hidesMaster reports whether a slide or a layout does not show the shapes of what
+// it inherits from.
+func hidesMaster(root xml.StartElement) bool {
+	v := office.Attr(root, "showMasterSp")
+	return v == "0" || v == "false"
+}
+
+// around returns the texts of layouts and masters that no slide before showed. What
+// the slide says itself is left out.
+func (p *pptx) around(l *slideLayout, shapes []*office.Shape) []office.Block {
+	var blocks []office.Block
+	for ; l != nil; l = l.parent {
+		blocks = append(blocks, l.drawn...)
+		if l.alone {
+			break
+		}
+	}
+	if len(blocks) == 0 {
+		return nil
+	}
+	var text strings.Builder
+	for _, s := range shapes {
+		text.WriteString(office.Flat(s.Blocks) + "\n")
+	}
+	own := office.PlainWords(text.String())
+	return office.FrameWithout(blocks, func(words string) bool {
+		return p.saidBefore(words) || strings.Contains(own, words)
+	})
+}
+
+// saidBefore reports whether a footer or a layout said these words, and notes them.
+func (p *pptx) saidBefore(words string) bool {
+	before := p.said[words]
+	p.said[words] = true
+	return before
 }
 
 // readBulletLevels reads the lvl1pPr … lvl9pPr of a list style.
@@ -208,11 +255,12 @@ func (p *pptx) slide(out *office.Document, part string, n int) error {
 		return err
 	}
 	var shapes []*office.Shape
-	hidden := ""
+	hidden, alone := "", false
 	err = p.Parse(part, func(x *office.XML, root xml.StartElement) error {
 		if office.Attr(root, "show") == "0" || office.Attr(root, "show") == "false" {
 			hidden = " (hidden)"
 		}
+		alone = hidesMaster(root)
 		return x.Each(func(se xml.StartElement) error {
 			if se.Name.Local != "cSld" {
 				return nil
@@ -230,6 +278,9 @@ func (p *pptx) slide(out *office.Document, part string, n int) error {
 	}
 	out.Add(office.Block{Kind: office.Mark, Text: fmt.Sprintf("<!-- Slide number: %d%s -->", n, hidden)})
 	out.AddShapes(p.Job, shapes)
+	if !alone {
+		out.Add(p.around(layout, shapes)...)
+	}
 	if notes := office.Related(rels, "notesSlide"); notes != "" {
 		if err := p.Optional(p.speakerNotes(out, notes), fmt.Sprintf("the notes of slide %d", n)); err != nil {
 			return err
@@ -295,10 +346,7 @@ func (p *pptx) textShape(x *office.XML, s *office.Shape, layout *slideLayout) er
 				p.footer = true
 				defer func() { p.footer = false }()
 				blocks, err := p.textBody(x, s.Bullets)
-				s.Blocks = office.Frame(blocks, p.feet.String())
-				for _, b := range s.Blocks {
-					p.feet.WriteString(b.Text + "\n")
-				}
+				s.Blocks = office.FrameWithout(blocks, p.saidBefore)
 				return err
 			}
 			blocks, err := p.textBody(x, s.Bullets)
@@ -598,7 +646,7 @@ func (p *pptx) speakerNotes(out *office.Document, part string) error {
 	if p.rels, err = p.Relations(part); err != nil {
 		return err
 	}
-	var notes []office.Block
+	var notes, others []office.Block
 	err = p.Parse(part, func(x *office.XML, _ xml.StartElement) error {
 		return x.Deep(func(se xml.StartElement) error {
 			if se.Name.Local != "sp" {
@@ -608,11 +656,13 @@ func (p *pptx) speakerNotes(out *office.Document, part string) error {
 			err := p.textShape(x, s, nil)
 			if s.IsPlace && s.Kind == "body" {
 				notes = append(notes, s.Blocks...)
+			} else {
+				others = append(others, s.Blocks...)
 			}
 			return err
 		})
 	})
-	if err == nil && len(notes) > 0 {
+	if notes = append(notes, others...); err == nil && len(notes) > 0 {
 		out.Add(office.Block{Kind: office.Mark, Text: "### Notes:"})
 		out.Add(notes...)
 	}
