@@ -26,7 +26,7 @@ type Input struct {
 	Name        string
 	ContentType string
 	Charset     string
-	Data        []byte
+	Data        []byte // until the reader returns: the next document may stand in the same place
 	Limits      Limits
 	// Convert reads a document contained in this one (a ZIP member, an e-mail
 	// attachment). It shares the limits of the whole.

@@ -27,6 +27,10 @@ const (
 	exitMemory = 86 // it reached its memory limit
 )
 
+// ordinary is up to which size in bytes the room of a document is kept for the
+// next one: fresh memory costs more than the reading of the pipe.
+const ordinary = 4 << 20
+
 // watchEvery is how often a converting child looks at its memory. A decoder
 // grows by some GB/s at worst, so this bounds the overshoot to tens of MB.
 const watchEvery = 10 * time.Millisecond
@@ -60,11 +64,20 @@ func serve(convert format.Reader) int {
 		data []byte
 	}
 	next := make(chan document)
+	answered := make(chan []byte, 1) // the bytes of the last document: room for those of the next
 	go func() {
+		room := func() []byte {
+			select {
+			case b := <-answered:
+				return b
+			default:
+				return nil
+			}
+		}
 		for {
 			var d document
 			var err error
-			if d.data, err = readFrame(os.Stdin, &d.request); err != nil {
+			if d.data, err = readFrame(os.Stdin, &d.request, room); err != nil {
 				// Also in the middle of a document: nobody waits for it.
 				os.Exit(exitOrphan)
 			}
@@ -91,6 +104,12 @@ func serve(convert format.Reader) int {
 		}
 		if last {
 			return 0
+		}
+		if cap(d.data) <= ordinary {
+			select {
+			case answered <- d.data:
+			default:
+			}
 		}
 	}
 	return 0

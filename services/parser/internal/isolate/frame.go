@@ -81,8 +81,9 @@ func writeFrame[B []byte | string](w io.Writer, header any, body B) error {
 	return err
 }
 
-// readFrame reads one frame. It returns io.EOF only if there is none.
-func readFrame(r io.Reader, header any) ([]byte, error) {
+// readFrame reads one frame. It returns io.EOF only if there is none. What room
+// returns when the body comes, if there is a room, is where that is read to.
+func readFrame(r io.Reader, header any, room func() []byte) ([]byte, error) {
 	var prefix [prefixBytes]byte
 	if _, err := io.ReadFull(r, prefix[:]); err != nil {
 		return nil, err
@@ -91,20 +92,27 @@ func readFrame(r io.Reader, header any) ([]byte, error) {
 	if headerLen > maxHeader || bodyLen > maxBody {
 		return nil, fmt.Errorf("a frame of %d + %d bytes is none of ours", headerLen, bodyLen)
 	}
-	h, err := readExactly(r, uint64(headerLen))
+	h, err := readExactly(r, uint64(headerLen), nil)
 	if err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(h, header); err != nil {
 		return nil, fmt.Errorf("frame header: %w", err)
 	}
-	return readExactly(r, bodyLen)
+	var into []byte
+	if room != nil {
+		into = room()
+	}
+	return readExactly(r, bodyLen, into)
 }
 
 // readExactly grows with what arrives, so that a length which lies costs nothing.
-func readExactly(r io.Reader, n uint64) ([]byte, error) {
+// It reads to where buf has room, if that is enough.
+func readExactly(r io.Reader, n uint64, buf []byte) ([]byte, error) {
 	const step = 16 << 20
-	buf := make([]byte, 0, min(n, step))
+	if buf = buf[:0]; uint64(cap(buf)) < min(n, step) {
+		buf = make([]byte, 0, min(n, step))
+	}
 	for uint64(len(buf)) < n {
 		from := len(buf)
 		more := int(min(n-uint64(from), step))

@@ -311,6 +311,32 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// Documents that come one after the other need one child, however many there may be.
+func TestOneAfterTheOtherTakesOneChild(t *testing.T) {
+	p := newPool(t, Config{Workers: 3})
+	first := convert(t, p, "pid")
+	for range 5 {
+		if pid := convert(t, p, "pid"); pid != first {
+			t.Errorf("process %s has a document, and %s was idle", pid, first)
+		}
+	}
+}
+
+// A child reads documents to where the ones before them were.
+func TestDocumentsOfAnySizeFollowEachOther(t *testing.T) {
+	p := newPool(t, Config{})
+	for i, size := range []int{100, 300 << 10, 1, ordinary, 20, ordinary + 1, 0, 70 << 10, 300 << 10} {
+		data := bytes.Repeat([]byte{byte('a' + i)}, size)
+		out, err := p.Convert(t.Context(), format.Input{Name: "echo", Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.Markdown != string(data) {
+			t.Errorf("%d bytes came back as others", size)
+		}
+	}
+}
+
 // TestChildrenDieWithTheParent kills a process that has a pool with a child in
 // an endless loop, so that nothing in it can tidy up.
 func TestChildrenDieWithTheParent(t *testing.T) {
@@ -405,7 +431,7 @@ func FuzzReadFrame(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, '{', '}'})
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		var r response
-		body, err := readFrame(bytes.NewReader(frame), &r)
+		body, err := readFrame(bytes.NewReader(frame), &r, nil)
 		if err == nil && len(body)+prefixBytes > len(frame) {
 			t.Errorf("%d bytes from %d", len(body), len(frame))
 		}

@@ -51,8 +51,11 @@ type Pool struct {
 	binary string
 	ctx    context.Context // done = closed
 	close  context.CancelFunc
-	slots  chan *child // always Workers of them, in here or in a Convert; nil = to be started
+	slots  chan struct{} // a token for each of Workers, in here or with a Convert
 	once   sync.Once
+
+	mu   sync.Mutex
+	idle []*child // have no document; the last of them had one last
 }
 
 // NewPool returns a pool. It fails only if the running binary cannot be found.
@@ -80,10 +83,10 @@ func NewPool(cfg Config) (*Pool, error) {
 	if cfg.Time <= 0 {
 		cfg.Time = 2 * time.Minute
 	}
-	p := &Pool{cfg: cfg, binary: binary, slots: make(chan *child, cfg.Workers)}
+	p := &Pool{cfg: cfg, binary: binary, slots: make(chan struct{}, cfg.Workers)}
 	p.ctx, p.close = context.WithCancel(context.Background())
 	for range cfg.Workers {
-		p.slots <- nil
+		p.slots <- struct{}{}
 	}
 	return p, nil
 }
@@ -94,10 +97,11 @@ func (p *Pool) Close() error {
 	p.once.Do(func() {
 		p.close()
 		for range p.cfg.Workers {
-			if c := <-p.slots; c != nil {
-				c.kill()
-				c.wait()
-			}
+			<-p.slots
+		}
+		for c := p.take(); c != nil; c = p.take() {
+			c.kill()
+			c.wait()
 		}
 	})
 	return nil
@@ -110,16 +114,19 @@ func (p *Pool) Close() error {
 // "too-large", Execution "parser-crash", and Unavailable when ctx ends or the
 // pool is closed first.
 func (p *Pool) Convert(ctx context.Context, in format.Input) (*format.Output, error) {
-	var c *child
 	select {
 	case <-p.ctx.Done():
 		return nil, errClosed(in.Name)
 	case <-ctx.Done():
 		return nil, errInterrupted(ctx, in.Name)
-	case c = <-p.slots:
+	case <-p.slots:
 	}
+	c := p.take()
 	// Whatever happens, the slot goes back: Close waits for all of them.
-	defer func() { p.slots <- c }()
+	defer func() {
+		p.giveBack(c)
+		p.slots <- struct{}{}
+	}()
 
 	if in.Limits.Time <= 0 {
 		in.Limits.Time = p.cfg.Time
@@ -153,6 +160,30 @@ func (p *Pool) Convert(ctx context.Context, in format.Input) (*format.Output, er
 		}
 		return out, err
 	}
+}
+
+// take returns the child that had a document last: its memory is in the caches of
+// the processor, and those that are not needed are not even started. Without an
+// idle child it returns nil.
+func (p *Pool) take() *child {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.idle) - 1
+	if last < 0 {
+		return nil
+	}
+	c := p.idle[last]
+	p.idle = p.idle[:last]
+	return c
+}
+
+func (p *Pool) giveBack(c *child) {
+	if c == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = append(p.idle, c)
 }
 
 // death is the end of a child by itself while it had a document.
@@ -231,6 +262,7 @@ func (p *Pool) start() (*child, error) {
 	if err != nil {
 		return nil, errors.Join(err, requestsChild.Close(), requests.Close())
 	}
+	widen(requests)
 	c := &child{cmd: exec.Command(p.binary), requests: requests, replies: replies, stderr: new(excerpt)}
 	c.cmd.Env = []string{markEnv + "=1", memoryEnv + "=" + strconv.FormatInt(p.cfg.Memory, 10)}
 	for _, name := range passedEnv {
@@ -260,7 +292,7 @@ func (c *child) exchange(q request, data []byte, r *response) ([]byte, error) {
 	if err := writeFrame(c.requests, q, data); err != nil {
 		return nil, err
 	}
-	return readFrame(c.replies, r)
+	return readFrame(c.replies, r, nil)
 }
 
 // worn reports whether the child should make room for a fresh one.

@@ -2,19 +2,30 @@ package isolate
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 )
+
+// statm stays open: a child looks at it after every document.
+var statm = sync.OnceValues(func() (*os.File, error) { return os.Open("/proc/self/statm") })
 
 // resident returns the bytes of memory this process holds, 0 if unknown: the
 // second field of statm, in pages (proc(5)).
 func resident() int64 {
-	statm, err := os.ReadFile("/proc/self/statm")
+	f, err := statm()
 	if err != nil {
 		return 0
 	}
-	fields := bytes.Fields(statm)
+	var line [256]byte
+	n, err := f.ReadAt(line[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0
+	}
+	fields := bytes.Fields(line[:n])
 	if len(fields) < 2 {
 		return 0
 	}
@@ -30,4 +41,17 @@ func resident() int64 {
 // the collector waits for it: no goroutine is scheduled then.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// widen gives a pipe room for a document of ordinary size, so that parent and child
+// do not wake each other for every 64 KiB of it. Users may have so much in pipes and
+// no more: without it the pipe stays as it is.
+func widen(pipe *os.File) {
+	const (
+		setPipeSize = 1031 // F_SETPIPE_SZ (fcntl(2))
+		room        = 1 << 20
+	)
+	if c, err := pipe.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { _, _, _ = syscall.Syscall(syscall.SYS_FCNTL, fd, setPipeSize, room) })
+	}
 }
