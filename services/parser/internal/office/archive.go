@@ -97,7 +97,7 @@ func (a *Archive) Parse(part string, f func(x *XML, root xml.StartElement) error
 	}
 	defer r.Close()
 	x := a.newXML(r, part)
-	defer a.shelf.put(x.scanner)
+	defer x.release()
 	return x.root(func(se xml.StartElement) error { return f(x, se) })
 }
 

@@ -33,7 +33,6 @@ type Job struct {
 	written  int64 // bytes of text collected so far
 	Facts    events.Facts
 	Warnings []string
-	shelf    shelf // of XML parts
 }
 
 // NewJob returns the job that reads a document.

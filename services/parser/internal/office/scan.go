@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/net/html/charset"
@@ -29,12 +30,11 @@ type scanner struct {
 	read    int64 // bytes before buf
 	err     error // of r
 
-	names   map[string]xml.Name // by the name as it is written
-	values  map[string]string
+	words   *words
 	attrs   []xml.Attr // room for those of the next elements
-	open    []xml.Name
-	closing bool // the element that was just opened is empty
-	passing bool // nobody reads what comes: tags are counted, and nothing is made of them
+	open    []string   // names of the elements around, as they are written
+	closing bool       // the element that was just opened is empty
+	passing bool       // nobody reads what comes: tags are counted, and nothing is made of them
 	scratch []byte
 	// relations are the prefixes of the namespace of relationships.
 	relations map[string]bool
@@ -51,29 +51,24 @@ const (
 	textToken
 )
 
-// shelf keeps the buffer, the names and the values of a scanner for that of the
-// next part: a presentation has hundreds of small ones.
-type shelf struct{ free []*scanner }
+// scanners keeps the buffers and the words of scanners for those of the next
+// parts and documents: a presentation has hundreds of small parts, and the words
+// of a format are the same in all its documents.
+var scanners = sync.Pool{New: func() any { return &scanner{buf: make([]byte, 16<<10), words: new(words)} }}
 
-// scanner returns a scanner of r.
-func (sh *shelf) scanner(r io.Reader) *scanner {
-	var s *scanner
-	if n := len(sh.free); n > 0 {
-		s, sh.free = sh.free[n-1], sh.free[:n-1]
-		*s = scanner{buf: s.buf, names: s.names, values: s.values, attrs: s.attrs, open: s.open[:0], scratch: s.scratch}
-	} else {
-		s = &scanner{buf: make([]byte, 16<<10), names: map[string]xml.Name{}, values: map[string]string{}}
-	}
-	s.r = r
+// newScanner returns a scanner of r, which is to be released.
+func newScanner(r io.Reader) *scanner {
+	s := scanners.Get().(*scanner)
+	*s = scanner{r: r, buf: s.buf, words: s.words, attrs: s.attrs, open: s.open[:0], scratch: s.scratch}
 	s.charset()
 	return s
 }
 
-// put takes back a scanner that nobody uses any more.
-func (sh *shelf) put(s *scanner) {
+// release hands s back. What it has read as strings stays.
+func (s *scanner) release() {
 	const large = 256 << 10
-	if len(s.buf) <= large {
-		sh.free = append(sh.free, s)
+	if s.r = nil; len(s.buf) <= large {
+		scanners.Put(s)
 	}
 }
 
@@ -223,33 +218,46 @@ func (s *scanner) next() (tokenKind, error) {
 			}
 			continue
 		}
-		switch {
-		case s.has("<!--"):
-			if err := s.skip(4, "-->"); err != nil {
-				return 0, err
-			}
-		case s.has("<![CDATA["):
-			n, err := s.index(9, "]]>")
-			if err != nil {
-				return 0, err
-			}
-			s.text = s.valid(s.buf[s.at+9 : s.at+n])
-			s.at += n + 3
-			return textToken, nil
-		case s.has("<?"):
+		switch s.second() {
+		case '/':
+			return s.endTag()
+		case '?':
 			if err := s.skip(2, "?>"); err != nil {
 				return 0, err
 			}
-		case s.has("<!"):
-			if err := s.directive(); err != nil {
-				return 0, err
+		case '!':
+			switch {
+			case s.has("<!--"):
+				if err := s.skip(4, "-->"); err != nil {
+					return 0, err
+				}
+			case s.has("<![CDATA["):
+				n, err := s.index(9, "]]>")
+				if err != nil {
+					return 0, err
+				}
+				s.text = valid(s.buf[s.at+9 : s.at+n])
+				s.at += n + 3
+				return textToken, nil
+			default:
+				if err := s.directive(); err != nil {
+					return 0, err
+				}
 			}
-		case s.has("</"):
-			return s.endTag()
 		default:
 			return s.startTag()
 		}
 	}
+}
+
+// second returns the second byte of what is not read yet, 0 if there is none.
+func (s *scanner) second() byte {
+	for s.end-s.at < 2 {
+		if !s.fill() {
+			return 0
+		}
+	}
+	return s.buf[s.at+1]
 }
 
 func (s *scanner) skip(from int, end string) error {
@@ -310,22 +318,31 @@ func (s *scanner) characters() (tokenKind, error) {
 		return 0, nil
 	}
 	if s.text = nil; !s.passing {
-		s.text = s.valid(s.unescape(raw))
+		s.text = valid(s.unescape(raw))
 	}
 	return textToken, nil
 }
 
 func (s *scanner) endTag() (tokenKind, error) {
+	last := len(s.open) - 1
+	if last >= 0 { // mostly it is the name that was opened, and nothing else
+		name, rest := s.open[last], s.buf[s.at+2:s.end]
+		if len(rest) > len(name) && rest[len(name)] == '>' && string(rest[:len(name)]) == name {
+			s.at += len(name) + 3
+			s.open = s.open[:last]
+			return endToken, nil
+		}
+	}
 	n, err := s.index(2, ">")
 	if err != nil {
 		return 0, err
 	}
-	name := s.name(bytes.TrimRight(s.buf[s.at+2:s.at+n], " \t\r\n"))
+	name := bytes.TrimRight(s.buf[s.at+2:s.at+n], " \t\r\n")
 	s.at += n + 1
-	if len(s.open) == 0 || s.open[len(s.open)-1] != name {
-		return 0, fmt.Errorf("</%s> closes no element", name.Local)
+	if last < 0 || s.open[last] != string(name) {
+		return 0, fmt.Errorf("</%s> closes no element", s.words.name(name).name.Local)
 	}
-	s.open = s.open[:len(s.open)-1]
+	s.open = s.open[:last]
 	return endToken, nil
 }
 
@@ -340,69 +357,85 @@ func (s *scanner) startTag() (tokenKind, error) {
 		s.closing = true
 		tag = tag[:len(tag)-1]
 	}
-	end := bytes.IndexAny(tag, " \t\r\n")
-	if end < 0 {
-		end = len(tag)
+	end := 0
+	for end < len(tag) && !isSpace(tag[end]) {
+		end++
 	}
 	if end == 0 {
 		return 0, errors.New("< begins no tag")
 	}
-	s.start.Name = s.name(tag[:end])
-	s.open = append(s.open, s.start.Name)
-	if s.passing {
-		s.start.Attr = nil
-		return startToken, nil
+	w := s.words.name(tag[:end])
+	s.start.Name, s.start.Attr = w.name, nil
+	s.open = append(s.open, w.raw)
+	if !s.passing && end < len(tag) {
+		s.start.Attr, err = s.attributes(tag[end:])
 	}
-	s.start.Attr, err = s.attributes(tag[end:])
 	return startToken, err
 }
 
 // tagEnd returns where the tag ends: at the first > that is in no value.
 func (s *scanner) tagEnd() (int, error) {
-	for i := 1; ; {
-		j := bytes.IndexAny(s.buf[s.at+i:s.end], `>"'`)
-		if j < 0 {
-			i = s.end - s.at
+	for i := 1; ; i++ {
+		for s.at+i >= s.end {
 			if !s.fill() {
 				return 0, s.failure()
 			}
-			continue
 		}
-		i += j
-		c := s.buf[s.at+i]
-		if c == '>' {
+		switch c := s.buf[s.at+i]; c {
+		case '>':
 			return i, nil
+		case '"', '\'':
+			for i++; ; {
+				if n := bytes.IndexByte(s.buf[s.at+i:s.end], c); n >= 0 {
+					i += n
+					break
+				}
+				i = s.end - s.at
+				if !s.fill() {
+					return 0, s.failure()
+				}
+			}
 		}
-		close, err := s.index(i+1, string(c))
-		if err != nil {
-			return 0, err
-		}
-		i = close + 1
 	}
 }
 
+// isSpace reports whether c is white space in a tag.
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
 func (s *scanner) attributes(tag []byte) ([]xml.Attr, error) {
 	from := len(s.attrs)
-	for {
-		tag = bytes.TrimLeft(tag, " \t\r\n")
-		if len(tag) == 0 {
+	for i := 0; ; i++ {
+		for i < len(tag) && isSpace(tag[i]) {
+			i++
+		}
+		if i == len(tag) {
 			break
 		}
-		equals := bytes.IndexByte(tag, '=')
-		if equals <= 0 {
+		begin := i
+		for i < len(tag) && tag[i] != '=' && tag[i] != '<' && !isSpace(tag[i]) {
+			i++
+		}
+		name := tag[begin:i]
+		for i < len(tag) && isSpace(tag[i]) {
+			i++
+		}
+		if len(name) == 0 || i == len(tag) || tag[i] != '=' {
 			return nil, errors.New("an attribute without a value")
 		}
-		name := bytes.TrimRight(tag[:equals], " \t\r\n")
-		tag = bytes.TrimLeft(tag[equals+1:], " \t\r\n")
-		if len(tag) < 2 || tag[0] != '"' && tag[0] != '\'' || bytes.ContainsAny(name, " \t\r\n<") {
+		for i++; i < len(tag) && isSpace(tag[i]); {
+			i++
+		}
+		if i == len(tag) || tag[i] != '"' && tag[i] != '\'' {
 			return nil, errors.New("an attribute without quotes")
 		}
-		end := bytes.IndexByte(tag[1:], tag[0])
+		quote := tag[i]
+		i++
+		end := bytes.IndexByte(tag[i:], quote)
 		if end < 0 {
 			return nil, errors.New("an attribute without an end")
 		}
-		a := xml.Attr{Name: s.name(name), Value: s.value(tag[1 : 1+end])}
-		tag = tag[end+2:]
+		a := xml.Attr{Name: s.words.name(name).name, Value: s.value(tag[i : i+end])}
+		i += end
 		if a.Name.Space == "xmlns" && strings.HasSuffix(a.Value, "/relationships") && a.Name.Local != "r" {
 			if s.relations == nil {
 				s.relations = map[string]bool{}
@@ -417,48 +450,26 @@ func (s *scanner) attributes(tag []byte) ([]xml.Attr, error) {
 		s.attrs = append(s.attrs, a)
 	}
 	found := s.attrs[from:len(s.attrs):len(s.attrs)]
-	for i := range found {
-		if s.relations[found[i].Name.Space] {
-			found[i].Name.Space = "r"
+	if len(s.relations) > 0 {
+		for i := range found {
+			if s.relations[found[i].Name.Space] {
+				found[i].Name.Space = "r"
+			}
 		}
 	}
 	return found, nil
 }
 
-// name returns a name with its prefix.
-func (s *scanner) name(raw []byte) xml.Name {
-	if n, ok := s.names[string(raw)]; ok {
-		return n
-	}
-	whole := string(raw)
-	n := xml.Name{Local: whole}
-	if prefix, local, ok := strings.Cut(whole, ":"); ok && prefix != "" && local != "" {
-		n = xml.Name{Space: prefix, Local: local}
-	}
-	const most = 4096
-	if len(s.names) < most {
-		s.names[whole] = n
-	}
-	return n
-}
-
+// value returns the value of an attribute.
 func (s *scanner) value(raw []byte) string {
-	if v, ok := s.values[string(raw)]; ok {
-		return v
+	if len(raw) > longestWord || bytes.IndexByte(raw, '&') >= 0 || bytes.IndexByte(raw, '\r') >= 0 {
+		return string(valid(s.unescape(raw)))
 	}
-	v := string(s.valid(s.unescape(raw)))
-	const (
-		most    = 1024
-		longest = 32
-	)
-	if len(raw) <= longest && len(s.values) < most {
-		s.values[string(raw)] = v
-	}
-	return v
+	return s.words.value(raw)
 }
 
 // valid returns text as valid UTF-8.
-func (s *scanner) valid(text []byte) []byte {
+func valid(text []byte) []byte {
 	if utf8.Valid(text) {
 		return text
 	}
@@ -467,7 +478,10 @@ func (s *scanner) valid(text []byte) []byte {
 
 // unescape returns raw text with its references replaced and its line ends as LF.
 func (s *scanner) unescape(raw []byte) []byte {
-	first := bytes.IndexAny(raw, "&\r")
+	first := bytes.IndexByte(raw, '&')
+	if cr := bytes.IndexByte(raw, '\r'); cr >= 0 && (first < 0 || cr < first) {
+		first = cr
+	}
 	if first < 0 {
 		return raw
 	}

@@ -15,7 +15,7 @@ import (
 // tokens writes what a scanner reads as a line a token.
 func tokens(r io.Reader) (string, error) {
 	var b strings.Builder
-	s := new(shelf).scanner(r)
+	s := newScanner(r)
 	text := "" // pieces of it are one
 	flush := func() {
 		if text != "" {
@@ -142,7 +142,7 @@ func TestScannerNoticesTheEnd(t *testing.T) {
 }
 
 func TestScannerRelations(t *testing.T) {
-	s := new(shelf).scanner(strings.NewReader(`<a xmlns:n1="http://purl.oclc.org/ooxml/officeDocument/relationships" id="1" n1:id="2"/>`))
+	s := newScanner(strings.NewReader(`<a xmlns:n1="http://purl.oclc.org/ooxml/officeDocument/relationships" id="1" n1:id="2"/>`))
 	if _, err := s.next(); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestScannerAttributesStay(t *testing.T) {
 			b.WriteString("/>")
 		}
 		b.WriteString("</a>")
-		s := new(shelf).scanner(strings.NewReader(b.String()))
+		s := newScanner(strings.NewReader(b.String()))
 		var all []xml.StartElement
 		for {
 			kind, err := s.next()
@@ -188,6 +188,25 @@ func TestScannerAttributesStay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// There are more words than places for them, and parts that have them in common.
+func TestScannerManyWords(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("<a>")
+	for i := range 5000 {
+		fmt.Fprintf(&b, `<n%[1]d k%[1]d="%[1]d" same="%[1]d &amp; %[1]d" é%[1]d="ü%[1]d"/>`, i%3000)
+	}
+	b.WriteString("</a>")
+	want, err := decoded(b.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := tokens(strings.NewReader(b.String())); err != nil || got != want {
+			t.Errorf("%v, and the tokens are not those of encoding/xml", err)
+		}
+	}
 }
 
 func FuzzScanner(f *testing.F) {

@@ -41,13 +41,13 @@ func (c *countedReader) Read(p []byte) (int, error) {
 
 // newXML reads r, which is the part named part, and counts its bytes as unpacked.
 func (j *Job) newXML(r io.Reader, part string) *XML {
-	return &XML{scanner: j.shelf.scanner(&countedReader{r: r, job: j}), job: j, part: part}
+	return &XML{scanner: newScanner(&countedReader{r: r, job: j}), job: j, part: part}
 }
 
 // ParseBytes hands the root element of a document that is one XML file to f.
 func (j *Job) ParseBytes(name string, data []byte, f func(x *XML, root xml.StartElement) error) error {
 	x := j.newXML(bytes.NewReader(data), name)
-	defer j.shelf.put(x.scanner)
+	defer x.release()
 	return x.root(func(se xml.StartElement) error { return f(x, se) })
 }
 
@@ -115,13 +115,9 @@ func (x *XML) Mixed(f func(xml.StartElement) error, text func([]byte) error) err
 			if err := f(x.start); err != nil {
 				return err
 			}
-			x.passing = true
-			for x.depth > inside {
-				if _, err := x.next(); err != nil {
-					return err
-				}
+			if err := x.pass(inside); err != nil {
+				return err
 			}
-			x.passing = false
 		case textToken:
 			if text != nil {
 				if err := text(x.text); err != nil {
@@ -132,6 +128,21 @@ func (x *XML) Mixed(f func(xml.StartElement) error, text func([]byte) error) err
 			return nil
 		}
 	}
+}
+
+// Skip passes over what is in the element whose start was read last.
+func (x *XML) Skip() error { return x.pass(x.depth - 1) }
+
+// pass reads on until no more than so many elements are open.
+func (x *XML) pass(depth int) error {
+	x.passing = true
+	for x.depth > depth {
+		if _, err := x.next(); err != nil {
+			return err
+		}
+	}
+	x.passing = false
+	return nil
 }
 
 // Deep calls f for every descendant of the element whose start was read last.
