@@ -154,6 +154,8 @@ func (p *pptx) layout(part string) (*slideLayout, error) {
 				var err error
 				l.body, err = readBulletLevels(x)
 				return err
+			case "extLst", "otherStyle", "timing", "titleStyle": // half of a master: no shapes are in them
+				return x.Skip()
 			}
 			return nil
 		})
