@@ -86,7 +86,7 @@ func Run(tb testing.TB, env *stage.Env, stages ...stage.Stage) (stop func()) {
 
 // Patience is how long Eventually waits at least. A deadline costs nothing when the
 // test passes, and a machine that does something else needs it.
-const Patience = time.Minute
+const Patience = 3 * time.Minute
 
 // Eventually polls until ok or fails the test after d, or after Patience if that
 // is longer.
