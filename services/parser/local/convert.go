@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"sluice/pkg/fault"
 	"sluice/services/parser/internal/format"
@@ -51,7 +52,7 @@ func (c *converter) pdf(ctx context.Context, in format.Input) (*format.Output, e
 
 // convert converts one submitted document and everything in it.
 func (c *converter) convert(ctx context.Context, in format.Input) (*format.Output, error) {
-	return c.read(ctx, in, &allowance{limits: in.Limits}, 0)
+	return c.read(ctx, in, &allowance{limits: in.Limits, tell: in.At}, 0)
 }
 
 // allowance is what the members of one submitted document have used together.
@@ -60,7 +61,27 @@ type allowance struct {
 	limits   format.Limits
 	expanded int64
 	files    int
+	reading  reading
+	tell     func(member int, name string) error // format.Input.At
 }
+
+// reading is what is read: a member by its number and its name, or the whole by 0.
+type reading struct {
+	member int
+	name   string
+}
+
+// at notes what is read from now on, and tells it. The error refuses it.
+func (a *allowance) at(r reading) error {
+	if a.reading = r; a.tell == nil {
+		return nil
+	}
+	return a.tell(r.member, r.name)
+}
+
+// memberShare is the part of the time left that one member may take, in tenths: what
+// it does not end in leaves some for the others.
+const memberShare = 9
 
 // charge accounts for a member. Its failure has format.ErrSpent as cause: the
 // whole document is over.
@@ -76,6 +97,28 @@ func (a *allowance) charge(in format.Input) error {
 			WithHint("split the archive, or raise --parser-max-expanded")
 	}
 	return nil
+}
+
+// member converts a document that another one holds, level containers deep.
+func (c *converter) member(ctx context.Context, in format.Input, a *allowance, level int) (*format.Output, error) {
+	if err := a.charge(in); err != nil {
+		return nil, err
+	}
+	in.Limits = a.limits
+	if a.limits.Expanded > 0 {
+		in.Limits.Expanded = max(a.limits.Expanded-a.expanded, 1)
+	}
+	outer := a.reading
+	if err := a.at(reading{a.files, in.Name}); err != nil {
+		return nil, err
+	}
+	defer func() { _ = a.at(outer) }() // which is not refused: it is being read
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/10*memberShare)
+		defer cancel()
+	}
+	return c.read(ctx, in, a, level)
 }
 
 // read converts a document that is level containers deep.
@@ -100,13 +143,6 @@ func (c *converter) read(ctx context.Context, in format.Input, a *allowance, lev
 		}
 	}
 	in.Convert = func(ctx context.Context, member format.Input) (*format.Output, error) {
-		if err := a.charge(member); err != nil {
-			return nil, err
-		}
-		member.Limits = a.limits
-		if a.limits.Expanded > 0 {
-			member.Limits.Expanded = max(a.limits.Expanded-a.expanded, 1)
-		}
 		inner := level
 		if !kind.Container { // files attached to a document
 			if inner++; a.limits.Depth > 0 && inner > a.limits.Depth {
@@ -114,7 +150,7 @@ func (c *converter) read(ctx context.Context, in format.Input, a *allowance, lev
 					WithHint("submit it by itself, or raise --parser-max-depth")
 			}
 		}
-		return c.read(ctx, member, a, inner)
+		return c.member(ctx, member, a, inner)
 	}
 	if kind.Read == nil {
 		return nil, sniff.Refuse(kind, media, name)

@@ -322,6 +322,24 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+// A file that needs more memory than there is costs itself, not the archive.
+func TestMemberThatIsTooLarge(t *testing.T) {
+	p := newParser(t, func(c *local.Config) { c.IsolateMemory = 160 << 20 })
+	data := zipOf(t, member{"first.md", []byte("# First\n\nwords")},
+		member{"inner.zip", zipOf(t, member{"large.html", bytes.Repeat([]byte("<p>a <b>b</b> <i>c</i></p>"), 400_000)}, member{"small.txt", []byte("little")})},
+		member{"last.md", []byte("# Last\n\nwords")})
+	got, err := p.Parse(t.Context(), provider.Source{Name: "a.zip", Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "## File: first.md\n\n### First\n\nwords\n\n## File: inner.zip\n\n### File: small.txt\n\nlittle\n\n## File: last.md\n\n### Last\n\nwords\n"; got.Markdown != want {
+		t.Errorf("Markdown = %q, want %q", got.Markdown, want)
+	}
+	if w := strings.Join(got.Warnings, "\n"); !strings.HasPrefix(w, "too-large: a.zip/inner.zip/large.html: needs more than") || len(got.Warnings) != 1 {
+		t.Errorf("warned %q", w)
+	}
+}
+
 // However deep files lie in files, a heading with a name stands above its text.
 func TestMembersOfMembers(t *testing.T) {
 	p := newParser(t, func(c *local.Config) { c.MaxDepth = 9 })

@@ -33,6 +33,10 @@ type Input struct {
 	Convert func(ctx context.Context, in Input) (*Output, error)
 	// PDF reads a PDF with the engine that the process has.
 	PDF Reader
+	// At is told which document is read from now on: one that the submitted document
+	// holds, counted from 1 over all levels in the order of reading, or 0 for itself. Its
+	// error refuses that member. nil: nobody wants to know.
+	At func(member int, name string) error
 }
 
 // Output is a document as Markdown.

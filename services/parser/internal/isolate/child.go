@@ -89,6 +89,15 @@ func serve(convert format.Reader) int {
 		stop := watch(limit)
 		out, last, err := convertOne(convert, format.Input{
 			Name: d.Name, ContentType: d.ContentType, Charset: d.Charset, Data: d.data, Limits: d.Limits,
+			At: func(member int, name string) error {
+				if err := writeFrame(replies, response{Reading: &reading{member, name}}, ""); err != nil {
+					os.Exit(exitOrphan)
+				}
+				if why := d.Skip[member]; why != nil {
+					return why.err()
+				}
+				return nil
+			},
 		})
 		stop()
 		r := response{Resident: resident(), Last: last}

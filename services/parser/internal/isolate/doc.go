@@ -8,8 +8,8 @@
 //
 //	parent                                   child
 //	  | -- stdin: name, type, limits, bytes -> |  reads the next request even while
-//	  | <- fd 3: Markdown, facts | failure  -- |  it converts: EOF says the parent
-//	  |                                        |  is gone, and it goes too
+//	  | <- fd 3: which member it reads -------- |  it converts: EOF says the parent
+//	  | <- fd 3: Markdown, facts | failure  -- |  is gone, and it goes too
 //
 // What ends a child, and what the document's failure is then:
 //
@@ -19,4 +19,7 @@
 //	Config.Documents done, or it has grown   replaced         -
 //	Close, or the caller's context           killed           Unavailable, the document is not to blame
 //	the parent died, even by SIGKILL         exits            -
+//
+// If a child dies of its memory or a crash while it reads a member of an archive or a
+// mail, the failure is that of the member: the document is begun again without it.
 package isolate

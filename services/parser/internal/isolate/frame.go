@@ -26,9 +26,19 @@ type request struct {
 	ContentType string        `json:"content_type"`
 	Charset     string        `json:"charset"`
 	Limits      format.Limits `json:"limits"`
+	// Skip holds members that are refused unread, by their numbers, and why.
+	Skip map[int]*failure `json:"skip,omitempty"`
 }
 
+// reading is what a child converts: a member by its number and name (format.Input.At).
+type reading struct {
+	Member int    `json:"member,omitempty"`
+	Name   string `json:"name,omitempty"`
+}
+
+// response is a child's answer, or a word before it: Reading says what comes next.
 type response struct {
+	Reading  *reading          `json:"reading,omitempty"`
 	Pages    []events.PageMark `json:"pages,omitempty"`
 	Facts    events.Facts      `json:"facts"`
 	Warnings []string          `json:"warnings,omitempty"`

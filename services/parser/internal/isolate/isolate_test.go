@@ -78,6 +78,22 @@ func act(ctx context.Context, in format.Input) (*format.Output, error) {
 			held = append(held, b)
 			runtime.KeepAlive(held)
 		}
+	case "members": // one of which does what its name says
+		var read []string
+		for i, name := range strings.Fields(string(in.Data)) {
+			if err := in.At(i+1, name); err != nil {
+				read = append(read, err.Error())
+				continue
+			}
+			if _, err := act(ctx, format.Input{Name: name}); err != nil {
+				return nil, err
+			}
+			if err := in.At(0, ""); err != nil {
+				return nil, err
+			}
+			read = append(read, name)
+		}
+		return &format.Output{Markdown: strings.Join(read, "\n")}, nil
 	case "grow":
 		kept = bytes.Repeat([]byte{1}, 64<<20)
 		return &format.Output{Markdown: strconv.Itoa(os.Getpid())}, nil
@@ -131,6 +147,28 @@ func TestEverythingCrosses(t *testing.T) {
 	}
 	if len(out.Warnings) != 1 || out.Warnings[0] != "one" {
 		t.Errorf("warnings %v", out.Warnings)
+	}
+}
+
+// What kills the child is left out of its document, and the rest is read.
+func TestMembersThatEndTheChild(t *testing.T) {
+	p := newPool(t, Config{Memory: 128 << 20, Workers: 1})
+	for range 2 { // on a fresh child, and on a used one
+		out, err := p.Convert(t.Context(), format.Input{Name: "members", Data: []byte("print bomb pid exit echo")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"print", "bomb: needs more than 128 MiB of memory to read", "pid", "exit: the parser process died: exit status 3", "echo"}
+		for i, got := range strings.Split(out.Markdown, "\n") {
+			if !strings.HasPrefix(got, want[i]) {
+				t.Errorf("member %d: %q, want %q", i+1, got, want[i])
+			}
+		}
+	}
+	// Without end it is the document that fails.
+	_, err := p.Convert(t.Context(), format.Input{Name: "members", Data: []byte(strings.Repeat("exit ", 100))})
+	if f := fault.From(err); f == nil || f.Reason != "parser-crash" {
+		t.Errorf("a hundred crashes: %v", err)
 	}
 }
 

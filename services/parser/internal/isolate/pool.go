@@ -108,7 +108,8 @@ func (p *Pool) Close() error {
 }
 
 // Convert converts a document in a child process, waiting for a free one. The
-// input's own Convert function does not reach the child.
+// input's own functions do not reach the child. A document of which a member ends
+// the child is begun again without that member, within the same time.
 //
 // Errors are those of the child's converter, or Validation "timeout" or
 // "too-large", Execution "parser-crash", and Unavailable when ctx ends or the
@@ -131,6 +132,8 @@ func (p *Pool) Convert(ctx context.Context, in format.Input) (*format.Output, er
 	if in.Limits.Time <= 0 {
 		in.Limits.Time = p.cfg.Time
 	}
+	end := time.Now().Add(in.Limits.Time)
+	skip := map[int]*failure{}
 	for {
 		if p.ctx.Err() != nil {
 			return nil, errClosed(in.Name)
@@ -142,7 +145,7 @@ func (p *Pool) Convert(ctx context.Context, in format.Input) (*format.Output, er
 				return nil, fault.Wrap(err, fault.Unavailable, "no-worker", "%s: cannot start a parser process", in.Name)
 			}
 		}
-		out, err := p.convert(ctx, c, in)
+		out, err := p.convert(ctx, c, in, end, skip)
 		if c.ended || c.worn(p.cfg) {
 			c.kill()
 			c.wait()
@@ -154,6 +157,10 @@ func (p *Pool) Convert(ctx context.Context, in format.Input) (*format.Output, er
 		var died *death
 		if errors.As(err, &died) {
 			if used {
+				continue
+			}
+			if died.member > 0 && len(skip) < mostSkipped {
+				skip[died.member] = failureOf(died.fault)
 				continue
 			}
 			err = died.fault
@@ -186,23 +193,30 @@ func (p *Pool) giveBack(c *child) {
 	p.idle = append(p.idle, c)
 }
 
-// death is the end of a child by itself while it had a document.
-type death struct{ fault *fault.Error }
+// mostSkipped bounds how often a document is begun again.
+const mostSkipped = 16
+
+// death is the end of a child by itself while it had a document, or a member of it.
+type death struct {
+	fault  *fault.Error
+	member int
+}
 
 func (d *death) Error() string { return d.fault.Error() }
 
-func (p *Pool) convert(ctx context.Context, c *child, in format.Input) (*format.Output, error) {
-	deadline, cancel := context.WithTimeout(ctx, in.Limits.Time+grace)
+func (p *Pool) convert(ctx context.Context, c *child, in format.Input, end time.Time, skip map[int]*failure) (*format.Output, error) {
+	deadline, cancel := context.WithDeadline(ctx, end.Add(grace))
 	defer cancel()
 	// Killing the child is what interrupts the reads and writes below.
 	defer context.AfterFunc(deadline, c.kill)()
 	defer context.AfterFunc(p.ctx, c.kill)()
 
 	c.stderr.reset()
-	var r response
-	body, err := c.exchange(request{
-		Name: in.Name, ContentType: in.ContentType, Charset: in.Charset, Limits: in.Limits,
-	}, in.Data, &r)
+	limits := in.Limits
+	limits.Time = max(time.Until(end), time.Nanosecond)
+	body, r, at, err := c.exchange(request{
+		Name: in.Name, ContentType: in.ContentType, Charset: in.Charset, Limits: limits, Skip: skip,
+	}, in.Data)
 	if err != nil {
 		c.ended = true
 		c.kill()
@@ -216,11 +230,11 @@ func (p *Pool) convert(ctx context.Context, c *child, in format.Input) (*format.
 			return nil, fault.Invalid(reasonTimeout, "%s: not converted within %v", in.Name, in.Limits.Time).
 				WithHint("raise the time limit, or split the document")
 		case state.ExitCode() == exitMemory:
-			return nil, &death{fault.Invalid(reasonLarge, "%s: needs more than %d MiB of memory to read", in.Name, p.cfg.Memory>>20).
-				WithHint("raise the memory limit of parser processes, or split the document")}
+			f := fault.Invalid(reasonLarge, "%s: needs more than %d MiB of memory to read", at.Name, p.cfg.Memory>>20)
+			return nil, &death{f.WithHint("raise the memory limit of parser processes, or split the document"), at.Member}
 		default:
-			f := fault.New(fault.Execution, reasonCrash, "%s: the parser process died: %v%s", in.Name, state, c.stderr.firstLine())
-			return nil, &death{f.WithHint("this is a defect of the parser, or the machine is out of memory: see the log of the parser")}
+			f := fault.New(fault.Execution, reasonCrash, "%s: the parser process died: %v%s", at.Name, state, c.stderr.firstLine())
+			return nil, &death{f.WithHint("this is a defect of the parser, or the machine is out of memory: see the log of the parser"), at.Member}
 		}
 	}
 	c.documents++
@@ -288,11 +302,22 @@ func (p *Pool) start() (*child, error) {
 	return c, nil
 }
 
-func (c *child) exchange(q request, data []byte, r *response) ([]byte, error) {
+// exchange has the child convert a document, and returns its answer and what it read
+// last.
+func (c *child) exchange(q request, data []byte) (body []byte, r response, at reading, err error) {
+	at.Name = q.Name
 	if err := writeFrame(c.requests, q, data); err != nil {
-		return nil, err
+		return nil, r, at, err
 	}
-	return readFrame(c.replies, r, nil)
+	for {
+		r = response{}
+		if body, err = readFrame(c.replies, &r, nil); err != nil || r.Reading == nil {
+			return body, r, at, err
+		}
+		if at = *r.Reading; at.Member == 0 {
+			at.Name = q.Name
+		}
+	}
 }
 
 // worn reports whether the child should make room for a fresh one.
