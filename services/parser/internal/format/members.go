@@ -19,6 +19,7 @@ import (
 //     one, so that the heading path of every chunk names its file.
 //   - It keeps its pages, by their own numbers. What follows it is on no page (number
 //     0) until the next page begins.
+//   - Its footnotes have labels that no other has.
 //   - A member that cannot be read becomes a warning that names it and says why. The
 //     whole is refused only if nothing is left of it, with the reason of the first.
 type Members struct {
@@ -29,6 +30,7 @@ type Members struct {
 	warnings []string
 	refusals []*fault.Error
 	read     int
+	notes    md.Notes
 }
 
 // NewMembers returns the empty collection of the members of in.
@@ -93,7 +95,7 @@ func (m *Members) Add(level int, label string, out *Output) error {
 	for i, p := range out.Pages {
 		offsets[i] = p.Offset
 	}
-	markdown := md.Below(out.Markdown, level, offsets)
+	markdown := m.Own(md.Below(out.Markdown, level, offsets), offsets)
 	body := m.b.Len()
 	for i, p := range out.Pages {
 		at := body + min(offsets[i], len(markdown))
@@ -117,6 +119,10 @@ func (m *Members) Add(level int, label string, out *Output) error {
 	}
 	return nil
 }
+
+// Own returns text of the document itself, which stands before its members or
+// behind them, with labels of footnotes that these do not have. Offsets are moved.
+func (m *Members) Own(text string, offsets []int) string { return m.notes.Apart(text, offsets) }
 
 // note keeps what is known of the members: of one, everything; of several, what
 // is true of them together.

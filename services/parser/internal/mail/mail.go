@@ -283,7 +283,7 @@ func (l *letter) finish() (*format.Output, error) {
 		text += head + "\n\n"
 	}
 	if body != "" {
-		text += "## Content\n\n" + strings.TrimRight(md.Below(body, 2, nil), "\n") + "\n\n"
+		text += "## Content\n\n" + strings.TrimRight(l.files.Own(md.Below(body, 2, nil), nil), "\n") + "\n\n"
 	}
 	out := l.files.Output(text)
 	if int64(len(out.Markdown)) > l.limit {

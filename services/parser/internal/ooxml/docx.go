@@ -26,6 +26,7 @@ type docx struct {
 	rels   map[string]office.Relation // of the part being read
 	fields []*field                   // open around the text being read
 	notes  []*noteKind
+	apart  md.Notes    // those of documents within it
 	frames [2][]string // IDs of the headers and of the footers that pages have
 	frame  bool        // one of them is being read
 	// evenPages reports whether even pages have headers of their own.
@@ -57,7 +58,7 @@ func DOCX(ctx context.Context, in format.Input) (*format.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &docx{Archive: a}
+	d := &docx{Archive: a, apart: md.Notes{Reserved: true}}
 	d.evenPages = sync.OnceValue(d.readEvenPages)
 	part, err := a.Main("word/document.xml")
 	if err != nil {
@@ -204,7 +205,7 @@ func (d *docx) chunk(id string, emit func(office.Block)) error {
 	if err := d.Spend(len(out.Markdown)); err != nil {
 		return err
 	}
-	emit(office.Block{Kind: office.Verbatim, Text: strings.TrimSpace(out.Markdown)})
+	emit(office.Block{Kind: office.Verbatim, Text: strings.TrimSpace(d.apart.Apart(out.Markdown, nil))})
 	return nil
 }
 

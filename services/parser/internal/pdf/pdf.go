@@ -253,8 +253,13 @@ func (r *Reader) Read(ctx context.Context, in format.Input) (*format.Output, err
 		return nil, stopped(err, in.Name, pages, pages)
 	}
 	markdown = form + d.writeRemarks(markdown)
+	offsets := make([]int, len(marks))
 	for i := range marks {
-		marks[i].Offset += len(form)
+		offsets[i] = marks[i].Offset + len(form)
+	}
+	markdown = attached.Own(markdown, offsets)
+	for i := range marks {
+		marks[i].Offset = offsets[i]
 	}
 	if attached.Len() > 0 {
 		markdown += "\n"
