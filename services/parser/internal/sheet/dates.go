@@ -13,11 +13,16 @@ type clock struct {
 	taiwanese bool   // years of the Republic
 	buddhist  bool   // years of the Buddhist era
 	foreign   bool   // a calendar whose days we do not count
-	half      bool   // hours to 12
-	elapsed   bool   // [h]: hours beyond a day
-	fraction  int    // digits of seconds after their point
-	serial    bool   // shows a day, not only a time
-	hides     bool   // shows hours without minutes and the like: nothing smaller rounds up
+	// numerals are those of all numbers of the section, dates or not; nil for the
+	// usual digits. They follow from the script, or from the language.
+	numerals    *numerals
+	script      byte
+	traditional bool // Chinese of Taiwan, Hong Kong and Macao
+	half        bool // hours to 12
+	elapsed     bool // [h]: hours beyond a day
+	fraction    int  // digits of seconds after their point
+	serial      bool // shows a day, not only a time
+	hides       bool // shows hours without minutes and the like: nothing smaller rounds up
 }
 
 // locale takes what follows the dash of [$-407] or [$€-de-DE]: the language, and
@@ -28,6 +33,7 @@ func (c *clock) locale(tag string) {
 	if err != nil || strings.Contains(tag, "-") || len(tag) < 3 {
 		c.language, _, _ = strings.Cut(tag, "-")
 		c.taiwanese = strings.HasSuffix(tag, "-tw")
+		c.traditional = c.taiwanese || strings.HasSuffix(tag, "-hk") || strings.HasSuffix(tag, "-mo") || strings.HasPrefix(tag, "zh-hant")
 		return
 	}
 	const system, systemTime = 0xF800, 0xF400
@@ -37,7 +43,9 @@ func (c *clock) locale(tag string) {
 			c.language = "?"
 		}
 		c.taiwanese = id == 0x404
+		c.traditional = id == 0x404 || id == 0xC04 || id == 0x1404
 	}
+	c.script = byte(n >> 24)
 	switch n >> 16 & 0xFF {
 	case 0, 1, 2, 9, 10, 11, 12:
 	case 3:
@@ -180,7 +188,7 @@ func (s *section) showDate(v float64, date1904 bool) (string, bool) {
 			b.put(am)
 		case tokFraction:
 			if t.n > 0 {
-				b.put("." + leadingZeros(strconv.FormatInt(ticks%perSecond, 10), t.n))
+				b.put("." + c.numerals.spelled(leadingZeros(strconv.FormatInt(ticks%perSecond, 10), t.n)))
 			}
 		case tokElapsed:
 			n := total
@@ -190,7 +198,7 @@ func (s *section) showDate(v float64, date1904 bool) (string, bool) {
 			case 'm':
 				n /= 60
 			}
-			b.put(leadingZeros(strconv.FormatInt(n, 10), min(t.n, 9)))
+			b.put(c.say(leadingZeros(strconv.FormatInt(n, 10), min(t.n, 9))))
 		case tokDate:
 			switch t.char {
 			case 'h':
@@ -198,15 +206,15 @@ func (s *section) showDate(v float64, date1904 bool) (string, bool) {
 				if c.half {
 					n = (n+11)%12 + 1
 				}
-				b.put(twoDigits(n, t.n))
+				b.put(c.say(twoDigits(n, t.n)))
 			case 'n':
-				b.put(twoDigits(int(seconds/60%60), t.n))
+				b.put(c.say(twoDigits(int(seconds/60%60), t.n)))
 			case 's':
-				b.put(twoDigits(int(seconds%60), t.n))
+				b.put(c.say(twoDigits(int(seconds%60), t.n)))
 			case 'd':
 				switch {
 				case t.n <= 2:
-					b.put(twoDigits(d.day, t.n))
+					b.put(c.say(twoDigits(d.day, t.n)))
 				default:
 					b.put(dayName(c.language, d.weekday, t.n == 3))
 				}
@@ -219,7 +227,7 @@ func (s *section) showDate(v float64, date1904 bool) (string, bool) {
 			case 'm':
 				switch {
 				case t.n <= 2:
-					b.put(twoDigits(d.month, t.n))
+					b.put(c.say(twoDigits(d.month, t.n)))
 				case t.n == 5:
 					r := []rune(monthName(c.language, d.month, false))
 					b.put(string(r[:1]))
@@ -227,13 +235,34 @@ func (s *section) showDate(v float64, date1904 bool) (string, bool) {
 					b.put(monthName(c.language, d.month, t.n == 3))
 				}
 			default: // y, e, g, b
-				b.put(year(t, d))
+				b.put(c.year(year(t, d), t))
 			}
 		default:
 			b.put(t.text)
 		}
 	}
 	return b.String(), true
+}
+
+// say writes a part of a date or a time in numerals: 十二 of 十二月, and 〇三 where
+// it has a zero.
+func (c *clock) say(s string) string {
+	if c.numerals != nil && c.numerals.digits == wideDigits {
+		return c.numerals.spelled(s)
+	}
+	s, _ = c.numerals.said(s)
+	if rest, ok := strings.CutPrefix(s, "一十"); ok { // as a number alone it has the one
+		s = "十" + rest
+	}
+	return s
+}
+
+// year writes a year in numerals: its digits one by one, but years of eras as numbers.
+func (c *clock) year(s string, t token) string {
+	if t.char == 'e' && len(s) < 4 {
+		return c.say(s)
+	}
+	return c.numerals.spelled(s)
 }
 
 // yearOf returns how a section writes years: in an era that it names, or as they are.

@@ -33,6 +33,7 @@ type section struct {
 	limit  float64
 	unsure bool // it has something that we do not know
 	empty  bool // it hides its values
+	db     int  // of [DBNum1]: which numerals of East Asia; 0 none
 	number digits
 	date   clock
 }
@@ -142,6 +143,7 @@ func parseSection(code string) section {
 		}
 	}
 	s.empty = code == ""
+	s.settle(s.db)
 	switch {
 	case s.kind == textSection:
 		s.unsure = s.unsure || places || dates
@@ -234,6 +236,9 @@ func (s *section) scan(code string) {
 		case strings.HasPrefix(rest, "上午/下午"), strings.HasPrefix(rest, "午前/午後"), strings.HasPrefix(rest, "오전/오후"):
 			s.tokens = append(s.tokens, token{kind: tokHalf, text: rest[:len("上午/下午")]})
 			i += len("上午/下午")
+		case i == 0 && len(rest) > 1 && lower == 't' && strings.IndexByte("0#?", rest[1]) >= 0: // Thai digits
+			s.date.script, s.date.language = thaiDigits, "th"
+			i++
 		case i == 0 && (foldPrefix(rest, "b1") || foldPrefix(rest, "b2")): // the calendar: of the West, of Arabia
 			s.date.foreign = rest[1] == '2'
 			i += 2
@@ -319,15 +324,18 @@ func (s *section) bracket(inner string) {
 			s.unsure = true
 		}
 		s.op, s.limit = op, limit
+	case strings.HasPrefix(lower, "dbnum"):
+		n, err := strconv.Atoi(strings.TrimSpace(lower[len("dbnum"):]))
+		s.db, s.unsure = n, s.unsure || err != nil
 	default:
 		s.unsure = s.unsure || !isStyle(lower)
 	}
 }
 
 // isStyle reports whether words in brackets change how a value looks, and not
-// what it is: colours, and the digits of other scripts.
+// what it is: colours, and digits of other scripts where no language says which.
 func isStyle(lower string) bool {
-	for _, w := range []string{"dbnum", "natnum", "color", "colour"} {
+	for _, w := range []string{"natnum", "color", "colour"} {
 		if rest, ok := strings.CutPrefix(lower, w); ok && strings.Trim(rest, " 0123456789") == "" {
 			return true
 		}
@@ -425,7 +433,8 @@ func (f *Format) Number(v float64, date1904 bool) (text string, sure bool) {
 		return general(v), false // hidden from readers, not from the file
 	}
 	if !negative {
-		return s.show(v, date1904)
+		text, sure = s.show(v, date1904)
+		return s.inNumerals(text, sure)
 	}
 	text, sure = s.show(-v, date1904)
 	// A section that differs in its colour alone leaves the sign to the colour.
@@ -434,7 +443,14 @@ func (f *Format) Number(v float64, date1904 bool) (text string, sure bool) {
 			text = "-" + text
 		}
 	}
-	return text, sure
+	return s.inNumerals(text, sure)
+}
+
+func (s *section) inNumerals(text string, sure bool) (string, bool) {
+	if !sure {
+		return text, false // as it is stored
+	}
+	return s.native(text)
 }
 
 // show writes a number in a section.
@@ -494,7 +510,7 @@ func (f *Format) Text(words string) (text string, sure bool) {
 			b.WriteString(words)
 		case tokPad:
 		default:
-			b.WriteString(t.text)
+			b.WriteString(unshield(t.text))
 		}
 	}
 	return strings.TrimSpace(b.String()), true

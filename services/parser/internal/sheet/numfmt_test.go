@@ -181,7 +181,7 @@ func TestFormatsAsShown(t *testing.T) {
 		{5, `General" pieces"`, "5 pieces"},
 		{-5, `General" pieces"`, "-5 pieces"},
 		{1.5, "[Red]", "1.5"},
-		{1.5, `[DBNum1][$-804]General`, "1.5"},
+		{1.5, `[DBNum1][$-804]General`, "一.五"},
 		// Literals between the digits.
 		{123456789, "000-00-0000", "123-45-6789"},
 		{20240115, `0000\-00\-00`, "2024-01-15"},
@@ -251,7 +251,6 @@ func TestFormatsAsShown(t *testing.T) {
 		{1e20, "# ?/?"},          //
 		{0.5, "hh:mm:ss.0000"},   // four digits
 		{5, "0.0E+0E+0"},         //
-		{5, "t0"},                // Thai digits
 		{46096, "dd.mm.yyyy 00"}, //
 	} {
 		if got, sure := Parse(c.code).Number(c.v, false); got != general(c.v) || sure {
@@ -280,6 +279,72 @@ func TestFormatsAsShown(t *testing.T) {
 	}
 	if _, known := Builtin(120); known {
 		t.Error("format 120 is known")
+	}
+}
+
+// Numbers of East Asia are said with their units, or digit by digit where the format
+// has places; other scripts have their digits. What is quoted stays as it is.
+func TestNumerals(t *testing.T) {
+	const day = 46011.0 // 2025-12-20
+	for _, c := range []struct {
+		v    float64
+		code string
+		want string
+	}{
+		{123, `[DBNum1][$-804]General`, "一百二十三"},
+		{123, `[DBNum1][$-804]0`, "一二三"},
+		{-1234.05, `[DBNum1][$-804]#,##0.00`, "-一,二三四.〇五"},
+		{10, `[DBNum1][$-804]General`, "一十"},
+		{101, `[DBNum1][$-804]General`, "一百〇一"},
+		{1001, `[DBNum1][$-804]General`, "一千〇一"},
+		{10010, `[DBNum1][$-804]General`, "一万〇一十"},
+		{100010000, `[DBNum1][$-804]General`, "一亿〇一万"},
+		{0, `[DBNum1][$-804]General`, "〇"},
+		{-20030.5, `[DBNum2][$-804]General`, "-贰万零叁拾.伍"},
+		{1234, `[DBNum2][$-804]General"元整"`, "壹仟贰佰叁拾肆元整"},
+		{1234, `[$-804][DBNum3]General`, "１千２百３十４"},
+		{1234, `[DBNum2][$-404]General`, "壹仟貳佰參拾肆"},
+		{12345, `[DBNum2][$-zh-TW]General`, "壹萬貳仟參佰肆拾伍"},
+		{1234567890, `[DBNum1][$-411]General`, "十二億三千四百五十六万七千八百九十"},
+		{1234567890, `[DBNum2][$-411]General`, "壱拾弐億参阡四百伍拾六萬七阡八百九拾"},
+		{1234567890, `[DBNum3][$-411]General`, "十２億３千４百５十６万７千８百９十"},
+		{110, `[DBNum1][$-411]General`, "百十"},
+		{10001000, `[DBNum1][$-411]General`, "一千万千"},
+		{2010, `[DBNum3][$-411]0`, "２０１０"},
+		{123456, `[DBNum4][$-412]General`, "일십이만삼천사백오십육"},
+		{1234, `[DBNum2][$-412]General`, "壹阡貳百參拾四"},
+		{1234, `[DBNum1]General`, "1234"}, // in the reader's language
+		{5, `[DBNum1][$-409]General`, "5"},
+		{day, `[DBNum1][$-804]yyyy"年"m"月"d"日"`, "二〇二五年十二月二十日"},
+		{day, `[DBNum1][$-411]yyyy"年"m"月"d"日"`, "二〇二五年十二月二十日"},
+		{day, `[DBNum1][$-411]ggge"年"mm"月"`, "令和七年十二月"},
+		{day, `[DBNum2][$-804]yyyy"年"m"月"d"日"`, "贰零贰伍年壹拾贰月贰拾日"},
+		{day, `[DBNum3][$-804]yyyy"年"m"月"d"日"`, "２０２５年１２月２０日"},
+		{0.25, `[DBNum1][$-804]h"时"mm"分"`, "六时〇〇分"},
+		{7, `[DBNum1][$-804]"第2組"0"号"`, "第2組七号"},
+		{1234.5, `[$-D00041E]#,##0.00`, "๑,๒๓๔.๕๐"},
+		{day, `[$-D07041E]d/m/yyyy`, "๒๐/๑๒/๒๕๖๘"},
+		{12, `t0`, "๑๒"},
+		{12.5, `[$-2000401]0.0`, "١٢.٥"},
+		{12.5, `[$-3000429]0.0`, "۱۲.۵"},
+		{12, `[$-4000439]0`, "१२"},
+		{12.5, `[$-D00041E]# ?/?`, "๑๒ ๑/๒"},
+		{12, `[$-1E000804]General`, "一十二"},
+	} {
+		got, sure := Parse(c.code).Number(c.v, false)
+		if got != c.want || !sure {
+			t.Errorf("%v in %q = %q, %v, want %q", c.v, c.code, got, sure, c.want)
+		}
+	}
+	if got, sure := Parse(`[DBNum1][$-804]General`).Number(1e12, false); sure || got != "1000000000000" {
+		t.Errorf("%q, %v", got, sure)
+	}
+	if got, _ := Parse(`[DBNum1][$-804]0;0;0;"Nr. 2 "@`).Text("x"); got != "Nr. 2 x" {
+		t.Errorf("%q", got)
+	}
+	f, _ := Builtin(59)
+	if got, sure := f.Number(7, false); got != "๗" || !sure {
+		t.Errorf("the format 59 of Thailand shows %q", got)
 	}
 }
 
