@@ -33,6 +33,7 @@ func OpenArchive(j *Job) (*Archive, error) {
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // no name is ever written to
 		return nil, j.Corrupt(err, "the directory of the archive")
 	}
+	z.RegisterDecompressor(zip.Deflate, j.inflate)
 	// Parts are no documents: a manual has a part for each of its pictures. The
 	// bound is what a ZIP archive of the first version holds.
 	const mostParts = 1<<16 - 1
