@@ -108,6 +108,9 @@ func (s *segment) extend(b segment) {
 	glued := b.x0-s.x1 < gapSpace*min(s.size, b.size)
 	s.words = append(s.words, b.words...)
 	s.words[from].glued = glued
+	if glued && from > 0 {
+		raise(&s.words[from-1], &s.words[from])
+	}
 	if b.longest > s.longest {
 		s.longest, s.size, s.y = b.longest, b.size, b.y
 	}

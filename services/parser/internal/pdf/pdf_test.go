@@ -205,6 +205,13 @@ func TestMarkdown(t *testing.T) {
 			raise(72, 460, "with 3", "1", "/2 of it")
 			s.text(roman, 10, 72, 400, "and H2O, x1 or 3-4 in 2026-03-01 stay.")
 		}, "There are 10^6 bacteria to a square of 5 m\n\nof a size of 10^-3 mm\n\nas others say7 and (a+b)\n\n(a+b)^2 is more, 25 cm\n\nwith 3 1/2 of it\n\nand H2O, x1 or 3-4 in 2026-03-01 stay.\n"},
+		{"powers that are drawn after their line", func(m *made) {
+			s := m.sheet()
+			s.text(roman, 10, 72, 740, "Before them there is a line.").text(roman, 10, 72, 700, "It has 10").text(roman, 10, 72, 640, "See note").text(roman, 10, 72, 580, "and 5 m")
+			for i, x := range []float64{110.4, 112.1, 106.7} {
+				fmt.Fprintf(&s.content, "BT /F1 6 Tf %g %d Td (%d) Tj ET\n", x, 704-60*i, 6+i)
+			}
+		}, "Before them there is a line.\n\nIt has 10^6\n\nSee note7\n\nand 5 m^8\n"},
 		{"merged cells", func(m *made) {
 			s := m.sheet()
 			s.lines(72, 740, "Before the table, as wide as it is, there is a line.")

@@ -58,6 +58,15 @@ func (h *raised) end(text string) string {
 	return text[:from] + mark + text[from:] + end
 }
 
+// raise marks a word as a power of the one that it touches, where they were drawn apart:
+// 10, the rest of the line, and 6 above it.
+func raise(before, after *word) {
+	if after.size < .85*before.size && after.y < before.y-.2*before.size {
+		mark, end := md.Power(before.text, after.text)
+		after.text = mark + after.text + end
+	}
+}
+
 // fraction reads 3 1/2 where what seemed to be a power is the numerator of a
 // fraction after a number.
 func fraction(before, after *word) {
