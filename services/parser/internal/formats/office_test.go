@@ -48,10 +48,15 @@ func memberText(ctx context.Context, in format.Input) (*format.Output, error) {
 	return text.Plain(ctx, in)
 }
 
-// golden compares with testdata/name.md.
+// golden compares with testdata/office/name.md.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	file := filepath.Join("testdata", "office", name+".md")
+	goldenIn(t, "office", name, got)
+}
+
+func goldenIn(t *testing.T, folder, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", folder, name+".md")
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)

@@ -70,9 +70,13 @@ func Rels(of string, lines ...string) Part {
 	return Part{dir + "_rels/" + file + ".rels", b.String()}
 }
 
+// types is the part by which the documents of Microsoft's formats are known.
+var types = Part{"[Content_Types].xml", `<Types><Default Extension="xml" ContentType="application/xml"/></Types>`}
+
 // WordDocument packs a body with further parts into a .docx.
 func WordDocument(t testing.TB, body string, more ...Part) []byte {
 	return Pack(t, append([]Part{
+		types,
 		Rels("", "r1 officeDocument word/document.xml", "r2 metadata/core-properties docProps/core.xml"),
 		{"word/document.xml", xmlHead + `<w:document` + officeN + `><w:body>` + body + `</w:body></w:document>`},
 	}, more...)...)

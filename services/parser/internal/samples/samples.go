@@ -121,6 +121,7 @@ func drawn(props, text string) string {
 // Slide is a presentation of one slide with these shapes.
 func Slide(t testing.TB, shapes string, more ...Part) []byte {
 	return Pack(t, append([]Part{
+		types,
 		Rels("", "r1 officeDocument ppt/presentation.xml"),
 		{"ppt/presentation.xml", `<p:presentation` + officeN + `><p:sldIdLst><p:sldId id="256" r:id="one"/></p:sldIdLst></p:presentation>`},
 		Rels("ppt/presentation.xml", "one slide slides/slide1.xml"),
@@ -137,6 +138,7 @@ func DeckSample(t testing.TB) []byte {
 	}
 	return Pack(
 		t,
+		types,
 		Rels("", "r1 officeDocument ppt/presentation.xml"),
 		Part{"ppt/presentation.xml", `<p:presentation` + officeN + `><p:sldIdLst><p:sldId id="256" r:id="two"/><p:sldId id="257" r:id="one"/></p:sldIdLst></p:presentation>`},
 		Rels("ppt/presentation.xml", "one slide slides/slide1.xml", "two slide slides/slide2.xml", "a commentAuthors commentAuthors.xml"),
@@ -218,7 +220,7 @@ func BookSample(t testing.TB) []byte {
 
 // SheetFile is a workbook of one sheet with that sheetData.
 func SheetFile(t testing.TB, data string) []byte {
-	return Pack(t, Part{"[Content_Types].xml", `<Types><Default Extension="xml" ContentType="application/xml"/></Types>`}, Rels("", "r1 officeDocument xl/workbook.xml"),
+	return Pack(t, types, Rels("", "r1 officeDocument xl/workbook.xml"),
 		Part{"xl/workbook.xml", `<workbook` + officeN + `><sheets><sheet name="S" sheetId="1" r:id="s"/></sheets></workbook>`},
 		Rels("xl/workbook.xml", "s worksheet worksheets/sheet1.xml"),
 		Part{"xl/worksheets/sheet1.xml", `<worksheet><sheetData>` + data + `</sheetData></worksheet>`})
