@@ -17,6 +17,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/mattn/go-isatty"
+	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"sluice/pkg/broker"
@@ -168,14 +169,36 @@ func serve(ctx context.Context, service broker.Service, cfg Common, log zerolog.
 	}); err != nil {
 		return err
 	}
-	stages, stop, err := build(env)
-	if err != nil {
-		return err
+	return outlast(ctx, log, nc.IsConnected, func() (err error) {
+		stages, stop, err := build(env)
+		if err != nil {
+			return err
+		}
+		if stop != nil {
+			defer func() { err = errors.Join(err, CloseAfter(err, stop)) }()
+		}
+		return Run(ctx, env, stages...)
+	})
+}
+
+// outlast runs f, and again if it fails because NATS went away while it started: what
+// runs already waits for NATS by itself.
+func outlast(ctx context.Context, log zerolog.Logger, connected func() bool, f func() error) error {
+	for {
+		err := f()
+		if err == nil || ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) || IsStuck(err) {
+			return err
+		}
+		away := !connected() || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrTimeout) ||
+			errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded)
+		if f := fault.From(err); !away || f.Class == fault.Halt {
+			return err
+		}
+		log.Warn().Err(err).Msg("NATS went away during the start; starting again")
+		if !sleep(ctx, time.Second) {
+			return err
+		}
 	}
-	if stop != nil {
-		defer func() { err = errors.Join(err, CloseAfter(err, stop)) }()
-	}
-	return Run(ctx, env, stages...)
 }
 
 // CloseAfter closes what stages have used, after Run has returned err. If a call of a
