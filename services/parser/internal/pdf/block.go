@@ -463,6 +463,11 @@ func endsSentence(s string) bool {
 	return strings.ContainsRune(".!?:;。！？", r)
 }
 
+// closesSentence reports whether s ends as sentences do, and labels do not.
+func closesSentence(s string) bool {
+	return endsSentence(s) && !strings.HasSuffix(s, ":") && !strings.HasSuffix(s, ";")
+}
+
 func endsInHyphen(s string) bool {
 	if !strings.HasSuffix(s, "-") && !strings.HasSuffix(s, "‐") {
 		return false

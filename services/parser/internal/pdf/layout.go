@@ -54,7 +54,7 @@ func segments(words []word) []segment {
 		runs = append(runs, newSegment(words[:n:n]))
 		words = words[n:]
 	}
-	return joinRuns(runs)
+	return joinRuns(joinStretched(runs))
 }
 
 // firstRun returns how many words at the beginning of those given were drawn one after
@@ -246,10 +246,15 @@ func gutterRuns(segs []segment, x float32) []gutter {
 	var runs []gutter
 	var left, right []segment
 	flush := func() {
-		left, right = trimTables(left, right)
-		left, right = trimSmall(left, right)
 		left, right = trimTitle(left, right)
-		if isColumn(left) && isColumn(right) || sideBySide(left, right) {
+		// Before rows of three lines are taken for those of a table.
+		many := proseColumns(left, right)
+		if !many {
+			left, right = trimTables(left, right)
+			left, right = trimSmall(left, right)
+			left, right = trimTitle(left, right)
+		}
+		if many || isColumn(left) && isColumn(right) || sideBySide(left, right) {
 			runs = append(runs, gutter{
 				x:      x,
 				top:    min(left[0].top, right[0].top) - .1,

@@ -12,7 +12,8 @@
 //	xfa        the data of forms whose pages are XML
 //	unreadable scans, and fonts without Unicode: warned of, or refused
 //	furniture  running titles and page numbers, by evidence: out (excerpt: of one page)
-//	layout     words -> segments -> columns (sidebyside: short ones) -> lines
+//	layout     words -> segments (stretched: justified lines) -> columns
+//	           (sidebyside: short ones) -> lines
 //	table      ruled grids, and rows of segments that align
 //	block      lines -> paragraphs, list items, code
 //	heading    fonts against the body's, tags, the outline -> levels

@@ -63,17 +63,8 @@ func sideBySide(left, right []segment) bool {
 		return false
 	}
 	for _, side := range [][]segment{left, right} {
-		double := 0
-		for i := range side {
-			if side[i].table != nil {
-				return false
-			}
-			if i > 0 && abs(side[i].y-side[i-1].y) < .3*side[i].size {
-				double++
-			}
-		}
-		if 4*double > len(side) {
-			return false // it has columns of its own
+		if slices.ContainsFunc(side, func(s segment) bool { return s.table != nil }) || hasColumns(side) {
+			return false
 		}
 	}
 	a, b := newSide(left), newSide(right)
@@ -83,8 +74,7 @@ func sideBySide(left, right []segment) bool {
 	if a.alone >= 3 && b.alone >= 3 && 5*a.alone >= 2*len(left) && 5*b.alone >= 2*len(right) {
 		return true
 	}
-	// Prose: most lines go on.
-	if 2*a.goesOn >= len(left)-1 && a.goesOn > 0 && 2*b.goesOn >= len(right)-1 && b.goesOn > 0 {
+	if a.prose() && b.prose() {
 		return true
 	}
 	if a.bullets+b.bullets > 0 && 2*a.bullets >= len(left)-1 && 2*b.bullets >= len(right)-1 && len(left) >= 3 && len(right) >= 3 {
@@ -105,6 +95,80 @@ func sideBySide(left, right []segment) bool {
 		evidence += 2
 	}
 	return evidence >= 2
+}
+
+// hasColumns reports whether lines, sorted by their top, stand beside each other.
+func hasColumns(side []segment) bool {
+	double := 0
+	for i := range side {
+		if i > 0 && abs(side[i].y-side[i-1].y) < .3*side[i].size {
+			double++
+		}
+	}
+	return 4*double > len(side)
+}
+
+// proseColumns reports whether three or more columns are prose, each of them, and not the
+// rows of a table. Both sides are sorted by their top.
+func proseColumns(left, right []segment) bool {
+	const most = 300 // lines; where there are more, gutters show by themselves
+	if len(left)+len(right) > most || !hasColumns(left) && !hasColumns(right) {
+		return false
+	}
+	var sides []*side
+	for _, part := range [][]segment{left, right} {
+		for _, column := range apartInWidth(part) {
+			if len(column) < 2 || hasColumns(column) || slices.ContainsFunc(column, func(s segment) bool { return s.table != nil }) {
+				return false
+			}
+			s := newSide(column)
+			if !s.prose() {
+				return false
+			}
+			sides = append(sides, s)
+		}
+	}
+	// Rows of a table begin at the same height in all columns, those after its head.
+	for i := 2; i < len(sides[0].segs); i++ {
+		if !slices.ContainsFunc(sides, func(s *side) bool { return !s.beginsAt(&sides[0].segs[i]) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// apartInWidth divides segments into columns with nothing between them, from the left.
+// Within each they keep their order.
+func apartInWidth(segs []segment) [][]segment {
+	spans := make([]interval, len(segs))
+	for i := range segs {
+		spans[i] = interval{segs[i].x0, segs[i].x1}
+	}
+	slices.SortFunc(spans, func(a, b interval) int { return cmp.Compare(a.x0, b.x0) })
+	var columns []interval
+	for _, s := range spans {
+		if n := len(columns); n > 0 && s.x0 < columns[n-1].x1 {
+			columns[n-1].x1 = max(columns[n-1].x1, s.x1)
+			continue
+		}
+		columns = append(columns, s)
+	}
+	out := make([][]segment, len(columns))
+	for i := range segs {
+		c := max(place(columns, segs[i]), 0) // -1 is a segment without width
+		out[c] = append(out[c], segs[i])
+	}
+	return out
+}
+
+// prose reports whether most lines go on in the next one.
+func (s *side) prose() bool { return s.goesOn > 0 && 2*s.goesOn >= len(s.segs)-1 }
+
+// beginsAt reports whether something begins at the height of l that does not go on
+// from above.
+func (s *side) beginsAt(l *segment) bool {
+	i := slices.IndexFunc(s.segs, func(o segment) bool { return abs(o.y-l.y) < .3*l.size })
+	return i >= 0 && !s.on[i]
 }
 
 // larger reports whether a line is larger than most of its side.
@@ -152,6 +216,7 @@ func newSide(segs []segment) *side {
 	}
 	fonts := map[uint16]int{}
 	sizes := map[float32]int{}
+	open := 0 // the line that a sentence may have begun in
 	for i := range segs {
 		t := segs[i].text()
 		fonts[segs[i].words[0].font] += len(t)
@@ -162,12 +227,24 @@ func newSide(segs []segment) *side {
 		if i == 0 {
 			continue
 		}
-		before := segs[i-1].text()
+		before := &segs[i-1]
 		// Its first word had no room in the line above.
-		full := len(segs[i-1].words) > 2 && segs[i-1].x1+.2*segs[i].size+segs[i].words[0].x1-segs[i].words[0].x0 > edge(&segs[i-1])-.2*segs[i].size
-		if full && abs(segs[i].size-segs[i-1].size) < .1*segs[i].size && segs[i].y-segs[i-1].y < 2.2*segs[i].size &&
-			startsLower(t) && !endsSentence(before) {
-			s.on[i] = true
+		full := before.x1+.2*segs[i].size+segs[i].words[0].x1-segs[i].words[0].x0 > edge(before)-.2*segs[i].size
+		if !full || abs(segs[i].size-before.size) >= .1*segs[i].size || segs[i].y-before.y >= 2.2*segs[i].size || endsSentence(before.text()) {
+			open = i
+			continue
+		}
+		s.on[i] = len(before.words) > 2 && startsLower(t)
+		// A name or a number may begin a line, too: the sentence that ends here began above.
+		if len(segs[open].words) > 2 && closesSentence(t) {
+			for ; open < i; open++ {
+				first := &segs[open+1].words[0]
+				s.on[open+1] = s.on[open+1] || !isMarker(first.text) && first.font == segs[open].words[0].font
+			}
+		}
+	}
+	for _, on := range s.on {
+		if on {
 			s.goesOn++
 		}
 	}

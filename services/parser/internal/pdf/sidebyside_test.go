@@ -17,6 +17,13 @@ func TestShortColumns(t *testing.T) {
 			}
 		}
 	}
+	// stretch sets a line word by word, with a space of so many points.
+	stretch := func(s *sheet, x, y, space float64, line string) {
+		for _, w := range strings.Fields(line) {
+			s.text(courier, 10, x, y, w)
+			x += 6*float64(len(w)) + space
+		}
+	}
 	entry := func(s *sheet, x, y float64, i int, l string) {
 		if head, ok := strings.CutPrefix(l, "# "); ok {
 			s.text(bold, 14, x, y-17*float64(i)-3, head)
@@ -34,6 +41,42 @@ func TestShortColumns(t *testing.T) {
 			column(s, roman, 11, 60, 700, 14, "The committee reviewed the annual", "report and the accounts")
 			column(s, roman, 11, 330, 700, 14, "approved the budget for the", "coming fiscal year.")
 		}, []string{"reviewed the annual report and the accounts", "approved the budget for the coming fiscal year."}, nil},
+		{"sentences of two lines, the second of which begins with a number or a name", func(s *sheet) {
+			column(s, roman, 11, 60, 700, 14, "Figure 1: Our engineers test each pump for", "200 hours before it leaves the factory.")
+			column(s, roman, 11, 330, 700, 14, "Figure 2: The concert was the last of Anna", "Berg and her orchestra.")
+		}, []string{"test each pump for 200 hours before it leaves the factory.", "the last of Anna Berg and her orchestra."}, nil},
+		{"three columns of two and three lines", func(s *sheet) {
+			s.text(bold, 16, 60, 740, "News")
+			column(s, roman, 10, 60, 700, 13, "The town has a new bridge for", "trains and bicycles.", "It was built in two years.")
+			column(s, roman, 10, 230, 700, 13, "In April the museum opens its", "doors again. Visitors may bring", "their dogs.")
+			column(s, roman, 10, 400, 700, 13, "The orchestra plays works by", "Brahms and Dvorak in the town", "hall.")
+		}, []string{"News", "a new bridge for trains and bicycles.", "It was built", "the museum opens its doors again. Visitors may bring their dogs.", "works by Brahms and Dvorak in the town hall."}, nil},
+		{"lines with wide spaces in narrow columns", func(s *sheet) {
+			for i, l := range []string{"The company checked", "its foundations last", "summer."} {
+				stretch(s, 60, 700-13*float64(i), []float64{15, 12, 6}[i], l)
+			}
+			for i, l := range []string{"It found no damage of", "the walls or the roof", "of the building."} {
+				stretch(s, 300, 700-13*float64(i), []float64{6, 6, 6}[i], l)
+			}
+		}, []string{"The company checked its foundations last summer.", "It found no damage of the walls or the roof of the building."}, nil},
+		{"lines of wide spaces that end at different places", func(s *sheet) {
+			stretch(s, 60, 700, 14, "The company checked all of its foundations")
+			stretch(s, 60, 687, 17, "last summer and found no damage of them")
+			stretch(s, 60, 674, 15, "nor of the roof that was mended in June")
+		}, []string{"The company checked all of its foundations last summer and found no damage of them nor of the roof"}, nil},
+		{"a table whose columns are as far apart as wide spaces", func(s *sheet) {
+			for i, l := range []string{"Mon Tue Wed Thu Fri", "one two six ten one", "two one ten six two"} {
+				stretch(s, 60, 700-13*float64(i), 14, l)
+			}
+		}, nil, []string{"| Mon | Tue | Wed | Thu | Fri |", "| one | two | six | ten | one |"}},
+		{"a table of sentences in three columns", func(s *sheet) {
+			column(s, bold, 10, 60, 700, 13, "Risk of a loss of data", "", "")
+			column(s, bold, 10, 230, 700, 13, "Consequence for the town", "", "")
+			column(s, bold, 10, 400, 700, 13, "Measure that was taken", "", "")
+			column(s, roman, 10, 60, 687, 13, "The disk of a server breaks or", "is stolen.", "Somebody deletes what others", "need.")
+			column(s, roman, 10, 230, 687, 13, "The town cannot send bills to", "anybody.", "Work of many days is gone for", "good.")
+			column(s, roman, 10, 400, 687, 13, "Copies are made each night on", "tape.", "Copies are kept for a month or", "two.")
+		}, []string{"Risk", "Consequence", "Measure", "is stolen.", "anybody.", "tape.", "Somebody", "Work of many"}, []string{"| Risk of a loss of data | Consequence for the town | Measure that was taken |"}},
 		{"lists with bullets drawn apart", func(s *sheet) {
 			s.text(bold, 24, 60, 740, "Options")
 			for i, row := range [][2]string{{"Cheap", "Slow"}, {"Easy", "Few experts"}, {"Open source", "Old"}} {
