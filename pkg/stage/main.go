@@ -148,28 +148,28 @@ func serve(ctx context.Context, service broker.Service, cfg Common, log zerolog.
 		return err
 	}
 	defer nc.Close()
-	env, err := NewEnv(nc, log, cfg.Runtime)
-	if err != nil {
-		return err
-	}
-	env.Topology = cfg.Topology
-	handler.Store(env.Handler())
-	flush, err := Trace(ctx, env, service.Name)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, flush()) }()
-
-	if err := retryUntil(ctx, log, func() error {
-		t := broker.DefaultTopology()
-		t.Replicas, t.MaxBytes = cfg.Replicas, cfg.MaxBytes
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
-		return cfg.Topology.Start(ctx, env.JS, t, service)
-	}); err != nil {
-		return err
-	}
 	return outlast(ctx, log, nc.IsConnected, func() (err error) {
+		env, err := NewEnv(nc, log, cfg.Runtime)
+		if err != nil {
+			return err
+		}
+		env.Topology = cfg.Topology
+		handler.Store(env.Handler())
+		flush, err := Trace(ctx, env, service.Name)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, flush()) }()
+
+		if err := retryUntil(ctx, log, func() error {
+			t := broker.DefaultTopology()
+			t.Replicas, t.MaxBytes = cfg.Replicas, cfg.MaxBytes
+			ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+			defer cancel()
+			return cfg.Topology.Start(ctx, env.JS, t, service)
+		}); err != nil {
+			return err
+		}
 		stages, stop, err := build(env)
 		if err != nil {
 			return err

@@ -21,6 +21,7 @@ import (
 	"sluice/cmd/sluice/allinone"
 	"sluice/pkg/broker/embedded"
 	"sluice/pkg/events"
+	"sluice/pkg/natstest"
 )
 
 var harbour = map[string]string{
@@ -34,7 +35,7 @@ var harbour = map[string]string{
 // eventually polls until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); {
+	for deadline := time.Now().Add(natstest.Patience); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
 		}
