@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"sluice/services/parser/internal/format"
 	"sluice/services/parser/internal/md"
@@ -36,8 +35,6 @@ const (
 	propClass         = 0x001A
 	propCodePage      = 0x3FDE
 	propMessagePage   = 0x3FFD
-	propStartDate     = 0x0060
-	propEndDate       = 0x0061
 	propAttachMethod  = 0x3705
 	propAttachFlags   = 0x3714
 	propSentSMTP      = 0x5D02
@@ -45,9 +42,8 @@ const (
 )
 
 const (
-	namedLocation  = 0x8208 // PidLidLocation
-	attachByValue  = 1      // of propAttachMethod
-	attachRendered = 4      // of propAttachFlags: within the HTML
+	attachByValue  = 1 // of propAttachMethod
+	attachRendered = 4 // of propAttachFlags: within the HTML
 )
 
 // MSG reads Outlook messages (MS-OXMSG).
@@ -75,6 +71,7 @@ func MSG(ctx context.Context, in format.Input) (*format.Output, error) {
 
 type msg struct {
 	*office.Compound
+	named map[mapiName]uint32 // tags of properties with names
 }
 
 // storage is the properties of a message, a recipient or an attachment.
@@ -153,23 +150,13 @@ func (m *msg) message(path string, l *letter, level int) error {
 			o.sent = fromFiletime(office.Le.Uint64(v))
 		}
 	}
-	for _, t := range []struct {
-		id uint32
-		to *time.Time
-	}{{propStartDate, &o.start}, {propEndDate, &o.end}} {
-		if v := s.fixed[t.id<<16|0x40]; v != nil {
-			*t.to = fromFiletime(office.Le.Uint64(v))
-		}
-	}
 	if o.class, err = s.text(propClass); err != nil {
 		return err
 	}
 	if o.to, err = m.recipients(s); err != nil {
 		return err
 	}
-	if o.place, err = m.place(s); err != nil {
-		return err
-	}
+	o.value = func(name mapiName) (mapiValue, error) { return m.value(s, name) }
 	o.html = func() ([]byte, error) {
 		b, err := s.stream(propHTML, 0x102)
 		if err != nil || len(b) > 0 {
@@ -207,21 +194,58 @@ func (m *msg) address(s *storage, name int, emails ...int) (string, error) {
 	return who, nil
 }
 
-// place returns where a meeting is, which is a property whose number each file
-// chooses by itself (MS-OXMSG 2.2.3).
-func (m *msg) place(s *storage) (string, error) {
-	names, err := m.Read("__nameid_version1.0/__substg1.0_00030102")
-	if err != nil {
-		return "", nil // there need not be any
-	}
-	for i := 0; i+8 <= len(names); i += 8 {
-		const byNumber, first = 0, 0x8000
-		index := office.Le.Uint16(names[i+6:])
-		if office.Le.Uint32(names[i:]) == namedLocation && office.Le.Uint16(names[i+4:])&1 == byNumber {
-			return s.text(first + int(index))
+// value returns a property of a message, an empty one if there is none.
+func (m *msg) value(s *storage, name mapiName) (mapiValue, error) {
+	id := name.id
+	if name.set != 0 {
+		id = m.tags()[name]
+		if id == 0 {
+			id = m.tags()[mapiName{0, name.id}]
+		}
+		if id == 0 {
+			return mapiValue{}, nil
 		}
 	}
-	return "", nil
+	for _, kind := range []uint16{mapiTime, mapiBool, mapiLong, mapiDouble} {
+		if v := s.fixed[id<<16|uint32(kind)]; v != nil {
+			return mapiValue{kind: kind, data: v}, nil
+		}
+	}
+	text, err := s.text(int(id))
+	if err != nil || text == "" {
+		return mapiValue{}, err
+	}
+	return mapiValue{kind: mapiString, data: []byte(text)}, nil
+}
+
+// tags returns the tags that the file gives to properties with names (MS-OXMSG
+// 2.2.3). What is wrong with the list costs these properties.
+func (m *msg) tags() map[mapiName]uint32 {
+	if m.named != nil {
+		return m.named
+	}
+	m.named = map[mapiName]uint32{}
+	const dir = "__nameid_version1.0/__substg1.0_"
+	names, err := m.Read(dir + "00030102")
+	if err != nil {
+		return m.named // there need not be any
+	}
+	sets, _ := m.Read(dir + "00020102")
+	for i := 0; i+8 <= len(names); i += 8 {
+		const byNumber, first, firstSet, setSize = 0, 0x8000, 3, 16
+		about := int(office.Le.Uint16(names[i+4:]))
+		if about&1 != byNumber {
+			continue
+		}
+		name := mapiName{id: office.Le.Uint32(names[i:])}
+		if at := (about>>1 - firstSet) * setSize; at >= 0 && at+setSize <= len(sets) {
+			name.set = office.Le.Uint32(sets[at:])
+		}
+		if _, ok := m.named[name]; !ok {
+			m.named[name] = first + uint32(office.Le.Uint16(names[i+6:]))
+		}
+	}
+	return m.named
 }
 
 // recipients returns who a message is to, by To, Cc and Bcc.

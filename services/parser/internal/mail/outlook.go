@@ -16,15 +16,15 @@ import (
 
 // outlook is what a message of Outlook says, from whatever it was read.
 type outlook struct {
-	job        *office.Job
-	page       int // its code page
-	class      string
-	subject    string
-	from       string
-	to         [3]string // To, Cc, Bcc
-	sent       time.Time
-	start, end time.Time // of a meeting
-	place      string
+	job     *office.Job
+	page    int // its code page
+	class   string
+	subject string
+	from    string
+	to      [3]string // To, Cc, Bcc
+	sent    time.Time
+	// value returns a property, an empty one if there is none.
+	value func(name mapiName) (mapiValue, error)
 
 	// The forms of its text, read where they are needed; nil for none.
 	html  func() ([]byte, error)
@@ -44,15 +44,8 @@ func (l *letter) outlook(o *outlook) error {
 	} {
 		l.field(f.label, f.value)
 	}
-	if class := strings.ToLower(o.class); strings.HasPrefix(class, "ipm.appointment") || strings.HasPrefix(class, "ipm.schedule") || strings.HasPrefix(class, "ipm.task") {
-		const layout = "2006-01-02 15:04 UTC"
-		if !o.start.IsZero() {
-			l.field("Start", o.start.Format(layout))
-		}
-		if !o.end.IsZero() {
-			l.field("End", o.end.Format(layout))
-		}
-		l.field("Place", o.place)
+	if err := l.itemHead(o); err != nil {
+		return err
 	}
 	s, err := l.outlookText(o)
 	if err != nil {

@@ -125,7 +125,7 @@ type tnef struct {
 	body       []byte
 	sent       time.Time
 	properties map[uint16]mapiValue
-	named      map[uint32]mapiValue
+	named      map[mapiName]mapiValue
 	to         [3]string
 	files      []*tnefFile
 }
@@ -163,18 +163,16 @@ func (t *tnef) outlook(j *office.Job) *outlook {
 	if v := t.properties[propSubmitTime]; v.kind == mapiTime && len(v.data) >= 8 {
 		o.sent = fromFiletime(office.Le.Uint64(v.data))
 	}
-	for _, at := range []struct {
-		id    uint16
-		named uint32
-		to    *time.Time
-	}{{propStartDate, 0x820D, &o.start}, {propEndDate, 0x820E, &o.end}} {
-		for _, v := range []mapiValue{t.properties[at.id], t.named[at.named]} {
-			if v.kind == mapiTime && len(v.data) >= 8 && at.to.IsZero() {
-				*at.to = fromFiletime(office.Le.Uint64(v.data))
-			}
+	o.value = func(name mapiName) (mapiValue, error) {
+		if name.set == 0 {
+			return t.properties[uint16(name.id)], nil
 		}
+		v, ok := t.named[name]
+		if !ok {
+			v = t.named[mapiName{0, name.id}] // of a program that leaves the set empty
+		}
+		return v, nil
 	}
-	o.place = mapiText(t.named[namedLocation], t.page)
 	o.html = func() ([]byte, error) {
 		v := t.properties[propHTML]
 		if v.kind == mapiWide {
@@ -309,6 +307,9 @@ const (
 	mapiString = 0x1E
 	mapiWide   = 0x1F
 	mapiTime   = 0x40
+	mapiLong   = 0x03
+	mapiDouble = 0x05
+	mapiBool   = 0x0B
 	mapiMany   = 0x1000
 )
 
@@ -360,17 +361,19 @@ func (m *mapi) padded(n uint32) []byte {
 	return v
 }
 
-func (m *mapi) properties() (byID map[uint16]mapiValue, named map[uint32]mapiValue) {
+func (m *mapi) properties() (byID map[uint16]mapiValue, named map[mapiName]mapiValue) {
 	const firstNamed = 0x8000
-	byID, named = map[uint16]mapiValue{}, map[uint32]mapiValue{}
+	byID, named = map[uint16]mapiValue{}, map[mapiName]mapiValue{}
 	for n := m.number(); n > 0 && !m.bad; n-- {
 		tag := m.number()
 		kind, id := uint16(tag), uint16(tag>>16)
-		var name uint32
+		var name mapiName
 		if id >= firstNamed {
-			m.take(16) // the set it is of
+			if set := m.take(16); len(set) >= 4 {
+				name.set = office.Le.Uint32(set)
+			}
 			if m.number() == 0 {
-				name = m.number()
+				name.id = m.number()
 			} else {
 				m.padded(m.number())
 			}

@@ -29,7 +29,9 @@ var eastAsian = map[string][4]*numerals{
 		{"〇一二三四五六七八九", "十百千", "万億", false, false}, {"〇壱弐参四伍六七八九", "拾百阡", "萬億", true, false}, {wideDigits, "十百千", "万億", false, false},
 	},
 	"ko": {
-		{"〇一二三四五六七八九", "十百千", "万億", true, false}, {"零壹貳參四五六七八九", "拾百阡", "萬億", true, false}, {wideDigits, "十百千", "万億", false, false},
+		{"〇一二三四五六七八九", "十百千", "万億", true, false},
+		{"零壹貳參四五六七八九", "拾百阡", "萬億", true, false},
+		{wideDigits, "十百千", "万億", false, false},
 		{"영일이삼사오육칠팔구", "십백천", "만억", true, false},
 	},
 }
