@@ -46,7 +46,7 @@ func Init(convert func(ctx context.Context, in format.Input) (*format.Output, er
 }
 
 func serve(convert format.Reader) int {
-	replies := replyFile()
+	requests, replies := requestFile(), replyFile()
 	limit, err := strconv.ParseInt(os.Getenv(memoryEnv), 10, 64)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "isolate: %s: %v\n", memoryEnv, err)
@@ -77,7 +77,7 @@ func serve(convert format.Reader) int {
 		for {
 			var d document
 			var err error
-			if d.data, err = readFrame(os.Stdin, &d.request, room); err != nil {
+			if d.data, err = readFrame(requests, &d.request, room); err != nil {
 				// Also in the middle of a document: nobody waits for it.
 				os.Exit(exitOrphan)
 			}
