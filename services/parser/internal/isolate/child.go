@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice/pkg/fault"
@@ -168,36 +169,39 @@ const (
 
 // watch ends the process when its resident memory passes limit bytes, and has it
 // collect more often when it grows.
+//
+// It is a timer and no goroutine: most documents are done before it looks once.
 func watch(limit int64) (stop func()) {
-	done := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		thrifty := false
-		defer func() {
-			if thrifty {
-				debug.SetGCPercent(seldom)
-			}
-		}()
-		tick := time.NewTicker(watchEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				switch now := resident(); {
-				case now > limit:
-					os.Exit(exitMemory)
-				case now > roomy && !thrifty:
-					thrifty = true
-					debug.SetGCPercent(often)
-				}
-			}
+	var (
+		mu            sync.Mutex
+		done, thrifty bool
+		timer         *time.Timer
+	)
+	look := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if done {
+			return
 		}
-	}()
+		switch now := resident(); {
+		case now > limit:
+			os.Exit(exitMemory)
+		case now > roomy && !thrifty:
+			thrifty = true
+			debug.SetGCPercent(often)
+		}
+		timer.Reset(watchEvery)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(watchEvery, look)
 	return func() {
-		close(done)
-		<-ended
+		mu.Lock()
+		defer mu.Unlock()
+		done = true
+		timer.Stop()
+		if thrifty {
+			debug.SetGCPercent(seldom)
+		}
 	}
 }
