@@ -26,9 +26,21 @@ type attachment struct {
 	data        []byte
 }
 
-// attachments reads the files embedded in the document. pdfium unpacks them within
-// its own memory; what does not fit there is warned of.
+// attachments reads the files embedded in the document: those of its list, and those
+// that only the document, a page or another object names as its own.
 func (f *file) attachments(ctx context.Context, d *document) error {
+	if err := f.listed(ctx, d); err != nil {
+		return err
+	}
+	if more, err := f.listAssociated(ctx, d); err != nil || !more {
+		return err
+	}
+	return f.listed(ctx, d)
+}
+
+// listed reads the files in the document's list. pdfium unpacks them within
+// its own memory; what does not fit there is warned of.
+func (f *file) listed(ctx context.Context, d *document) error {
 	n, err := f.instance.FPDFDoc_GetAttachmentCount(&requests.FPDFDoc_GetAttachmentCount{Document: f.doc})
 	if err != nil || n.AttachmentCount <= 0 {
 		if err != nil && trapped(err) {
@@ -41,6 +53,7 @@ func (f *file) attachments(ctx context.Context, d *document) error {
 	if most <= 0 {
 		most = maxAttachments
 	}
+	most = max(0, most-len(d.attached))
 	if n.AttachmentCount > most {
 		d.warnings = append(d.warnings, fmt.Sprintf("of %d attached files %d are read", n.AttachmentCount, most))
 	}

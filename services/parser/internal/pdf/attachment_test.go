@@ -90,6 +90,39 @@ func TestAttachments(t *testing.T) {
 	}
 }
 
+// TestAssociatedFiles has files that are in no list: the document, a page or a picture
+// names them as its own.
+func TestAssociatedFiles(t *testing.T) {
+	var m made
+	s := m.sheet()
+	s.lines(72, 700, "The page.")
+	listed := m.attach("listed.txt", "text/plain", "The listed text.")
+	m.embed(listed)
+	both := m.attach("both.txt", "text/plain", "The text of a picture.")
+	m.catalog += " /AF [" + listed + " " + m.attach("data.csv", "text/csv", "a,b") + " " + m.attach("bad.bin", "application/octet-stream", "\x00\x01") + "]"
+	s.extra = "/AF " + m.object("["+m.attach("page.txt", "text/plain", "The text of the page.")+" "+both+"]")
+	m.object("<< /Type /StructElem /S /Figure /AF " + both + " >>")
+	for _, layered := range []bool{false, true} {
+		if layered {
+			layer := m.object("<< /Type /OCG /Name (x) >>")
+			m.catalog += " /OCProperties << /OCGs [" + layer + "] /D << /OFF [" + layer + "] >> >>"
+		}
+		var got []format.Input
+		out, err := reader.Read(t.Context(), format.Input{Name: "made.pdf", Data: m.bytes(t), Convert: converts(t, &got)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "The page. ## Attachment: listed.txt The listed text. ## Attachment: data.csv a,b " +
+			"## Attachment: page.txt The text of the page. ## Attachment: both.txt The text of a picture."
+		if text := strings.Join(strings.Fields(out.Markdown), " "); text != want {
+			t.Errorf("got:\n%s\nwant:\n%s", text, want)
+		}
+		if len(got) != 5 || !strings.Contains(strings.Join(out.Warnings, "\n"), "bad.bin") {
+			t.Errorf("%d files, warnings %q", len(got), out.Warnings)
+		}
+	}
+}
+
 func TestAttachmentsOfWhatIsNotReadable(t *testing.T) {
 	for _, tt := range []struct {
 		name string

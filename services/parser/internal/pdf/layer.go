@@ -26,16 +26,31 @@ import (
 
 var errNoLayers = errors.New("no layer is off")
 
-// mayHaveLayers reports whether the file may have layers. Their list is an entry of
-// the catalog, which may be packed with other objects.
-func mayHaveLayers(data []byte) bool {
-	key := []byte("/OCProperties")
-	if bytes.Contains(data, key) {
-		return true
+// mention is what a file may have, as far as can be told without reading its objects.
+type mention struct {
+	layers     bool // their list is an entry of the catalog
+	associated bool // files that an object names as its own
+}
+
+func (m *mention) look(data []byte) {
+	m.layers = m.layers || bytes.Contains(data, []byte("/OCProperties"))
+	for rest := data; !m.associated; {
+		key := []byte("/AF")
+		i := bytes.Index(rest, key)
+		if i < 0 {
+			break
+		}
+		rest = rest[i+len(key):]
+		m.associated = len(rest) > 0 && !isRegular(rest[0]) // and not /AFRelationship
 	}
+}
+
+// mentions looks for what a file may have, also in objects that are packed.
+func mentions(data []byte) (m mention) {
+	m.look(data)
 	packed := objectStream.FindAllIndex(data, -1)
 	if len(packed) > 0 && bytes.Contains(data, []byte("/Encrypt")) {
-		return true // it cannot be seen from outside
+		return mention{layers: true, associated: true} // it cannot be seen from outside
 	}
 	left := int64(64 << 20) // bytes to unpack; beyond it, layers are all taken for on
 	for _, at := range packed {
@@ -51,21 +66,21 @@ func mayHaveLayers(data []byte) bool {
 		}
 		// What is damaged, pdfium repairs or refuses.
 		plain, _ := io.ReadAll(io.LimitReader(z, min(left, 4<<20)))
-		if bytes.Contains(plain, key) {
-			return true
-		}
-		if left -= int64(len(plain)); left <= 0 {
-			return false
+		m.look(plain)
+		if left -= int64(len(plain)); left <= 0 || m.layers && m.associated {
+			break
 		}
 	}
-	return false
+	return m
 }
 
 var objectStream = regexp.MustCompile(`/Type\s*/ObjStm`)
 
 // hideLayers has the file read without the layers that are off.
 func (f *file) hideLayers(ctx context.Context, d *document) error {
-	if !mayHaveLayers(f.in.Data) {
+	found := mentions(f.in.Data)
+	f.associated = found.associated
+	if !found.layers {
 		return nil
 	}
 	const warning = "layers that are off may be in the text: "

@@ -101,10 +101,10 @@ func TestLayersInPackedObjects(t *testing.T) {
 		m.object(stream("/Type /ObjStm /N 1 /First 4 /Filter /FlateDecode", deflate(t, content)))
 		return m.bytes(t)
 	}
-	if !mayHaveLayers(pack("1 0 << /Type /Catalog /OCProperties << >> >>")) {
+	if !mentions(pack("1 0 << /Type /Catalog /OCProperties << >> >>")).layers {
 		t.Error("layers in a packed catalog are not seen")
 	}
-	if mayHaveLayers(pack("1 0 << /Type /Catalog >>")) {
+	if m := mentions(pack("1 0 << /Type /Catalog /AFRelationship /Data >>")); m.layers || m.associated {
 		t.Error("a packed catalog without layers is taken for one with layers")
 	}
 }

@@ -8,7 +8,8 @@
 //	rtl        Arabic and Hebrew: by place, not by the order of drawing
 //	tags       what the file itself says is a heading; figure: alternative texts
 //	annotation values of form fields (field), typed text, remarks
-//	attachment embedded files, each read as a document of its own
+//	attachment embedded files, each read as a document of its own (associated:
+//	           those in no list)
 //	xfa        the data of forms whose pages are XML
 //	unreadable scans, and fonts without Unicode: warned of, or refused
 //	furniture  running titles and page numbers, by evidence: out (excerpt: of one page)
@@ -356,9 +357,10 @@ type file struct {
 	annotText int             // bytes of what they say
 	seen      [1 << 10]uint64 // a bit for each character that has come
 
-	layersOff bool // of this file: see hideLayers
-	layered   int  // objects whose layer was asked for
-	tagged    int  // 1: the file has a structure tree, -1: it has none; 0 = not known
+	layersOff  bool // of this file: see hideLayers
+	associated bool // it may have files that are in no list: see listAssociated
+	layered    int  // objects whose layer was asked for
+	tagged     int  // 1: the file has a structure tree, -1: it has none; 0 = not known
 
 	formRef         references.FPDF_FORMHANDLE
 	formAsked       bool
