@@ -50,3 +50,16 @@ func TestNotesOfMembers(t *testing.T) {
 		}
 	}
 }
+
+// A document within a Word document may be a web page packed as a mail: no mail
+// stands there. In a cell its headings are none.
+func TestPackedPagesInWord(t *testing.T) {
+	const page = "MIME-Version: 1.0\nContent-Type: multipart/related; type=\"text/html\"; boundary=\"=_p\"\n\n--=_p\nContent-Type: text/html; charset=\"utf-8\"\nContent-Transfer-Encoding: quoted-printable\n" +
+		"Content-Location: file:///C:/page.html\n\n<html><body><h1>Caf=C3=A9</h1><p>Its text.</p></body></html>\n\n--=_p\nContent-Type: image/png\nContent-Transfer-Encoding: base64\nContent-Location: file:///C:/i.png\n\niVBORw0KGgo=\n\n--=_p--\n"
+	body := `<w:altChunk r:id="c"/><w:tbl><w:tr><w:tc><w:altChunk r:id="c"/></w:tc><w:tc><w:p><w:r><w:t>beside</w:t></w:r></w:p></w:tc></w:tr></w:tbl>`
+	got, err := newParser(t, nil).Parse(t.Context(), provider.Source{Name: "a.docx", Data: samples.WordDocument(t, body, samples.Part{Name: "[Content_Types].xml", Data: "<Types/>"},
+		samples.Rels("word/document.xml", "c aFChunk page.mht"), samples.Part{Name: "word/page.mht", Data: page})})
+	if want := "# Café\n\nIts text.\n\n| **Café** Its text. | beside |\n| --- | --- |\n"; err != nil || got.Markdown != want || len(got.Warnings) > 0 {
+		t.Errorf("%v, %q\n%s\nwant\n%s", err, got.Warnings, got.Markdown, want)
+	}
+}

@@ -88,6 +88,48 @@ func TestChartData(t *testing.T) {
 	wantWarning(t, out, "no values")
 }
 
+// What somebody typed into a chart or drew over it is in no cell.
+func TestChartTexts(t *testing.T) {
+	name := `<tx><v>A</v></tx>`
+	label := func(at int, text string) string {
+		return fmt.Sprintf(`<dLbl><idx val="%d"/><tx><rich><p><r><t>%s</t></r><fld type="VALUE"><t>[VALUE]</t></fld></p></rich></tx></dLbl>`, at, text)
+	}
+	got := slideChart(t, "chart", `<chartSpace><chart><plotArea><lineChart><ser>`+name+`<dLbls>`+label(1, "the strike ")+label(0, " ")+`<txPr/></dLbls><trendline><name>Five years</name></trendline>`+
+		chartPoints("cat", "2024", "2025")+chartPoints("val", "7", "3")+`</ser></lineChart><valAx><dispUnits><builtInUnit val="thousands"/><dispUnitsLbl><tx><rich><p><r><t>in 1000 t</t></r></p></rich></tx></dispUnitsLbl></dispUnits></valAx></plotArea></chart></chartSpace>`)
+	wantText(t, got, "Axes: in 1000 t", "Lines: Five years")
+	wantRow(t, got, "A", "2024", "7", "")
+	wantRow(t, got, "A", "2025", "3", "the strike")
+
+	frame := `<p:graphicFrame><a:graphic><a:graphicData><c:chart r:id="c"/></a:graphicData></a:graphic></p:graphicFrame>`
+	out := read(t, ooxml.PPTX, "a.pptx", samples.Slide(t, frame, samples.Rels("ppt/slides/slide1.xml", "c chart ../charts/c1.xml"), samples.Rels("ppt/charts/c1.xml", "u chartUserShapes ../drawings/d1.xml"),
+		samples.Part{Name: "ppt/charts/c1.xml", Data: `<chartSpace xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><chart><plotArea><barChart><ser>` + name + chartPoints("val", "7") + `</ser></barChart></plotArea></chart><userShapes r:id="u"/></chartSpace>`},
+		samples.Part{Name: "ppt/drawings/d1.xml", Data: `<userShapes><relSizeAnchor><sp><txBody><p><r><t>Here the works burned down.</t></r></p></txBody></sp></relSizeAnchor></userShapes>`}))
+	wantText(t, out.Markdown, "| 7 |", "Here the works burned down.")
+	wantWarning(t, out, "")
+
+	list := func(kind, tag string, values ...string) string {
+		s := `<` + tag + ` type="` + kind + `"><lvl>`
+		for i, v := range values {
+			s += fmt.Sprintf(`<pt idx="%d">%s</pt>`, i, v)
+		}
+		return s + `</lvl></` + tag + `>`
+	}
+	newer := func(data, series string) string {
+		return slideChart(t, "chartEx", `<chartSpace><chartData><data id="0">`+data+`</data></chartData><chart><title><tx><txData><v>Sales</v></txData></tx><txPr><p><r><t>Sales</t></r></p></txPr></title><plotArea><plotAreaRegion>`+series+`</plotAreaRegion></plotArea></chart></chartSpace>`)
+	}
+	const one = `<series layoutId="x"><tx><txData><v>A</v></txData></tx><dataId val="0"/></series>`
+	got = newer(list("cat", "strDim", "France", "Peru")+list("entityId", "strDim", "e1", "e2")+list("colorVal", "numDim", "5", "6"), one) // a map
+	wantRow(t, got, "Category", "A")
+	wantRow(t, got, "Peru", "6")
+	if strings.Count(got, "Sales") != 1 {
+		t.Errorf("the title stands twice:\n%s", got)
+	}
+	got = newer(list("cat", "strDim", "x", "y")+list("val", "numDim", "5", "6"), one+`<series layoutId="paretoLine" ownerIdx="0"/>`)
+	wantRow(t, got, "Category", "A")
+	got = newer(list("val", "numDim", "5", "6"), one) // a histogram
+	wantRow(t, got, "", "6")
+}
+
 // The texts of SmartArt come in the order and depth of its shapes, and their
 // paragraphs apart.
 func TestSmartArt(t *testing.T) {
@@ -114,6 +156,19 @@ func TestSmartArt(t *testing.T) {
 	if strings.Contains(got, "NEVER") {
 		t.Error("a point of the presentation is shown")
 	}
+	// Of several, one whose data are cut has the texts of its own drawing.
+	two := `<p:graphicFrame><a:graphic><a:graphicData><dgm:relIds r:dm="d1"/></a:graphicData></a:graphic></p:graphicFrame><p:graphicFrame><a:graphic><a:graphicData><dgm:relIds r:dm="d2"/></a:graphicData></a:graphic></p:graphicFrame>`
+	drawing := func(n, text string) samples.Part {
+		return samples.Part{Name: "ppt/diagrams/drawing" + n + ".xml", Data: `<drawing><sp><txBody><p><r><t>` + text + `</t></r></p></txBody></sp></drawing>`}
+	}
+	out := read(t, ooxml.PPTX, "a.pptx", samples.Slide(t, two, samples.Rels("ppt/slides/slide1.xml", "d1 diagramData ../diagrams/data1.xml", "d2 diagramData ../diagrams/data2.xml", "x diagramDrawing ../diagrams/drawing1.xml", "y diagramDrawing ../diagrams/drawing2.xml"),
+		samples.Part{Name: "ppt/diagrams/data1.xml", Data: `<dgm:dataModel><dgm:ptLst>` + point("1", "node", "Whole") + `</dgm:ptLst></dgm:dataModel>`}, drawing("1", "Whole"),
+		samples.Part{Name: "ppt/diagrams/data2.xml", Data: `<dgm:dataModel><dgm:ptLst>` + point("1", "node", "Cut") + `<dgm:pt`}, drawing("2", "Cut off")))
+	wantText(t, out.Markdown, "- Whole", "- Cut off")
+	if strings.Count(out.Markdown, "Whole") != 1 || strings.Count(out.Markdown, "Cut") != 1 {
+		t.Errorf("%s", out.Markdown)
+	}
+	wantWarning(t, out, "the data of a diagram")
 	// Circles end, and lose nothing.
 	got = model(`<dgm:ptLst>` + point("1", "node", "One") + point("2", "node", "Two") + `</dgm:ptLst><dgm:cxnLst>` + cxn("1", "2", 0) + cxn("2", "1", 0) + `</dgm:cxnLst>`)
 	wantText(t, got, "One", "Two")

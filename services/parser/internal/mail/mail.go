@@ -278,11 +278,14 @@ func (l *letter) finish() (*format.Output, error) {
 				WithHint("check that the right file was submitted")
 		}
 	}
-	text := heading
-	if head := l.head.String(); head != "" {
+	text, head := heading, l.head.String()
+	if head != "" {
 		text += head + "\n\n"
 	}
-	if body != "" {
+	switch {
+	case head == "" && l.files.Len() == 0: // a web page packed as a mail is
+		text = body + "\n"
+	case body != "":
 		text += "## Content\n\n" + strings.TrimRight(l.files.Own(md.Below(body, 2, nil), nil), "\n") + "\n\n"
 	}
 	out := l.files.Output(text)

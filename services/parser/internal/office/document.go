@@ -230,6 +230,8 @@ func Flat(blocks []Block) string {
 			parts = append(parts, b.Marker+" "+b.Text)
 		case Code:
 			parts = append(parts, md.Code(b.Text))
+		case Verbatim: // its headings are none here
+			parts = append(parts, md.Below(b.Text, 6, nil))
 		default:
 			parts = append(parts, b.Text)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"slices"
 	"strings"
+	"unicode"
 
 	"sluice/services/parser/internal/md"
 	"sluice/services/parser/internal/office"
@@ -14,6 +15,7 @@ import (
 // What a chart in a workbook refers to is in the cells.
 func readChart(a *office.Archive, part string, inBook bool) ([]office.Block, error) {
 	if part == "" {
+		a.Warn("a chart is missing")
 		return nil, nil
 	}
 	c := &chart{data: map[string]*series{}}
@@ -26,13 +28,40 @@ func readChart(a *office.Archive, part string, inBook bool) ([]office.Block, err
 	if c.cut {
 		a.Warn("a chart has more points than are read")
 	}
-	return c.blocks(a.Job, inBook)
+	blocks, err := c.blocks(a.Job, inBook)
+	if err != nil || c.drawn == "" {
+		return blocks, err
+	}
+	shapes, err := drawnOver(a, part, c.drawn)
+	return append(blocks, shapes...), a.Optional(err, "what is drawn over a chart")
+}
+
+// drawnOver returns the texts of the shapes that somebody drew over a chart.
+func drawnOver(a *office.Archive, part, id string) (blocks []office.Block, err error) {
+	rels, err := a.Relations(part)
+	if err != nil || rels[id].Target == "" {
+		return nil, err
+	}
+	p := &pptx{Archive: a, rels: rels}
+	err = a.Parse(rels[id].Target, func(x *office.XML, _ xml.StartElement) error {
+		return x.Deep(func(se xml.StartElement) error {
+			if se.Name.Local != "txBody" {
+				return nil
+			}
+			text, err := p.textBody(x, office.BulletLevels{})
+			blocks = append(blocks, text...)
+			return err
+		})
+	})
+	return blocks, err
 }
 
 // chart is the data of a chart as its file caches it.
 type chart struct {
 	title  string
 	axes   []string // their titles
+	lines  []string // names of lines of trend
+	drawn  string   // the relation of the shapes drawn over it
 	series []*series
 	data   map[string]*series // of the newer kinds (chartex), by ID
 	cut    bool
@@ -43,24 +72,39 @@ type series struct {
 	categories []string // or x values
 	values     []string
 	sizes      []string // of bubbles
-	labels     []string // of points, from cells
+	labels     []string // of points, from cells or typed
 	points     bool     // x and y, of a scatter or bubble chart
 }
 
 func (c *chart) element(x *office.XML, se xml.StartElement) error {
 	switch se.Name.Local {
+	case "userShapes":
+		c.drawn = office.RelID(se, "id")
 	case "title":
-		s, err := drawnText(x)
+		s, err := titleText(x)
 		if c.title == "" {
 			c.title = md.Line(s)
 		}
 		return err
 	case "catAx", "valAx", "dateAx", "serAx", "axis":
 		return x.Each(func(se xml.StartElement) error {
-			if se.Name.Local != "title" {
+			switch se.Name.Local {
+			case "title":
+			case "dispUnits": // "in thousands of euro"
+				return x.Deep(func(se xml.StartElement) error {
+					if se.Name.Local != "tx" {
+						return nil
+					}
+					s, err := drawnText(x)
+					if s = md.Line(s); s != "" {
+						c.axes = append(c.axes, s)
+					}
+					return err
+				})
+			default:
 				return nil
 			}
-			s, err := drawnText(x)
+			s, err := titleText(x)
 			if s = md.Line(s); s != "" {
 				c.axes = append(c.axes, s)
 			}
@@ -69,8 +113,27 @@ func (c *chart) element(x *office.XML, se xml.StartElement) error {
 	case "ser":
 		s := &series{}
 		c.series = append(c.series, s)
-		return x.Each(func(se xml.StartElement) (err error) {
+		typed := points{chart: c}
+		err := x.Each(func(se xml.StartElement) (err error) {
 			switch se.Name.Local {
+			case "dLbls":
+				return x.Each(func(se xml.StartElement) error {
+					if se.Name.Local != "dLbl" {
+						return nil
+					}
+					return typedLabel(x, &typed)
+				})
+			case "trendline":
+				return x.Each(func(se xml.StartElement) error {
+					if se.Name.Local != "name" {
+						return nil
+					}
+					name, err := x.Text()
+					if name = md.Line(name); name != "" {
+						c.lines = append(c.lines, name)
+					}
+					return err
+				})
 			case "tx":
 				var name []string
 				name, err = c.cached(x)
@@ -92,6 +155,14 @@ func (c *chart) element(x *office.XML, se xml.StartElement) error {
 			}
 			return err
 		})
+		for i, label := range typed.joined() {
+			if i >= len(s.labels) {
+				s.labels = append(s.labels, label)
+			} else if label != "" && label != s.labels[i] {
+				s.labels[i] = strings.TrimSpace(s.labels[i] + " " + label)
+			}
+		}
+		return err
 	case "data": // chartex
 		s := &series{}
 		c.data[office.Attr(se, "id")] = s
@@ -147,12 +218,16 @@ func (c *chart) dimension(x *office.XML, se xml.StartElement, s *series) error {
 		s.categories, s.points = values, kind == "x"
 	case "val", "y":
 		s.values = values
-	case "size":
-		if s.values == nil {
-			s.values = values // of a treemap
-		} else {
+	case "size", "colorVal":
+		switch {
+		case s.values == nil:
+			s.values = values // of a treemap, of a map
+		case s.sizes == nil:
 			s.sizes = values
+		default:
+			s.labels = values
 		}
+	case "entityId": // by which a map finds its countries
 	default:
 		if s.labels == nil {
 			s.labels = values
@@ -262,6 +337,12 @@ func (c *chart) blocks(j *office.Job, inBook bool) ([]office.Block, error) {
 	if len(c.axes) > 0 {
 		out = append(out, office.Block{Text: "Axes: " + md.EscapeInline(strings.Join(c.axes, "; "))})
 	}
+	if len(c.lines) > 0 {
+		out = append(out, office.Block{Text: "Lines: " + md.EscapeInline(strings.Join(c.lines, "; "))})
+	}
+	c.series = slices.DeleteFunc(c.series, func(s *series) bool { // a line made of another
+		return s.name == "" && len(s.values)+len(s.categories)+len(s.sizes)+len(s.labels) == 0
+	})
 	height, total, cells := 0, 0, 0
 	more, own := false, false // columns beyond x and y; x values of each series
 	var categories []string
@@ -359,6 +440,53 @@ func at(list []string, i int) string {
 		return ""
 	}
 	return md.EscapeInline(list[i])
+}
+
+// typedLabel reads a label that somebody typed for a point. Fields in it show what
+// the table has.
+func typedLabel(x *office.XML, to *points) error {
+	at := -1
+	var b strings.Builder
+	err := x.Deep(func(se xml.StartElement) error {
+		switch se.Name.Local {
+		case "idx":
+			at = office.Number(office.Attr(se, "val"), -1)
+		case "fld", "txPr", "extLst", "numFmt", "separator":
+			return x.Each(func(xml.StartElement) error { return nil })
+		case "p", "br":
+			b.WriteByte(' ')
+		case "t":
+			s, err := x.Text()
+			b.WriteString(s)
+			return err
+		}
+		return nil
+	})
+	if text := md.Line(b.String()); at >= 0 && strings.ContainsFunc(text, isWordRune) {
+		to.put(at, text)
+	}
+	return err
+}
+
+func isWordRune(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+
+// titleText returns a title. The newer charts repeat it in the properties of its
+// text, or have it only there.
+func titleText(x *office.XML) (string, error) {
+	text, again := "", ""
+	err := x.Each(func(se xml.StartElement) error {
+		s, err := drawnText(x)
+		if se.Name.Local == "txPr" {
+			again = s
+		} else if s != "" {
+			text = strings.TrimSpace(text + "\n" + s)
+		}
+		return err
+	})
+	if text == "" {
+		text = again
+	}
+	return text, err
 }
 
 // drawnText returns the paragraphs of DrawingML below an element, as lines.

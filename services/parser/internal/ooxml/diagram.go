@@ -16,13 +16,15 @@ import (
 func diagram(a *office.Archive, rels map[string]office.Relation, id string) ([]office.Block, error) {
 	part := rels[id].Target
 	if part == "" {
+		a.Warn("a diagram is missing")
 		return nil, nil
 	}
 	g := &smartArt{texts: map[string]string{}, below: map[string][]link{}, child: map[string]bool{}}
 	err := a.Parse(part, func(x *office.XML, _ xml.StartElement) error {
 		return x.Deep(func(se xml.StartElement) error { return g.element(x, se) })
 	})
-	if err := a.Optional(err, "a diagram"); err != nil {
+	damaged := err != nil
+	if err := a.Optional(err, "the data of a diagram"); err != nil {
 		return nil, err
 	}
 	for _, p := range g.order {
@@ -33,12 +35,17 @@ func diagram(a *office.Archive, rels map[string]office.Relation, id string) ([]o
 	for _, p := range g.order { // what hangs on nothing, or in a circle
 		g.write(p, 0, 0)
 	}
-	if len(g.out) > 0 {
+	if len(g.out) > 0 && !damaged {
 		return g.out, nil
 	}
+	read := g.out
+	g.out = nil
 	drawing := rels[g.drawing].Target
-	if drawing == "" {
-		return nil, nil
+	if drawing == "" { // its data do not say: it has the number that they have
+		drawing = drawingOf(rels, part)
+	}
+	if drawing == "" || !a.Has(drawing) {
+		return read, nil
 	}
 	err = a.Parse(drawing, func(x *office.XML, _ xml.StartElement) error {
 		return x.Deep(func(se xml.StartElement) error {
@@ -50,7 +57,22 @@ func diagram(a *office.Archive, rels map[string]office.Relation, id string) ([]o
 			return err
 		})
 	})
+	if len(g.out) == 0 {
+		g.out = read
+	}
 	return g.out, a.Optional(err, "the drawing of a diagram")
+}
+
+// drawingOf returns the drawing whose name goes with that of the data of a diagram:
+// drawing2.xml with data2.xml.
+func drawingOf(rels map[string]office.Relation, data string) string {
+	number, _ := strings.CutPrefix(office.Base(data), "data")
+	for _, r := range rels {
+		if r.Kind == "diagramDrawing" && office.Base(r.Target) == "drawing"+number {
+			return r.Target
+		}
+	}
+	return ""
 }
 
 type smartArt struct {
