@@ -381,7 +381,7 @@ func explain(o *output, name string, d *events.Document) bool {
 			o.printf("\n")
 		}
 		if i == 5 {
-			o.printf("%s: %d more warnings; see 'sluice status'\n", o.paint(wary, safe(name)), len(d.Warnings)-i)
+			o.printf("%s: %s; see 'sluice status'\n", o.paint(wary, safe(name)), plural(len(d.Warnings)-i, "more warning"))
 			break
 		}
 		o.printf("%s: warning: %s\n", o.paint(wary, safe(name)), oneLine(w))
