@@ -315,7 +315,7 @@ func (a *assembler) add(start, pos, end, tokens int) {
 	}
 	c := Chunk{Ordinal: len(a.chunks), Start: start, End: end, Overlap: pos - start, Tokens: tokens, InputTokens: tokens}
 	var path int
-	c.Headings, path = a.outline.of(pos, end)
+	c.Headings, path = a.outline.at(pos)
 	c.Header, _ = a.find.headers.at(start)
 	if c.Header != "" {
 		path = a.splitter.tok.Count(events.Lead(c.Headings, c.Header))

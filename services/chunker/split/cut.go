@@ -28,7 +28,7 @@ const (
 	runeCost      = 3000
 
 	// crossCost is for a chunk that starts inside a section and goes on after
-	// the end of it: its heading path does not hold for all of it.
+	// the end of it: its heading path is wrong for the rest of it.
 	crossCost = 600
 	// smallCost is for a chunk below MinTokens.
 	smallCost = 900

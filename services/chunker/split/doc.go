@@ -31,7 +31,7 @@
 // Then dynamic programming finds the cheapest way through the cuts, as TeX does
 // for the lines of a paragraph: each chunk costs one, so that chunks are full,
 // plus what its cut costs, plus a fine if its text leaves the section it started
-// in. Such a chunk has the headings that hold for half of it at least. Full chunks and whole sections are weighed against each other for the
+// in. Full chunks and whole sections are weighed against each other for the
 // document, not chunk by chunk.
 //
 // A table that has to be cut is cut between rows, inside a row only if the row

@@ -33,21 +33,14 @@ type outline struct {
 	tokens int       // of the path and the blank line after it
 }
 
-// of returns the heading path of the chunk from pos to end and the tokens of
+// at returns the heading path of a chunk that starts at pos and the tokens of
 // "path\n\n". The path does not contain a heading that the chunk itself begins
-// with, nor any that this heading ends, nor one that another heading ends in the
-// first half of the chunk: most of it would have the name of a section, or of a
-// file, that it is not in. Callers must not change the path.
-func (o *outline) of(pos, end int) (path []string, tokens int) {
+// with, nor any that this heading ends. Callers must not change the path.
+func (o *outline) at(pos int) (path []string, tokens int) {
 	o.pass(pos)
 	under := uint8(len(o.force))
 	if o.next < len(o.blocks) && o.blocks[o.next].start == pos && o.blocks[o.next].kind == heading {
 		under = o.blocks[o.next].level
-	}
-	for i := o.next; i < len(o.blocks) && o.blocks[i].start < pos+(end-pos)/2; i++ {
-		if b := &o.blocks[i]; b.kind == heading {
-			under = min(under, b.level)
-		}
 	}
 	if !o.dirty && under == o.under {
 		return o.path, o.tokens

@@ -73,22 +73,3 @@ func TestLongHeadingPathIsShortened(t *testing.T) {
 		t.Errorf("the path is %q, want the innermost heading, shortened", path)
 	}
 }
-
-// Most of a chunk is in the sections that its path names: the end of one section that
-// is too short for a chunk goes with what follows it, which may be another file.
-func TestPathsHoldForMostOfAChunk(t *testing.T) {
-	s := mustNew(t, Options{MaxTokens: 200, MinTokens: 25})
-	long := func(what string, n int) string {
-		return strings.Repeat("One paragraph of "+what+" with some words that make it as long as others are.\n\n", n)
-	}
-	md := "## File: a.md\n\n### Alpha\n\n" + long("alpha", 23) + "## File: b.md\n\n### Beta\n\nShort, of beta.\n\n## File: c.md\n\n### Gamma\n\n" + long("gamma", 40)
-	for _, c := range mustSplit(t, s, md) {
-		text := md[c.Start:c.End]
-		for _, name := range []string{"Alpha", "Beta", "Gamma"} {
-			of := strings.Count(text, "of "+strings.ToLower(name))
-			if strings.Contains(strings.Join(c.Headings, " > "), name) && 2*of < strings.Count(text, " of ") {
-				t.Errorf("a chunk with %d paragraphs of %s has the path %q:\n%s", of, name, c.Headings, text)
-			}
-		}
-	}
-}

@@ -29,7 +29,7 @@ const (
 	MaxMaxTokens = 1 << 17
 
 	// algorithm changes when the same options give other chunks than before.
-	algorithm = 4
+	algorithm = 3
 )
 
 // Options says how to cut. The zero value of Strategy, Encoding and MaxTokens
