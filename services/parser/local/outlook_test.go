@@ -1,6 +1,7 @@
 package local_test
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 	"time"
@@ -60,5 +61,29 @@ func TestOutlookItems(t *testing.T) {
 		if want := "# Email Message\n\n" + c.want; strings.TrimSpace(got.Markdown) != want || len(got.Warnings) > 0 {
 			t.Errorf("%s: %q\n%s\nwant\n%s", name, got.Warnings, got.Markdown, want)
 		}
+	}
+}
+
+// A winmail.dat of an old program has attributes and no properties.
+func TestOldWinmail(t *testing.T) {
+	w := samples.NewTNEF()
+	date := func(hour uint16) string {
+		var b []byte
+		for _, n := range []uint16{2026, 3, 15, hour, 30, 0, 0} {
+			b = binary.LittleEndian.AppendUint16(b, n)
+		}
+		return string(b)
+	}
+	sender := binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16([]byte{4, 0, 0, 0}, 4), 21)
+	w.Attribute(1, 0x00078008, "IPM.Microsoft Schedule.MtgReq\x00")
+	w.Attribute(1, 0x00008000, string(sender)+"Ada\x00"+"SMTP:ada@example.org\x00")
+	w.Attribute(1, 0x00018004, "Review\x00")
+	w.Attribute(1, 0x00030006, date(9))
+	w.Attribute(1, 0x00030007, date(10))
+	w.Attribute(1, 0x0002800C, "Bring the figures.\x00")
+	got, err := newParser(t, nil).Parse(t.Context(), provider.Source{Name: "winmail.dat", Data: w.Bytes()})
+	want := "# Email Message\n\n**From:** ada@example.org (Ada)  \n**Subject:** Review  \n**Start:** 2026-03-15 09:30 UTC  \n**End:** 2026-03-15 10:30 UTC\n\n## Content\n\nBring the figures."
+	if err != nil || strings.TrimSpace(got.Markdown) != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, got.Markdown, want)
 	}
 }

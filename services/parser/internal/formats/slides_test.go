@@ -206,3 +206,30 @@ func TestSlideNumbering(t *testing.T) {
 		wantText(t, out.Markdown, want)
 	}
 }
+
+// Beside the cells a chart has what they have not: typed labels, and data that were
+// typed or are of another workbook.
+func TestChartsOfSheets(t *testing.T) {
+	book := func(ser string) string {
+		return read(t, ooxml.XLSX, "a.xlsx", samples.Pack(t, samples.Rels("", "r1 officeDocument xl/workbook.xml"),
+			samples.Part{Name: "xl/workbook.xml", Data: `<workbook xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="S" r:id="s"/></sheets></workbook>`},
+			samples.Rels("xl/workbook.xml", "s worksheet s.xml"), samples.Rels("xl/s.xml", "d drawing d.xml"), samples.Rels("xl/d.xml", "c chart c.xml"),
+			samples.Part{Name: "xl/s.xml", Data: `<worksheet><sheetData><row r="1">` + inlineCell("A1", "cell") + `</row></sheetData></worksheet>`},
+			samples.Part{Name: "xl/d.xml", Data: `<wsDr xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><graphicFrame><graphic><chart r:id="c"/></graphic></graphicFrame></wsDr>`},
+			samples.Part{Name: "xl/c.xml", Data: `<chartSpace><chart><plotArea><barChart><ser>` + ser + `</ser></barChart></plotArea></chart></chartSpace>`})).Markdown
+	}
+	values := func(f string) string {
+		return `<val><numRef><f>` + f + `</f><numCache><pt idx="0"><v>4711</v></pt></numCache></numRef></val>`
+	}
+	if got, want := book(values("S!$A$1")), "## S\n\ncell\n"; got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	got := book(`<dLbls><dLbl><idx val="0"/><tx><rich><p><r><t>the strike</t></r></p></rich></tx></dLbl></dLbls>` + values("S!$A$1"))
+	wantText(t, got, "cell", "Labels: the strike")
+	if strings.Contains(got, "4711") {
+		t.Errorf("the data of cells are repeated:\n%s", got)
+	}
+	wantText(t, book(values("[1]S!$A$1")), "4711")
+	wantText(t, book(values("'[old book.xlsx]S'!$A$1")), "4711")
+	wantText(t, book(`<val><numLit><pt idx="0"><v>4711</v></pt></numLit></val>`), "4711")
+}

@@ -47,15 +47,15 @@ var itemFields = []struct {
 	fields  []itemField
 }{
 	{[]string{"ipm.appointment", "ipm.schedule"}, []itemField{
-		{"Start", itemTime, []mapiName{{setAppointment, 0x820D}, {0, 0x0060}, {setCommon, 0x8516}}},
-		{"End", itemTime, []mapiName{{setAppointment, 0x820E}, {0, 0x0061}, {setCommon, 0x8517}}},
+		{"Start", itemTime, []mapiName{{setAppointment, 0x820D}, {0, propStartDate}, {setCommon, 0x8516}}},
+		{"End", itemTime, []mapiName{{setAppointment, 0x820E}, {0, propEndDate}, {setCommon, 0x8517}}},
 		{"Place", itemText, []mapiName{{setAppointment, 0x8208}, {setMeeting, 0x0002}}},
 		{"Repeats", itemText, []mapiName{{setAppointment, 0x8232}}},
 		{"Time zone", itemText, []mapiName{{setAppointment, 0x8234}}},
 	}},
 	{[]string{"ipm.task"}, []itemField{
-		{"Start", itemDay, []mapiName{{setTask, 0x8104}, {0, 0x0060}, {setCommon, 0x8516}}},
-		{"Due", itemDay, []mapiName{{setTask, 0x8105}, {0, 0x0061}, {setCommon, 0x8517}}},
+		{"Start", itemDay, []mapiName{{setTask, 0x8104}, {0, propStartDate}, {setCommon, 0x8516}}},
+		{"Due", itemDay, []mapiName{{setTask, 0x8105}, {0, propEndDate}, {setCommon, 0x8517}}},
 		{"Completed", itemDay, []mapiName{{setTask, 0x810F}}},
 		{"Done", itemShare, []mapiName{{setTask, 0x8102}}},
 		{"Owner", itemText, []mapiName{{setTask, 0x811F}}},
@@ -158,6 +158,11 @@ func (o *outlook) fieldText(f itemField) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+func timeValue(t time.Time) mapiValue {
+	const to1970 = 11644473600
+	return mapiValue{kind: mapiTime, data: office.Le.AppendUint64(nil, uint64(t.Unix()+to1970)*1e7)}
 }
 
 func (v mapiValue) time() time.Time {

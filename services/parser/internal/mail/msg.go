@@ -35,6 +35,8 @@ const (
 	propClass         = 0x001A
 	propCodePage      = 0x3FDE
 	propMessagePage   = 0x3FFD
+	propStartDate     = 0x0060
+	propEndDate       = 0x0061
 	propAttachMethod  = 0x3705
 	propAttachFlags   = 0x3714
 	propSentSMTP      = 0x5D02

@@ -17,7 +17,11 @@ import (
 const (
 	tnefSignature = "\x78\x9f\x3e\x22"
 
+	tnefDateStart   = 0x0006
+	tnefDateEnd     = 0x0007
+	tnefFrom        = 0x8000
 	tnefSubject     = 0x8004
+	tnefClass       = 0x8008
 	tnefDateSent    = 0x8005
 	tnefBody        = 0x800C
 	tnefAttachData  = 0x800F
@@ -123,7 +127,10 @@ type tnef struct {
 	page       int
 	subject    []byte
 	body       []byte
+	from       []byte
+	class      []byte
 	sent       time.Time
+	start, end time.Time
 	properties map[uint16]mapiValue
 	named      map[mapiName]mapiValue
 	to         [3]string
@@ -142,7 +149,7 @@ func (f *tnefFile) name(page int) string {
 			return s
 		}
 	}
-	return strings.Trim(pageText(f.title, page, ""), "\x00")
+	return narrowText(f.title, page)
 }
 
 // outlook returns the message.
@@ -150,7 +157,7 @@ func (t *tnef) outlook(j *office.Job) *outlook {
 	text := func(id uint16) string { return mapiText(t.properties[id], t.page) }
 	o := &outlook{job: j, page: t.page, class: text(propClass), subject: text(propSubject), to: t.to, sent: t.sent}
 	if o.subject == "" {
-		o.subject = strings.Trim(pageText(t.subject, t.page, ""), "\x00")
+		o.subject = narrowText(t.subject, t.page)
 	}
 	from := text(propSenderSMTP)
 	if !strings.Contains(from, "@") {
@@ -160,12 +167,22 @@ func (t *tnef) outlook(j *office.Job) *outlook {
 		from = ""
 	}
 	o.from = addressOf(text(propSenderName), from)
+	if o.from == "" {
+		o.from = t.sender()
+	}
+	if o.class == "" { // of before there were properties
+		o.class = strings.Replace(narrowText(t.class, t.page), "IPM.Microsoft Schedule.", "IPM.Schedule.", 1)
+	}
 	if v := t.properties[propSubmitTime]; v.kind == mapiTime && len(v.data) >= 8 {
 		o.sent = fromFiletime(office.Le.Uint64(v.data))
 	}
 	o.value = func(name mapiName) (mapiValue, error) {
 		if name.set == 0 {
-			return t.properties[uint16(name.id)], nil
+			v, ok := t.properties[uint16(name.id)]
+			if at := map[uint32]time.Time{propStartDate: t.start, propEndDate: t.end}[name.id]; !ok && !at.IsZero() {
+				v = timeValue(at)
+			}
+			return v, nil
 		}
 		v, ok := t.named[name]
 		if !ok {
@@ -187,10 +204,30 @@ func (t *tnef) outlook(j *office.Job) *outlook {
 		if len(t.properties[propRTF].data) > 0 {
 			return "", nil // which says more than the copy for others
 		}
-		return strings.Trim(pageText(t.body, t.page, ""), "\x00"), nil
+		return narrowText(t.body, t.page), nil
 	}
 	o.rich = func() ([]byte, error) { return t.properties[propRTF].data, nil }
 	return o
+}
+
+// sender returns who sent a message whose properties do not say it: two lengths, the
+// name, the address with its kind before a colon.
+func (t *tnef) sender() string {
+	const header = 8
+	if len(t.from) < header {
+		return ""
+	}
+	names, addresses := int(office.Le.Uint16(t.from[4:])), int(office.Le.Uint16(t.from[6:]))
+	rest := t.from[header:]
+	names = min(names, len(rest))
+	text := func(b []byte) string { return md.Line(narrowText(b, t.page)) }
+	name := text(rest[:names])
+	rest = rest[names:]
+	_, address, _ := strings.Cut(text(rest[:min(addresses, len(rest))]), ":")
+	if !strings.Contains(address, "@") {
+		address = ""
+	}
+	return addressOf(name, address)
 }
 
 // readTNEF returns what it can read of a winmail.dat, and why it cannot read on.
@@ -224,6 +261,14 @@ func readTNEF(data []byte) (*tnef, error) {
 			t.subject = v
 		case tnefBody:
 			t.body = v
+		case tnefFrom:
+			t.from = v
+		case tnefClass:
+			t.class = v
+		case tnefDateStart:
+			t.start = tnefTime(v)
+		case tnefDateEnd:
+			t.end = tnefTime(v)
 		case tnefDateSent:
 			t.sent = tnefTime(v)
 		case tnefProperties:
@@ -324,9 +369,18 @@ func mapiText(v mapiValue, page int) string {
 	case mapiWide:
 		return strings.Trim(office.Utf16LE(v.data), "\x00")
 	case mapiString:
-		return strings.Trim(pageText(v.data, page, ""), "\x00")
+		return narrowText(v.data, page)
 	}
 	return ""
+}
+
+// narrowText returns a string that ends with a zero. With it "Ada" would be taken
+// for UTF-16, which has zeros within.
+func narrowText(b []byte, page int) string {
+	if whole := bytes.TrimRight(b, "\x00"); !bytes.Contains(whole, []byte{0}) {
+		b = whole
+	}
+	return strings.Trim(pageText(b, page, ""), "\x00")
 }
 
 // mapi reads lists of properties (MS-OXTNEF 2.1.3.4).

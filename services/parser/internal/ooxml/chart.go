@@ -11,9 +11,18 @@ import (
 	"sluice/services/parser/internal/sheet"
 )
 
-// readChart returns a chart part as its title, its axes and a table of its data.
-// What a chart in a workbook refers to is in the cells.
-func readChart(a *office.Archive, part string, inBook bool) ([]office.Block, error) {
+// chartPlace is where a chart stands.
+type chartPlace uint8
+
+const (
+	inText       chartPlace = iota
+	onSheet                 // beside cells, which hold its data
+	onChartSheet            // alone on a sheet of a workbook
+)
+
+// readChart returns a chart part as its title, its axes and a table of its data. On
+// a sheet the table is left out where the cells of the workbook have it.
+func readChart(a *office.Archive, part string, at chartPlace) ([]office.Block, error) {
 	if part == "" {
 		a.Warn("a chart is missing")
 		return nil, nil
@@ -28,7 +37,7 @@ func readChart(a *office.Archive, part string, inBook bool) ([]office.Block, err
 	if c.cut {
 		a.Warn("a chart has more points than are read")
 	}
-	blocks, err := c.blocks(a.Job, inBook)
+	blocks, err := c.blocks(a.Job, at)
 	if err != nil || c.drawn == "" {
 		return blocks, err
 	}
@@ -61,6 +70,8 @@ type chart struct {
 	title  string
 	axes   []string // their titles
 	lines  []string // names of lines of trend
+	typed  []string // labels of points
+	own    bool     // it has data that are in no cell of its workbook
 	drawn  string   // the relation of the shapes drawn over it
 	series []*series
 	data   map[string]*series // of the newer kinds (chartex), by ID
@@ -156,6 +167,9 @@ func (c *chart) element(x *office.XML, se xml.StartElement) error {
 			return err
 		})
 		for i, label := range typed.joined() {
+			if label != "" {
+				c.typed = append(c.typed, label)
+			}
 			if i >= len(s.labels) {
 				s.labels = append(s.labels, label)
 			} else if label != "" && label != s.labels[i] {
@@ -294,6 +308,12 @@ func (c *chart) cached(x *office.XML) ([]string, error) {
 			s, err := x.Text()
 			p.code = s
 			return err
+		case "numLit", "strLit":
+			c.own = true
+		case "f": // [1]Sheet!$A$1 is of another workbook
+			s, err := x.Text()
+			c.own = c.own || strings.HasPrefix(strings.TrimLeft(s, "('"), "[")
+			return err
 		case "lvl":
 			p.level()
 		case "v": // a literal name
@@ -325,7 +345,7 @@ func (c *chart) cached(x *office.XML) ([]string, error) {
 	return p.joined(), err
 }
 
-func (c *chart) blocks(j *office.Job, inBook bool) ([]office.Block, error) {
+func (c *chart) blocks(j *office.Job, place chartPlace) ([]office.Block, error) {
 	title := strings.TrimSpace("Chart: " + c.title)
 	if c.title == "" {
 		title = "Chart"
@@ -361,8 +381,17 @@ func (c *chart) blocks(j *office.Job, inBook bool) ([]office.Block, error) {
 			}
 		}
 	}
+	if place == onSheet && !c.own {
+		if len(c.typed) > 0 {
+			out = append(out, office.Block{Text: "Labels: " + md.EscapeInline(strings.Join(c.typed, "; "))})
+		}
+		if c.title == "" && len(out) == 1 {
+			return nil, nil // a chart of no words
+		}
+		return out, nil
+	}
 	if height == 0 {
-		if !inBook {
+		if place == inText {
 			j.Warn("a chart has no values that can be read")
 		}
 		return out, nil

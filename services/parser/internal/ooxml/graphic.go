@@ -55,7 +55,7 @@ func (d *docx) graphic(x *office.XML, se xml.StartElement, p *wordPara, g *graph
 		return d.blocks(x, func(b office.Block) { p.after = append(p.after, b) })
 	case "chart":
 		g.shown = true
-		blocks, err := readChart(d.Archive, d.rels[office.RelID(se, "id")].Target, false)
+		blocks, err := readChart(d.Archive, d.rels[office.RelID(se, "id")].Target, inText)
 		p.after = append(p.after, blocks...)
 		return err
 	case "relIds":

@@ -409,7 +409,7 @@ func (p *pptx) frame(x *office.XML, s *office.Shape) error {
 		case "tbl":
 			blocks, err = p.table(x)
 		case "chart":
-			blocks, err = readChart(p.Archive, p.rels[office.RelID(se, "id")].Target, false)
+			blocks, err = readChart(p.Archive, p.rels[office.RelID(se, "id")].Target, inText)
 		case "relIds":
 			blocks, err = diagram(p.Archive, p.rels, office.RelID(se, "dm"))
 		case "pic":

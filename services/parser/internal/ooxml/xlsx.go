@@ -422,12 +422,12 @@ func (w *xlsx) drawing(part string, s *bookSheet) error {
 			s.Extra = append(s.Extra, pic.Blocks...)
 			return err
 		case "chart":
-			blocks, err := readChart(w.Archive, rels[office.RelID(se, "id")].Target, true)
-			for _, b := range blocks {
-				if s.rel.Kind != "worksheet" || (b.Kind != office.Table && b.Text != "**Chart**") {
-					s.Extra = append(s.Extra, b)
-				}
+			at := onSheet
+			if s.rel.Kind != "worksheet" {
+				at = onChartSheet
 			}
+			blocks, err := readChart(w.Archive, rels[office.RelID(se, "id")].Target, at)
+			s.Extra = append(s.Extra, blocks...)
 			return err
 		case "relIds":
 			blocks, err := diagram(w.Archive, rels, office.RelID(se, "dm"))
