@@ -68,9 +68,10 @@ func (d *Document) AddFrames(headers, footers []Block) {
 }
 
 // PlainWords folds a text to what is the same for a reader.
-func PlainWords(s string) string {
-	return strings.ToLower(md.Line(strings.NewReplacer("**", "", "*", "", `\`, "", "|", " ", "#", "").Replace(s)))
-}
+func PlainWords(s string) string { return strings.ToLower(md.Line(unmarked.Replace(s))) }
+
+// unmarked takes the marks of Markdown out of a text.
+var unmarked = strings.NewReplacer("**", "", "*", "", `\`, "", "|", " ", "#", "")
 
 // pageWords stand beside the number of a page.
 var pageWords = map[string]bool{
