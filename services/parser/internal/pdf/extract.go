@@ -50,6 +50,7 @@ type word struct {
 	field  uint16  // of a form, from 1; 0 = none
 	glued  bool    // no space before it, says pdfium
 	tag    uint8   // level of the heading that the file says it is part of; 0 = none
+	left   bool    // it is in a line that is read from the left on a page that is not
 }
 
 // Fonts differ in how far their boxes reach; these shares of the em do well for
@@ -433,7 +434,7 @@ func (x *extractor) words(ref requests.Page, chars []*pageChar) error {
 		}
 		if first < 0 {
 			first, dir, fr = i, d, cfr
-			cur = word{x0: cx0, x1: cx1}
+			cur = word{x0: cx0, x1: cx1, left: step.left}
 			y0, y1 = cy0, cy1
 		}
 		if !step.placed {

@@ -26,6 +26,7 @@ type step struct {
 	char   int  // index into the page's characters; -1 = a space
 	r      rune // what to read in place of the character; 0 = what it says
 	placed bool // order and spaces were found from where the glyphs stand
+	left   bool // it is in a line of a page of the other kind that is read from the left
 }
 
 func isRTLRune(r rune) bool {
@@ -80,16 +81,11 @@ func (x *extractor) order(chars []*pageChar) ([]step, error) {
 		return steps, nil
 	}
 	x.page.readsLeft = left
+	var lines []visualLine
 	for i := 0; i < len(chars); {
-		if turns(chars[i].Angle) != x.frame.turns {
-			steps = append(steps, step{char: i})
-			i++
-			continue
-		}
-		var l visualLine
-		j := i
-		for ; j < len(chars) && turns(chars[j].Angle) == x.frame.turns; j++ {
-			taken, err := x.extend(&l, chars[j], j)
+		l := visualLine{first: i}
+		for ; i < len(chars) && turns(chars[i].Angle) == x.frame.turns; i++ {
+			taken, err := x.extend(&l, chars[i], i)
 			if err != nil {
 				return nil, err
 			}
@@ -97,14 +93,22 @@ func (x *extractor) order(chars []*pageChar) ([]step, error) {
 				break
 			}
 		}
-		if l.rtl == 0 && (l.ltr > 0 || !left) {
-			for ; i < j; i++ {
-				steps = append(steps, step{char: i})
+		if i == l.first {
+			i++ // in another direction
+		}
+		l.end = i
+		l.measure()
+		lines = append(lines, l)
+	}
+	for i := range lines {
+		l := &lines[i]
+		if l.rtl == 0 && (l.ltr > 0 || !left) || len(l.glyphs) == 0 {
+			for k := l.first; k < l.end; k++ {
+				steps = append(steps, step{char: k})
 			}
 			continue
 		}
-		steps = l.read(steps, left)
-		i = j
+		steps = l.read(steps, left, left && l.setLeft(lines))
 	}
 	return steps, nil
 }
@@ -125,6 +129,50 @@ type visualLine struct {
 	height   float32   // of its tallest glyph
 	y        float32   // the baseline of that glyph
 	last     *pageChar // the latest that is no space
+
+	first, end int     // its characters
+	x0, x1     float32 // of its glyphs that are no spaces
+	opens      class   // of the letter that stands leftmost
+}
+
+// measure finds out how far the line reaches.
+func (l *visualLine) measure() {
+	l.x0, l.x1 = float32(math.Inf(1)), float32(math.Inf(-1))
+	letter := l.x0
+	for i := range l.glyphs {
+		g := &l.glyphs[i]
+		if g.space {
+			continue
+		}
+		l.x0, l.x1 = min(l.x0, g.x0), max(l.x1, g.x1)
+		if c := classOf(g.runes[0]); g.x0 < letter && (c == leftToRight || c == rightToLeft) {
+			letter, l.opens = g.x0, c
+		}
+	}
+}
+
+// setLeft reports whether the line, on a page that is read from the right, is set as lines
+// are that are read from the left: it begins at the left edge and with a letter that is
+// read so, and ends before the edge at which the lines around it begin.
+func (l *visualLine) setLeft(lines []visualLine) bool {
+	if l.opens != leftToRight || l.rtl == 0 {
+		return false
+	}
+	begins, further := true, false
+	for i := range lines {
+		o := &lines[i]
+		if o.first == l.first || o.rtl == 0 && o.ltr == 0 {
+			continue
+		}
+		begins = begins && o.x0 > l.x0-.5*l.height
+		if o.rtl > o.ltr {
+			if abs(o.x1-l.x1) < .5*l.height {
+				return false // it begins where others do
+			}
+			further = further || o.x1 > l.x1+2*l.height && o.x0 < l.x1
+		}
+	}
+	return begins && further
 }
 
 // extend adds a character to the line, if it stands at its height.
@@ -195,23 +243,38 @@ func (l *visualLine) count(r rune) {
 	}
 }
 
-// read appends the steps through the line.
-func (l *visualLine) read(steps []step, pageReadsLeft bool) []step {
-	rtl := 2*l.rtl > l.ltr || pageReadsLeft && (l.rtl > 0 || l.ltr == 0)
+// read appends the steps through the line. setLeft says that it is read from the left
+// on a page that is not, wherever most of its words belong.
+func (l *visualLine) read(steps []step, pageReadsLeft, setLeft bool) []step {
 	words := l.words()
 	if pageReadsLeft {
+		rtl, ltr := 0, 0
+		for _, word := range words {
+			switch {
+			case slices.ContainsFunc(word, func(g glyph) bool { return isRTLRune(g.runes[0]) }):
+				rtl++
+			case slices.ContainsFunc(word, func(g glyph) bool { return isLTRRune(g.runes[0]) }):
+				ltr++
+			}
+		}
+		setLeft = setLeft || mostlyFromLeft(rtl, ltr)
 		slices.Reverse(words)
 	}
+	rtl := !setLeft && (2*l.rtl > l.ltr || pageReadsLeft && (l.rtl > 0 || l.ltr == 0))
 	for _, word := range words {
 		steps = append(steps, step{char: -1, placed: true})
 		for _, g := range logical(word, rtl) {
 			for i, c := range g.chars {
-				steps = append(steps, step{char: c, r: g.runes[i], placed: true})
+				steps = append(steps, step{char: c, r: g.runes[i], placed: true, left: setLeft})
 			}
 		}
 	}
 	return append(steps, step{char: -1, placed: true})
 }
+
+// mostlyFromLeft reports whether a line with so many words is one that is read from the
+// left, on whatever page it stands.
+func mostlyFromLeft(rtl, ltr int) bool { return ltr > 2*rtl }
 
 // words divides the glyphs of the line at the gaps, from left to right.
 func (l *visualLine) words() [][]glyph {
@@ -242,8 +305,15 @@ func (l *visualLine) words() [][]glyph {
 	var edge float32
 	for _, g := range glyphs {
 		least := gap
-		if len(word) > 0 && changesScript(word[len(word)-1], g) {
-			least = min(gap, .12*l.height)
+		if len(word) > 0 {
+			switch before := &word[len(word)-1]; {
+			case changesScript(*before, g):
+				least = min(gap, .12*l.height)
+			case l.raised(before) && !l.raised(&g):
+				least = .6 * l.height // the letter below it has no code of its own
+			case l.raised(&g) && !l.raised(before) && g.hasTanwin():
+				least = float32(math.Inf(-1)) // which only the end of a word has
+			}
 		}
 		if (g.space || g.x0-edge > least) && len(word) > 0 {
 			out = append(out, word)
@@ -264,6 +334,17 @@ func (l *visualLine) words() [][]glyph {
 	return out
 }
 
+// raised reports whether a letter stands where the signs above letters do. Some programs
+// give the letters of a ligature, lam and alef say, as what the sign above it stands for, and
+// say nothing of the ligature itself.
+func (l *visualLine) raised(g *glyph) bool {
+	return !g.space && isRTLRune(g.runes[0]) && g.y1 < l.y-.3*l.height
+}
+
+func (g *glyph) hasTanwin() bool {
+	return slices.ContainsFunc(g.runes, func(r rune) bool { return r >= '\u064b' && r <= '\u064d' })
+}
+
 // changesScript reports whether one of two glyphs is read from the right and the other,
 // a digit or a letter, from the left. pdfium often drops the space between such.
 func changesScript(a, b glyph) bool {
@@ -281,7 +362,9 @@ func attach(glyphs []glyph, m glyph) {
 	middle := (m.x0 + m.x1) / 2
 	for i := range glyphs {
 		g := &glyphs[i]
-		if d := max(g.x0-middle, middle-g.x1, 0); !g.space && d < distance {
+		d := max(g.x0-middle, middle-g.x1, 0)
+		// Between two letters of a ligature it stands on the first, which is on the right.
+		if between := d < distance+.1 && isRTLRune(g.runes[0]); !g.space && (d < distance || between) {
 			best, distance = i, d
 		}
 	}
@@ -356,7 +439,9 @@ func logical(word []glyph, rtl bool) []glyph {
 		mirror(out)
 		return out
 	case first < 0:
-		return append(out, word...)
+		out = append(out, word...)
+		mirror(out)
+		return out
 	}
 	// Within a line that is read from the left only what lies between letters
 	// that are not.
@@ -501,8 +586,11 @@ func isRTL(s string) bool {
 // readingOrder puts the words of a line that has Arabic or Hebrew in it into
 // reading order. turned: they come from the right, on a page that was turned.
 func readingOrder(words []word, turned bool) {
-	rtl, ltr := 0, 0
+	rtl, ltr, left := 0, 0, 0
 	for i := range words {
+		if words[i].left {
+			left++
+		}
 		switch s := words[i].text; {
 		case isRTL(s):
 			rtl++
@@ -510,9 +598,7 @@ func readingOrder(words []word, turned bool) {
 			ltr++
 		}
 	}
-	// Most of a line from the left is a line of the other direction, on whatever
-	// page it stands.
-	fromRight := turned && ltr <= 2*rtl || !turned && rtl > ltr
+	fromRight := turned && !mostlyFromLeft(rtl, ltr) && 2*left <= len(words) || !turned && rtl > ltr
 	other := func(s string) bool { return hasLetter(s) && !isRTL(s) }
 	switch {
 	case rtl == 0 && ltr == 0, rtl == 0 && !turned:

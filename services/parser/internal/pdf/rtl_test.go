@@ -57,6 +57,75 @@ func TestLineFromTheLeftWithWordsFromTheRight(t *testing.T) {
 	}
 }
 
+// TestLinesFromTheLeftOnPagesFromTheRight has lines that begin at the left edge, with words of
+// the other direction in them, among lines that begin at the right one.
+func TestLinesFromTheLeftOnPagesFromTheRight(t *testing.T) {
+	for _, fromRight := range []bool{false, true} {
+		var m made
+		s := m.sheet()
+		line := func(y float64, right bool, text string) {
+			glyphs := strings.Split(text, "")
+			x := 72.0
+			if right {
+				x = 540 - 6*float64(len(glyphs))
+			}
+			s.glyphs(12, x, y, fromRight, glyphs...)
+		}
+		line(720, true, "הלש טנרטניאה רתאב וא רחא ןופלטב היריעל תונפל ןתינו תבש טעמל עובשה תומי לכב")
+		line(700, false, "Contact: הירפס Main 14, Bern")
+		line(680, false, "The word םולש means hello (or peace).")
+		line(660, false, "Name לארשי רמת")
+		line(640, true, "PDF טמרופב םיכמסמ רומשל ידכ")
+		line(620, true, "םיעובש ינש ךות החלשנ הבושתה לכ ןכלו")
+		got := read(t, &m).Markdown
+		for _, want := range []string{
+			"Contact: ספריה Main 14, Bern", "The word שלום means hello (or peace).", "Name תמר ישראל",
+			"כדי לשמור מסמכים בפורמט PDF", "בכל ימות השבוע למעט שבת וניתן לפנות",
+		} {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in\n%s", want, got)
+			}
+		}
+	}
+}
+
+// Chrome gives lam, alef and the tanwin above them as what the tanwin alone stands for.
+func TestLettersOfASignAboveThem(t *testing.T) {
+	const height = 14
+	l := visualLine{height: height, y: 100, rtl: 8}
+	add := func(x0, x1, y1 float32, r rune) {
+		l.glyphs = append(l.glyphs, glyph{
+			chars: []int{len(l.glyphs)}, runes: []rune{r}, x0: x0, x1: x1, y0: y1 - 4, y1: y1,
+			mark: r == '\u064b',
+		})
+	}
+	add(54, 60, 100, 'ف')
+	add(48, 54, 100, 'ع')
+	// Lam and alef reach from 38 to 48; what is known is above them.
+	for i, r := range "لا\u064b" {
+		x := 43 - float32(i/2)*1.3
+		add(x, x+1.3, 90, r)
+	}
+	add(29, 35, 100, 'و')
+	add(23, 29, 100, 'م')
+	// A vowel between the letters of a ligature is on the first of them.
+	add(5, 8, 100, 'ل')
+	add(2, 5, 100, 'ا')
+	add(3.5, 6.5, 100, '\u064b')
+	var got []string
+	for _, word := range l.words() {
+		s := ""
+		for _, g := range logical(word, true) {
+			s += string(g.runes)
+		}
+		got = append(got, s)
+	}
+	slices.Reverse(got)
+	if want := []string{"فعلا\u064b", "وم", "ل\u064bا"}; !slices.Equal(got, want) {
+		t.Errorf("words %q, want %q", got, want)
+	}
+}
+
 // FuzzReadingOrder checks that no glyph is lost or doubled, whatever stands
 // beside each other, and that nothing is done to text of one direction.
 func FuzzReadingOrder(f *testing.F) {
