@@ -69,6 +69,11 @@ func TestShortColumns(t *testing.T) {
 				stretch(s, 60, 700-13*float64(i), 14, l)
 			}
 		}, nil, []string{"| Mon | Tue | Wed | Thu | Fri |", "| one | two | six | ten | one |"}},
+		{"a table whose rows end at one place", func(s *sheet) {
+			stretch(s, 60, 700, 30, "4 CARD32 NUMBERS")
+			stretch(s, 60, 687, 36, "8*NUMBERS ListEntry")
+			s.text(courier, 10, 60, 640, "The list has as many entries as the number says.")
+		}, nil, []string{"| 4 | CARD32 | NUMBERS |"}},
 		{"a table of sentences in three columns", func(s *sheet) {
 			column(s, bold, 10, 60, 700, 13, "Risk of a loss of data", "", "")
 			column(s, bold, 10, 230, 700, 13, "Consequence for the town", "", "")

@@ -34,8 +34,13 @@ func joinStretchedOnce(runs []segment) []segment {
 		for n < mostStretched && i+n < len(runs) && stretches(&runs[i+n-1], &runs[i+n]) {
 			n++
 		}
-		found = found || n > 1
-		if n > 1 || len(runs[i].words) > 2 {
+		shows := len(runs[i].words) > 2
+		if n > 1 {
+			found = true
+			m := spacingOf(runs[i : i+n])
+			shows = m.spaces > 1 && m.alike(runs[i].size)
+		}
+		if shows {
 			l := runs[i]
 			l.x1 = runs[i+n-1].x1
 			lines = append(lines, l)
@@ -93,33 +98,16 @@ func stretched(runs, lines []segment, i, n int) bool {
 	line := runs[i : i+n]
 	first, last := &line[0], &line[n-1]
 	size := first.size
-	least, most := last.x1-first.x0, float32(0) // of the spaces
-	thin, wide := least, float32(0)             // of the words
-	spaces, letters := 0, 0
-	var before *word
-	for k := range line {
-		for j := range line[k].words {
-			w := &line[k].words[j]
-			if before != nil && (!w.glued || j == 0) {
-				gap := w.x0 - before.x1
-				least, most = min(least, gap), max(most, gap)
-				spaces++
-			}
-			thin, wide = min(thin, w.x1-w.x0), max(wide, w.x1-w.x0)
-			if hasLetter(w.text) {
-				letters++
-			}
-			before = w
-		}
-	}
-	if most-least > spacesDiffer*size || 2*letters < spaces {
+	m := spacingOf(line)
+	if !m.alike(size) || 2*m.letters < m.spaces {
 		return false
 	}
-	alike := spaces >= certain && most < 3*size && most-least < .25*size && wide-thin > unlike*size
+	alike := m.spaces >= certain && m.most < 3*size && m.most-m.least < .25*size && m.wide-m.thin > unlike*size
 	column := false // other lines are as wide
 	for k := range lines {
 		o := &lines[k]
-		column = column || near(o, first, 8) && abs(o.x0-first.x0) < .3*size && abs(o.x1-last.x1) < .3*size
+		// The edges of one that may be a row of cells say something if there are two spaces to compare.
+		column = column || near(o, first, 8) && (m.spaces > 1 || len(o.words) > 2) && abs(o.x0-first.x0) < .3*size && abs(o.x1-last.x1) < .3*size
 	}
 	if !alike && !column {
 		return false
@@ -136,6 +124,38 @@ func stretched(runs, lines []segment, i, n int) bool {
 	}
 	return 2*cells < n-1
 }
+
+// spacing is how the words of a line stand.
+type spacing struct {
+	least, most float32 // of the spaces
+	thin, wide  float32 // of the words
+	spaces      int
+	letters     int // words that have some
+}
+
+func spacingOf(line []segment) spacing {
+	far := line[len(line)-1].x1 - line[0].x0
+	m := spacing{least: far, thin: far}
+	var before *word
+	for k := range line {
+		for j := range line[k].words {
+			w := &line[k].words[j]
+			if before != nil && (!w.glued || j == 0) {
+				gap := w.x0 - before.x1
+				m.least, m.most = min(m.least, gap), max(m.most, gap)
+				m.spaces++
+			}
+			m.thin, m.wide = min(m.thin, w.x1-w.x0), max(m.wide, w.x1-w.x0)
+			if hasLetter(w.text) {
+				m.letters++
+			}
+			before = w
+		}
+	}
+	return m
+}
+
+func (m *spacing) alike(size float32) bool { return m.most-m.least <= spacesDiffer*size }
 
 // near reports whether a is another line than b, no more than so many ems from it, and
 // of its size.
