@@ -392,7 +392,11 @@ func (p *page) annotate(d *document, annots []annotation, before []word, fr fram
 	}
 	p.annotated = len(added) > 0 || slices.Contains(drawn, true)
 	typed := map[spot]bool{}
+	for i := range added {
+		added[i].added = true
+	}
 	for i := range p.words {
+		p.words[i].added = drawn[i]
 		if s := p.words[i].spot(); drawn[i] && s.text != "" {
 			typed[s] = true
 		}

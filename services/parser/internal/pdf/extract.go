@@ -50,6 +50,7 @@ type word struct {
 	field  uint16  // of a form, from 1; 0 = none
 	glued  bool    // no space before it, says pdfium
 	tag    uint8   // level of the heading that the file says it is part of; 0 = none
+	added  bool    // an annotation or a field has put it on the page
 	left   bool    // it is in a line that is read from the left on a page that is not
 }
 

@@ -288,7 +288,7 @@ func (d *document) candidate(b *block, t typography, inOutline map[string][]outl
 	}
 	text := b.plain()
 	l := &b.lines[0]
-	if len(text) > longest || !hasLetter(text) || l.tag == 0 && caption.MatchString(text) {
+	if len(text) > longest || !hasLetter(text) || l.tag == 0 && caption.MatchString(text) || b.filledIn(text) {
 		return candidate{}, false
 	}
 	c := candidate{tag: int(l.tag), block: b, style: style{size: roundSize(l.size), bold: l.bold && !t.bold}, large: l.size > 1.1*t.body}
@@ -323,6 +323,17 @@ func (d *document) candidate(b *block, t typography, inOutline map[string][]outl
 		return c, len(b.lines) == 1
 	}
 	return candidate{}, false
+}
+
+// filledIn reports whether a block is a line of a form, or was put onto the page later: a
+// stamp is as large as a title and says nothing about what follows.
+func (b *block) filledIn(text string) bool {
+	for i := range b.lines {
+		if slices.ContainsFunc(b.lines[i].words, func(w word) bool { return w.field > 0 || w.added }) {
+			return true
+		}
+	}
+	return strings.Contains(text, "____")
 }
 
 // knownHeadings are set so differently that no rule on fonts finds them, and

@@ -73,6 +73,31 @@ func TestHeadings(t *testing.T) {
 	}
 }
 
+// TestFormsAndStampsAreNoHeadings has lines as large as headings, and larger, that were
+// filled in or stamped.
+func TestFormsAndStampsAreNoHeadings(t *testing.T) {
+	var m made
+	s := m.sheet()
+	s.text(bold, 16, 72, 740, "Application for a permit")
+	s.lines(72, 715, body, "in a second line, so that it is a paragraph and no label.")
+	s.text(bold, 13, 72, 660, "Name of the applicant and of the owner: ____________")
+	s.text(bold, 13, 72, 630, "Street:")
+	s.field(&m, 130, 625, 300, 641, "/FT /Tx /T (a) /V (Harbour Street 14) /AP << /N "+m.appearance(170, 16, "BT /F1 13 Tf 2 5 Td (Harbour Street 14) Tj ET")+" >>")
+	s.annot(&m, "Stamp", 300, 560, 400, 590, "/AP << /N "+m.appearance(100, 30, "BT /F1 22 Tf 2 5 Td (PAID) Tj ET")+" >>")
+	s.annot(&m, "FreeText", 300, 500, 500, 530, "/DA (/F1 20 Tf 0 g) /Contents (Checked by Ann)")
+	s.text(bold, 13, 72, 450, "Reasons")
+	s.lines(72, 430, body, "in a second line, so that it is a paragraph and no label.")
+	md := read(t, &m).Markdown
+	if got, want := headings(md), []string{"# Application for a permit", "## Reasons"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q in\n%s", got, want, md)
+	}
+	for _, want := range []string{"PAID", "Checked by Ann", "Street: Harbour Street 14"} {
+		if !regexp.MustCompile(want).MatchString(md) {
+			t.Errorf("no %q in\n%s", want, md)
+		}
+	}
+}
+
 // TestTags has headings that only the file's structure tree names.
 func TestTags(t *testing.T) {
 	for _, tt := range []struct {
