@@ -148,6 +148,20 @@ func report(b *testing.B, docs []string, chunks int, wall, used time.Duration) {
 	b.ReportMetric(peak("self")/1e6, "peak-MB")
 }
 
+// stored returns the sum of the newest sequences of all streams: it grows by one with
+// each message that is stored.
+func stored(b *testing.B, js jetstream.JetStream) (n uint64) {
+	b.Helper()
+	list := js.ListStreams(b.Context())
+	for s := range list.Info() {
+		n += s.State.LastSeq
+	}
+	if err := list.Err(); err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
 // BenchmarkPipeline is parser, chunker, embedder (mock) and indexer (SQLite)
 // with the nats-server in one process, from the first publish to the last
 // document searchable. Everything is durable.
@@ -213,6 +227,7 @@ func pipeline(b *testing.B, embed func(context.Context, *stage.Env) ([]stage.Sta
 	docs := Corpus(documents)
 	for b.Loop() {
 		nc, js := start(b)
+		before := stored(b, js)
 		env, err := stage.NewEnv(nc, zerolog.Nop(), stage.DefaultSettings())
 		if err != nil {
 			b.Fatal(err)
@@ -256,6 +271,7 @@ func pipeline(b *testing.B, embed func(context.Context, *stage.Env) ([]stage.Sta
 			b.Fatal("the pipeline takes too long")
 		}
 		report(b, docs, chunks(), time.Since(began), cpu()-used)
+		b.ReportMetric(float64(stored(b, js)-before), "stored-messages")
 		if measured != nil {
 			measured(chunks())
 		}
@@ -273,34 +289,57 @@ func pipeline(b *testing.B, embed func(context.Context, *stage.Env) ([]stage.Sta
 	}
 }
 
-// BenchmarkRelay moves messages of the same number and size through the same
-// streams with the same guarantees, and does nothing with them.
+// BenchmarkRelay moves what the pipeline moves through the same streams with the same
+// guarantees, and does nothing with it: packed as the pipeline packs it, and with a
+// message for each chunk.
 func BenchmarkRelay(b *testing.B) {
+	b.Run("packed", func(b *testing.B) { relay(b, events.PackBytes) })
+	b.Run("single", func(b *testing.B) { relay(b, 0) })
+}
+
+// relay packs chunks into messages of at most pack bytes, or one chunk each.
+func relay(b *testing.B, pack int) {
 	docs := Corpus(documents)
 	splitter, err := split.New(split.Options{Strategy: "markdown", Encoding: "cl100k_base", MaxTokens: 512, MinTokens: 64})
 	if err != nil {
 		b.Fatal(err)
 	}
-	// What hop n makes of one message of hop n-1, as sizes.
-	cuts := make([][]int, len(docs))
-	chunks := 0
+	const frame, vector = 500, 4 * 1536
+	// What a hop makes of one message of the hop before, as sizes and chunks.
+	type body struct{ size, chunks int }
+	divide := func(sizes []int, each int) (out []body) {
+		for _, n := range sizes {
+			if last := len(out) - 1; last >= 0 && out[last].size+n+each <= pack {
+				out[last].size += n + each
+				out[last].chunks++
+			} else {
+				out = append(out, body{n + each, 1})
+			}
+		}
+		return out
+	}
+	cuts, vectors := make([][]body, len(docs)), make([][]body, len(docs))
+	chunks, messages := 0, 0
 	for i, d := range docs {
 		pieces, err := splitter.Split(b.Context(), d, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
+		var sizes []int
 		for _, p := range pieces {
-			cuts[i] = append(cuts[i], p.End-p.Start)
+			sizes = append(sizes, p.End-p.Start)
 		}
+		cuts[i], vectors[i] = divide(sizes, frame), divide(sizes, frame+vector)
 		chunks += len(pieces)
+		messages += len(vectors[i])
 	}
-	const frame, vector = 500, 4 * 1536 * 4 / 3
 	filler := make([]byte, 1<<20)
 	for i := range filler {
 		filler[i] = 'x'
 	}
 	for b.Loop() {
 		nc, js := start(b)
+		before := stored(b, js)
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		hop := func(stream string, workers int, f func(m jetstream.Msg) []*nats.Msg) {
@@ -363,16 +402,33 @@ func BenchmarkRelay(b *testing.B) {
 				panic(err)
 			}
 			out := make([]*nats.Msg, len(cuts[i]))
-			for j, n := range cuts[i] {
-				out[j] = send(events.SubjectChunk, fmt.Sprint(id, j), n+frame)
+			for j, c := range cuts[i] {
+				out[j] = send(events.SubjectChunks, fmt.Sprint(id, j), c.size)
 			}
 			return out
 		})
 		hop(events.StreamChunks, 64, func(m jetstream.Msg) []*nats.Msg {
-			return []*nats.Msg{send(events.SubjectVector, m.Headers().Get(events.HeaderMsgID), len(m.Data())+vector)}
+			var i, j int
+			id := m.Headers().Get(events.HeaderMsgID)
+			if _, err := fmt.Sscanf(id, "doc-%d.md%d", &i, &j); err != nil {
+				panic(err)
+			}
+			first := 0 // chunk of this pack
+			for _, c := range cuts[i][:j] {
+				first += c.chunks
+			}
+			var out []*nats.Msg
+			at := 0
+			for k, v := range vectors[i] {
+				if at >= first && at < first+cuts[i][j].chunks {
+					out = append(out, send(events.SubjectVectors, fmt.Sprint(id, ".", k), v.size))
+				}
+				at += v.chunks
+			}
+			return out
 		})
 		hop(events.StreamVectors, 64, func(jetstream.Msg) []*nats.Msg {
-			if got.Add(1) == int64(chunks) {
+			if got.Add(1) == int64(messages) {
 				close(all)
 			}
 			return nil
@@ -385,6 +441,7 @@ func BenchmarkRelay(b *testing.B) {
 			b.Fatal("the relay takes too long")
 		}
 		report(b, docs, chunks, time.Since(began), cpu()-used)
+		b.ReportMetric(float64(stored(b, js)-before), "stored-messages")
 		cancel()
 		wg.Wait()
 		nc.Close()

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"sluice/pkg/events"
+	"sluice/pkg/natstest"
 )
 
 // verdict is what should become of a document.
@@ -274,7 +275,7 @@ func specimens(t *testing.T) []specimen {
 		specimen{kind: "a malformed reply subject", name: "reply-bad.md", data: text, header: []string{events.HeaderReplySubject, "a..b >"}, want: clean},
 		specimen{kind: "another document's identity", name: "impostor.md", data: text, header: []string{events.HeaderDocumentID, events.DocumentID(events.DefaultTenant, "good-0.md"), events.HeaderRevision, "99999999999999"}, want: clean},
 		specimen{kind: "a blob's reference", name: "blob.md", data: text, header: []string{events.HeaderBlob, "somebody-elses"}, want: clean},
-		specimen{kind: "another event type", name: "vector.md", data: text, header: []string{events.HeaderEventType, events.TypeVector}, want: clean},
+		specimen{kind: "another event type", name: "vector.md", data: text, header: []string{events.HeaderEventType, events.TypeVectors}, want: clean},
 		specimen{kind: "a dead letter's headers", name: "dead.md", data: text, header: []string{events.HeaderFailureClass, "halt", events.HeaderOriginStream, "X", events.HeaderFailureAttempts, "-1"}, want: clean},
 		specimen{kind: "a malformed traceparent", name: "trace.md", data: text, header: []string{events.HeaderTraceparent, strings.Repeat("00-", 1000)}, want: clean},
 	)
@@ -446,9 +447,9 @@ func malformed(t *testing.T) []message {
 			{"parser", events.SubjectURI, ""},
 			{"parser", events.SubjectDelete, ""},
 			{"chunker", events.SubjectParsed, events.TypeParsed},
-			{"embedder", events.SubjectChunk, events.TypeChunk},
-			{"indexer", events.SubjectVector, events.TypeVector},
-			{"indexer", events.SubjectVector, events.TypeTombstone},
+			{"embedder", events.SubjectChunks, events.TypeChunks},
+			{"indexer", events.SubjectVectors, events.TypeVectors},
+			{"indexer", events.SubjectVectors, events.TypeTombstone},
 			{"recorder", events.EventSubject(document, "odd"), events.TypeEvent},
 		} {
 			if to.subject == events.SubjectDelete && kind == "no version" {
@@ -459,15 +460,16 @@ func malformed(t *testing.T) []message {
 	}
 	// Bodies that are right but for one thing.
 	about := events.About{Document: document, Revision: 1, Tenant: events.DefaultTenant, Name: "hostile", ContentHash: events.ContentHash(nil), Fingerprint: "f"}
-	chunk := func(change func(*events.Chunk)) string {
+	one := func(change func(*events.Chunk)) events.Chunk {
 		a := about
 		c := events.Chunk{
-			V: 1, ID: events.ChunkID(document, 0, "x", "f"), Document: document, Revision: 1, Tenant: events.DefaultTenant,
+			ID: events.ChunkID(document, 0, "x", "f"), Document: document, Revision: 1, Tenant: events.DefaultTenant,
 			Of: 1, Text: "text", End: 4, Tokens: 1, InputTokens: 1, About: &a,
 		}
 		change(&c)
-		return string(events.Encode(c))
+		return c
 	}
+	chunk := func(change func(*events.Chunk)) string { return string(natstest.Chunks(t, one(change))) }
 	identity := []string{events.HeaderDocumentID, document, events.HeaderRevision, "1", events.HeaderTenant, events.DefaultTenant}
 	for kind, change := range map[string]func(*events.Chunk){
 		"no id": func(c *events.Chunk) { c.ID = "" }, "a subject as document": func(c *events.Chunk) { c.Document = "docs.event.>" },
@@ -478,15 +480,10 @@ func malformed(t *testing.T) []message {
 		"another document's about": func(c *events.Chunk) { c.About.Document = events.DocumentID("a", "b") },
 		"another revision":         func(c *events.Chunk) { c.Revision, c.About.Revision = 2, 2 },
 	} {
-		add("embedder", events.SubjectChunk, kind, "malformed-event", chunk(change), append(identity, events.HeaderEventType, events.TypeChunk)...)
+		add("embedder", events.SubjectChunks, kind, "malformed-event", chunk(change), append(identity, events.HeaderEventType, events.TypeChunks)...)
 	}
 	vector := func(model string, embedding []byte, change func(*events.Chunk)) string {
-		c, err := events.Decode[events.Chunk]([]byte(chunk(func(*events.Chunk) {})))
-		if err != nil {
-			t.Fatal(err)
-		}
-		change(c)
-		return string(events.Encode(events.Vector{Chunk: *c, Model: model, Embedding: embedding}))
+		return string(natstest.Vectors(t, events.Vector{Chunk: one(change), Model: model, Embedding: embedding}))
 	}
 	same := func(*events.Chunk) {}
 	nan := events.EncodeVector([]float32{1, 0})
@@ -499,11 +496,11 @@ func malformed(t *testing.T) []message {
 		"infinite chunks":      strings.Replace(vector("m", events.EncodeVector([]float32{1}), same), `"of":1`, `"of":1e999`, 1),
 		"another event's type": vector("m", events.EncodeVector([]float32{1}), same),
 	} {
-		event := events.TypeVector
+		event := events.TypeVectors
 		if kind == "another event's type" {
 			event = "poem/1"
 		}
-		add("indexer", events.SubjectVector, kind, "", body, append(identity, events.HeaderEventType, event)...)
+		add("indexer", events.SubjectVectors, kind, "", body, append(identity, events.HeaderEventType, event)...)
 	}
 	parsed := func(change func(*events.Parsed)) string {
 		p := events.Parsed{V: 1, About: about, Markdown: "# x\n", Pages: []events.PageMark{{Page: 1}}}
@@ -518,8 +515,8 @@ func malformed(t *testing.T) []message {
 		add("chunker", events.SubjectParsed, kind, "malformed-event", parsed(change), append(identity, events.HeaderEventType, events.TypeParsed)...)
 	}
 	add("chunker", events.SubjectParsed, "a blob that is not there", "", "", append(identity, events.HeaderBlob, "no-such-blob")...)
-	add("embedder", events.SubjectChunk, "no headers of its own", "malformed-event", chunk(func(*events.Chunk) {}))
-	add("embedder", events.SubjectChunk, "a document ID that is no subject", "malformed-event", chunk(func(*events.Chunk) {}), events.HeaderDocumentID, "a b.>*", events.HeaderRevision, "minus one")
+	add("embedder", events.SubjectChunks, "no headers of its own", "malformed-event", chunk(func(*events.Chunk) {}))
+	add("embedder", events.SubjectChunks, "a document ID that is no subject", "malformed-event", chunk(func(*events.Chunk) {}), events.HeaderDocumentID, "a b.>*", events.HeaderRevision, "minus one")
 	for kind, ref := range map[string][2]string{
 		"a file": {`{"uri":"file:///etc/passwd"}`, "bad-uri"}, "FTP": {`{"uri":"ftp://example.org/x"}`, "bad-uri"}, "no scheme": {`{"uri":"example.org"}`, "bad-uri"},
 		"a bad escape": {`{"uri":"http://%zz/"}`, "bad-uri"}, "loopback": {`{"uri":"http://127.0.0.1:9/x"}`, "private-address"}, "loopback in IPv6": {`{"uri":"http://[::1]:9/x"}`, "private-address"},

@@ -23,14 +23,14 @@ var pipeline = []broker.Service{{
 	Name: "parser", About: "Reads.",
 	Stages: []broker.Declaration{{
 		Name: "parser", In: broker.Route{Stream: events.StreamDocuments},
-		Out: []broker.Route{{Stream: events.StreamParsed, Subject: events.SubjectParsed}, {Stream: events.StreamVectors, Subject: events.SubjectVector}},
+		Out: []broker.Route{{Stream: events.StreamParsed, Subject: events.SubjectParsed}, {Stream: events.StreamVectors, Subject: events.SubjectVectors}},
 	}},
 	Uses: []broker.Access{{Bucket: events.BucketDocuments, Keys: "*", Read: true}, {Store: events.StoreParses, Read: true}, {Bucket: events.BucketCache, Keys: ">", Read: true}},
 }, {
 	Name: "chunker", About: "Cuts.",
 	Stages: []broker.Declaration{{
 		Name: "chunker", In: broker.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
-		Out:  []broker.Route{{Stream: events.StreamChunks, Subject: events.SubjectChunk}},
+		Out:  []broker.Route{{Stream: events.StreamChunks, Subject: events.SubjectChunks}},
 		Pays: []broker.Payment{{Service: "openai", Operation: "embed"}},
 	}},
 }}

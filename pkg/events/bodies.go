@@ -1,13 +1,14 @@
 package events
 
 import (
-	"encoding/base64"
+	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	json "github.com/go-json-experiment/json/v1"
 
 	"sluice/pkg/fault"
 )
@@ -95,31 +96,32 @@ type Parsed struct {
 	Pages    []PageMark `json:"page_marks,omitempty"` // ascending offsets
 }
 
-// Chunk is one piece of a document. Subject docs.chunk.
+// Chunk is one piece of a document. It travels in a pack (Chunks, Vectors), which
+// says once what its chunks have in common.
 type Chunk struct {
-	V        int      `json:"v"`
+	Document string   `json:"-"`
+	Revision Revision `json:"-"`
+	Tenant   string   `json:"-"`
+	Of       int      `json:"-"` // chunks of this revision
+	// Language is what the whole document is written in, as far as the words of its
+	// text tell: a code of package words, or "".
+	Language string `json:"-"`
+	// About travels with ordinal 0 only: a revision cannot complete without it.
+	About *About `json:"-"`
+
 	ID       string   `json:"id"`
-	Document string   `json:"document"`
-	Revision Revision `json:"revision"`
-	Tenant   string   `json:"tenant"`
 	Ordinal  int      `json:"ordinal"` // from 0
-	Of       int      `json:"of"`      // chunks of this revision
 	Text     string   `json:"text"`    // the Markdown from Start to End
 	Headings []string `json:"headings,omitempty"`
 	// Header is the header row of the table that the text begins in, if the row
 	// is not in the text: its cells as plain text, with " | " between them. A
 	// header of several rows has a line for each.
-	Header string `json:"header,omitempty"`
-	// Language is what the whole document is written in, as far as the words of its
-	// text tell: a code of package words, or "".
-	Language    string `json:"language,omitempty"`
+	Header      string `json:"header,omitempty"`
 	Start       int    `json:"start"` // byte offsets into the Markdown
 	End         int    `json:"end"`
 	Page        int    `json:"page,omitempty"` // where it starts, from 1; 0 = unknown
 	Tokens      int    `json:"tokens"`         // of Text, exact
 	InputTokens int    `json:"input_tokens"`   // of Input(), exact
-	// About travels with ordinal 0 only: a revision cannot complete without it.
-	About *About `json:"about,omitempty"`
 }
 
 // Input returns what is embedded for the chunk: its heading path, a blank line,
@@ -139,19 +141,22 @@ func Lead(headings []string, header string) string {
 	return lead
 }
 
-// Vector is a chunk with its embedding. Subject docs.vector.
+// Vector is a chunk with its embedding. It travels in a pack, too (Vectors).
 type Vector struct {
 	Chunk
-	Model     string `json:"model"`     // names the vector space, dimensions included
-	Embedding []byte `json:"embedding"` // little-endian float32; base64 in JSON
-	Nano      int64  `json:"nano"`      // what it cost, nano-dollars
+	Model string `json:"model"` // names the vector space, dimensions included
+	// Embedding is little-endian float32. It follows the JSON of its pack, and has
+	// Bytes bytes there, which PackVectors counts.
+	Embedding []byte `json:"-"`
+	Bytes     int    `json:"embedding_bytes"`
+	Nano      int64  `json:"nano"` // what it cost, nano-dollars
 	Reused    bool   `json:"reused,omitempty"`
 	Degraded  bool   `json:"degraded,omitempty"` // made by a fallback
 }
 
 // Tombstone deletes all of a document's revisions below Revision, or confirms
 // that the indexed content is still the newest (Confirm is its content hash).
-// It travels on docs.vector, so that it meets the vectors it competes with.
+// It travels on docs.vectors, so that it meets the vectors it competes with.
 type Tombstone struct {
 	V        int      `json:"v"`
 	Document string   `json:"document"`
@@ -194,26 +199,18 @@ type body[T any] interface {
 func Decode[T any, P body[T]](data []byte) (*T, error) {
 	v := new(T)
 	var err error
-	switch v := any(v).(type) {
-	case *Parsed:
-		err = read(v, data)
-	case *Chunk:
-		err = read(v, data)
-	case *Vector:
-		err = read(v, data)
-	case *Event:
-		err = read(v, data)
-	case *Document:
-		err = read(v, data)
-	default:
+	if p, ok := any(v).(interface{ unpack([]byte) error }); ok {
+		err = p.unpack(data)
+	} else {
 		err = json.Unmarshal(data, v)
 	}
 	if err != nil {
 		var newer struct {
 			V int `json:"v"`
 		}
+		head, _, _ := bytes.Cut(data, []byte{'\n'})
 		// A field may have another type by then.
-		if json.Unmarshal(data, &newer) == nil && newer.V > Version {
+		if json.Unmarshal(head, &newer) == nil && newer.V > Version {
 			return nil, checkVersion(newer.V)
 		}
 		return nil, fault.Wrap(err, fault.Validation, "malformed-event", "the message is not a %s body", kind(v))
@@ -228,24 +225,8 @@ func Decode[T any, P body[T]](data []byte) (*T, error) {
 func DecodeDocument(data []byte) (*Document, error) { return Decode[Document](data) }
 
 // Encode returns v as JSON. The bodies of this package cannot fail to encode.
+// Packs have functions of their own.
 func Encode(v any) []byte {
-	const rest = 1 << 10 // identity, facts, escapes: a body longer than expected grows
-	switch v := v.(type) {
-	case Parsed:
-		return write(&v, len(v.Markdown)+len(v.Markdown)/16+32*len(v.Pages)+rest)
-	case Chunk:
-		return write(&v, len(v.Text)+len(v.Text)/16+rest)
-	case Vector:
-		return write(&v, len(v.Text)+len(v.Text)/16+base64.StdEncoding.EncodedLen(len(v.Embedding))+rest)
-	case Event:
-		return write(&v, rest)
-	case Document:
-		return write(&v, rest)
-	}
-	return marshal(v)
-}
-
-func marshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic("events: encoding " + kind(v) + ": " + err.Error())
@@ -263,10 +244,10 @@ func kind(v any) string {
 		return TypeReparse
 	case *Parsed:
 		return TypeParsed
-	case *Chunk:
-		return TypeChunk
-	case *Vector:
-		return TypeVector
+	case *Chunks:
+		return TypeChunks
+	case *Vectors:
+		return TypeVectors
 	case *Tombstone:
 		return TypeTombstone
 	case *Event:
@@ -378,9 +359,6 @@ func (p *Parsed) check() error {
 }
 
 func (c *Chunk) check() error {
-	if err := checkVersion(c.V); err != nil {
-		return err
-	}
 	for _, f := range [...]struct{ name, id string }{{"id", c.ID}, {"document", c.Document}} {
 		if err := checkID(f.name, f.id); err != nil {
 			return err
@@ -409,19 +387,6 @@ func (c *Chunk) check() error {
 		if c.About.Document != c.Document || c.About.Revision != c.Revision {
 			return malformed("field about is of another document or revision")
 		}
-	}
-	return nil
-}
-
-func (v *Vector) check() error {
-	if err := v.Chunk.check(); err != nil {
-		return err
-	}
-	if v.Model == "" {
-		return malformed("field model is missing")
-	}
-	if len(v.Embedding) == 0 || len(v.Embedding)%4 != 0 {
-		return malformed("embedding has %d bytes, want a positive multiple of 4", len(v.Embedding))
 	}
 	return nil
 }

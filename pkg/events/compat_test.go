@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"sluice/pkg/fault"
 )
@@ -19,7 +20,7 @@ var missing = flag.Bool("missing", false, "write bodies that are not in testdata
 // release.
 func bodies() map[string]any {
 	return map[string]any{
-		"reference": &Reference{}, "deletion": &Deletion{}, "parsed": &Parsed{}, "reparse": &Reparse{}, "chunk": &Chunk{}, "vector": &Vector{},
+		"reference": &Reference{}, "deletion": &Deletion{}, "parsed": &Parsed{}, "reparse": &Reparse{}, "chunks": &Chunks{}, "vectors": &Vectors{},
 		"tombstone": &Tombstone{}, "event": &Event{}, "usage": &Usage{}, "document": &Document{},
 		"search-request": &SearchRequest{}, "search-reply": &SearchReply{}, "embed-request": &EmbedRequest{}, "embed-reply": &EmbedReply{},
 	}
@@ -126,14 +127,49 @@ func TestANewerVersionWaits(t *testing.T) {
 		`{"v":2,"document":{"another":"type"},"markdown":7,"text":7,"what":7}`,
 	} {
 		for name, decode := range map[string]func([]byte) error{
-			"chunk":  func(b []byte) error { _, err := Decode[Chunk](b); return err },
-			"vector": func(b []byte) error { _, err := Decode[Vector](b); return err },
-			"parsed": func(b []byte) error { _, err := Decode[Parsed](b); return err },
-			"event":  func(b []byte) error { _, err := Decode[Event](b); return err },
+			"chunks":  func(b []byte) error { _, err := Decode[Chunks](b); return err },
+			"vectors": func(b []byte) error { _, err := Decode[Vectors](append(b, "\n\x00\x01"...)); return err },
+			"parsed":  func(b []byte) error { _, err := Decode[Parsed](b); return err },
+			"event":   func(b []byte) error { _, err := Decode[Event](b); return err },
 		} {
 			if f := fault.From(decode([]byte(body))); f == nil || f.Reason != "newer-version" || f.Wait.Kind() != fault.WaitSchema {
 				t.Errorf("%s: %+v", name, f)
 			}
+		}
+	}
+}
+
+// fill gives every field of v a value that is not left out.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(1, 0).UTC()))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("k"), reflect.ValueOf("v"))
+	case reflect.String:
+		v.SetString("s")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Float64:
+		v.SetFloat(1)
+	default:
+		if v.CanInt() {
+			v.SetInt(1)
+		} else {
+			v.SetUint(1)
 		}
 	}
 }

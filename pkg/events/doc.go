@@ -9,8 +9,8 @@
 //
 //	docs.submit.> docs.uri docs.delete        stream DOCUMENTS  -> parser
 //	docs.parsed                               stream PARSED     -> chunker
-//	docs.chunk                                stream CHUNKS     -> embedder
-//	docs.vector                               stream VECTORS    -> indexer
+//	docs.chunks                               stream CHUNKS     -> embedder
+//	docs.vectors                              stream VECTORS    -> indexer
 //	docs.upgrade                              stream UPGRADES   -> upgrader
 //	docs.reparse                              stream UPGRADES   -> reparser
 //	docs.held.<stage>.<group>                 stream HELD       -> the stage that set it aside
@@ -53,7 +53,9 @@
 // # Bodies
 //
 // Bodies are JSON objects with a schema version in "v" and in the Event-Type
-// header ("chunk/1"). Within a version fields are only added, and unknown ones are
+// header ("parsed/1"). The chunks of a document travel together, in packs of at
+// most PackBytes, which a chunk that is larger by itself may exceed. Behind the JSON
+// of a pack of vectors, and a line break, come the bytes of the embeddings. Within a version fields are only added, and unknown ones are
 // tolerated, so that releases run side by side. A body of a newer version is set
 // aside until a stage takes it that can read it. Whatever is malformed is a
 // fault.Validation failure that names the field; decoding never panics.

@@ -24,9 +24,9 @@ const (
 	SubjectURI         = "docs.uri"    // a Reference
 	SubjectDelete      = "docs.delete" // a Deletion
 	SubjectParsed      = "docs.parsed"
-	SubjectChunk       = "docs.chunk"
-	SubjectVector      = "docs.vector"
-	SubjectUpgrade     = "docs.upgrade" // a Chunk that a fallback embedded
+	SubjectChunks      = "docs.chunks"
+	SubjectVectors     = "docs.vectors" // Vectors, or a Tombstone
+	SubjectUpgrade     = "docs.upgrade" // Chunks that a fallback embedded
 	SubjectReparse     = "docs.reparse" // a Reparse: a submission that a fallback parsed, or could not
 	SubjectHeldPrefix  = "docs.held."   // docs.held.<stage>.<group>
 	SubjectEventPrefix = "docs.event."
@@ -91,8 +91,8 @@ const (
 const (
 	TypeReparse   = "reparse/1"
 	TypeParsed    = "parsed/1"
-	TypeChunk     = "chunk/1"
-	TypeVector    = "vector/1"
+	TypeChunks    = "chunks/1"
+	TypeVectors   = "vectors/1"
 	TypeTombstone = "tombstone/1"
 	TypeEvent     = "event/1"
 	TypeUsage     = "usage/1"

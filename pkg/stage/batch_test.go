@@ -51,8 +51,7 @@ func TestAPanicWhileWeighingIsOneMessagesDoing(t *testing.T) {
 	}
 }
 
-// Whatever the number of workers, batches are as few as they can be, and a
-// message heavier than a whole batch goes alone.
+// Whatever the number of workers, batches are as few as they can be.
 func TestBatchesAreFilledByWeight(t *testing.T) {
 	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
 	var mu sync.Mutex
@@ -146,9 +145,51 @@ func TestAHeavyHandLeavesWorkToOthers(t *testing.T) {
 	})
 }
 
-// What did not fit into a batch goes back like all that is not begun when the
-// stage stops.
-func TestWhatDidNotFitIsReturned(t *testing.T) {
+// What is not finished leads the next batch, with what it has kept and what it weighs
+// now. It is acknowledged when it is done, and not before.
+func TestWhatIsNotFinishedGoesOn(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	var mu sync.Mutex
+	var batches [][]string
+	left := func(m *stage.Message) int {
+		if n, begun := m.Value.(int); begun {
+			return n
+		}
+		return weigh(m)
+	}
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
+		Batch: stage.Batch{Items: 16, Weight: 10, Weigh: left, Wait: time.Minute, Quiet: time.Minute},
+		// It does ten a batch.
+		HandleBatch: func(_ context.Context, batch []*stage.Message) {
+			mu.Lock()
+			defer mu.Unlock()
+			var names []string
+			done := 0
+			for _, m := range batch {
+				n := left(m)
+				names = append(names, fmt.Sprint(string(m.Data), ":", n))
+				if done += n; done > 10 {
+					m.Value = done - 10
+					m.Again()
+				}
+			}
+			batches = append(batches, names)
+		},
+	})
+	for i, n := range []string{"3", "12", "3", "2", "10"} { // 30 in all
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), n)
+	}
+	empty(t, env.JS, events.StreamParsed)
+	mu.Lock()
+	defer mu.Unlock()
+	if got, want := fmt.Sprint(batches), "[[3:3 12:12] [12:5 3:3 2:2] [10:10]]"; got != want {
+		t.Errorf("batches %s, want %s", got, want)
+	}
+}
+
+// What is not finished goes back, like all that is not begun, when the stage stops.
+func TestWhatIsNotFinishedIsReturned(t *testing.T) {
 	url := natstest.Start(t, broker.DefaultTopology())
 	env := natstest.Env(t, url, stage.DefaultSettings())
 	begun, finish := make(chan struct{}), make(chan struct{})
@@ -156,10 +197,11 @@ func TestWhatDidNotFitIsReturned(t *testing.T) {
 	ended := make(chan error, 1)
 	worker := stage.Stage{
 		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
-		Batch: stage.Batch{Items: 10, Weight: 5, Weigh: weigh, Wait: time.Hour},
-		HandleBatch: func(context.Context, []*stage.Message) {
+		Batch: stage.Batch{Items: 10, Weight: 7, Weigh: weigh, Wait: time.Hour},
+		HandleBatch: func(_ context.Context, batch []*stage.Message) {
 			close(begun)
 			<-finish
+			batch[1].Again()
 		},
 	}
 	go func() { ended <- stage.Run(ctx, env, worker) }()

@@ -76,6 +76,15 @@ func (h *hand) resume(m *Message) {
 	}
 }
 
+// reweigh counts an active message with another weight.
+func (h *hand) reweigh(m *Message, weight int) {
+	h.mu.Lock()
+	h.weight += weight - m.weight
+	m.weight = weight
+	h.mu.Unlock()
+	h.signal()
+}
+
 // drop takes a message out after it was acknowledged or returned.
 func (h *hand) drop(m *Message) {
 	h.mu.Lock()

@@ -198,21 +198,10 @@ func (in *intake) read(raw jetstream.Msg, stream string) (*Message, error) {
 		}
 	}
 	m.identify()
-	m.weight = in.weigh(m)
+	m.weight = in.stage.weigh(m)
 	in.hand.add(m) // only one goroutine takes from a stream: nobody was faster
 	in.met.in.Inc()
 	return m, nil
-}
-
-// weigh returns what a message weighs. One that cannot be weighed weighs nothing:
-// the stage's function meets the same panic, where it is that message's failure.
-func (in *intake) weigh(m *Message) (weight int) {
-	if in.stage.Batch.Weigh == nil {
-		return 0
-	}
-	var failure error // told when it is met again
-	defer recovered(&failure)
-	return in.stage.Batch.Weigh(m)
 }
 
 // keepAlive tells the server that what is in hand is being worked on, or waits.

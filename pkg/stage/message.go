@@ -38,6 +38,7 @@ type Message struct {
 	*shared
 	source    source
 	err       error
+	again     bool        // not finished: it goes on with the next batch
 	out       []*nats.Msg // what it has to say; after flush, what is not stored of it
 	pending   []published
 	began     time.Time  // the latest call of the function
@@ -120,6 +121,11 @@ func (m *Message) First() bool { return m.delivered == 1 && m.source.stream == m
 
 // Fail marks the message of a batch as failed. See package fault for what follows.
 func (m *Message) Fail(err error) { m.err = err }
+
+// Again has the message of a batch go back to the front of the queue: it is not
+// finished, and goes on with what is gathered next. What it keeps until then is in
+// Value. Whoever calls it for every message of a batch has no end.
+func (m *Message) Again() { m.again = true }
 
 // Reply has what is published carry the subject that wants the final state.
 func (m *Message) Reply(subject string) { m.reply = events.SafeReply(subject) }

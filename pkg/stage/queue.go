@@ -48,26 +48,22 @@ func (q *queue) signal() {
 	}
 }
 
-// pop takes the next message if it fits. waiting tells that there is one and it
-// does not fit.
-func (q *queue) pop(fits func(*Message) bool) (m *Message, waiting bool) {
+// pop takes the next message, nil if there is none.
+func (q *queue) pop() *Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	from := &q.front
 	if len(*from) == 0 {
 		if from = &q.fresh; len(*from) == 0 || q.closed() {
-			return nil, false
+			return nil
 		}
 	}
-	m = (*from)[0]
-	if !fits(m) {
-		return nil, true
-	}
+	m := (*from)[0]
 	(*from)[0] = nil
 	if *from = (*from)[1:]; len(*from) == 0 {
 		*from = nil // the array begins anew
 	}
-	return m, false
+	return m
 }
 
 // drain takes all that is left.
@@ -89,15 +85,9 @@ func (q *queue) gather(ctx context.Context) []*Message {
 	defer q.gathering.Unlock()
 	var batch []*Message
 	weight := 0
-	fits := func(m *Message) bool {
-		return len(batch) == 0 || q.bound.Weight == 0 || weight+m.weight <= q.bound.Weight
-	}
 	var wait, quiet <-chan time.Time
 	for ctx.Err() == nil {
-		m, full := q.pop(fits)
-		if full {
-			return batch
-		}
+		m := q.pop()
 		if m == nil {
 			select {
 			case <-q.changed:

@@ -69,7 +69,7 @@ func TestAMissingRightHaltsTheStage(t *testing.T) {
 			if strings.HasPrefix(subject, "answers.") {
 				return env.Conn.Publish(subject, nil) // as the recorder does
 			}
-			m.Publish(subject, events.TypeChunk, "", nil)
+			m.Publish(subject, events.TypeChunks, "", nil)
 			to <- subject
 			return nil
 		},
@@ -87,17 +87,17 @@ func TestAMissingRightHaltsTheStage(t *testing.T) {
 		t.Error("a submitter's subject has halted the stage")
 	}
 	for range 3 {
-		send(events.SubjectVector) // which is the embedder's
+		send(events.SubjectVectors) // which is the embedder's
 	}
 	natstest.Eventually(t, 10*time.Second, "the stage is halted", func() bool { return !env.Health.Ready() })
 	h := env.Health.Stages()[0]
-	if !strings.Contains(h.Halted(), "lacks a right") || !strings.Contains(h.Halted(), events.SubjectVector) {
+	if !strings.Contains(h.Halted(), "lacks a right") || !strings.Contains(h.Halted(), events.SubjectVectors) {
 		t.Errorf("%+v", h)
 	}
 	for range 3 {
 		<-to
 	}
-	missing := `"subject":"` + events.SubjectVector + `"`
+	missing := `"subject":"` + events.SubjectVectors + `"`
 	natstest.Eventually(t, 10*time.Second, "it is logged", func() bool { return log.with(missing) > 0 })
 	if n := log.with(missing); log.with(stage.ReasonRights) != 2 {
 		t.Errorf("%d and %d lines say what is missing, want one a subject", n, log.with(stage.ReasonRights))

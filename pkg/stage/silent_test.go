@@ -27,7 +27,7 @@ func TestAStageIsNotReadyWhileNothingIsAcknowledged(t *testing.T) {
 	natstest.Run(t, env, stage.Stage{
 		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}},
 		Handle: func(_ context.Context, m *stage.Message) error {
-			m.Publish("silent", events.TypeChunk, "x", []byte("x"))
+			m.Publish("silent", events.TypeChunks, "x", []byte("x"))
 			return nil
 		},
 	})

@@ -82,9 +82,9 @@ type Stage struct {
 // has waited for long enough.
 type Batch struct {
 	Items int
-	// Weight bounds what the messages of a batch weigh together, and with it what
-	// this process takes in hand; 0 = no bound. Weigh says what one weighs. It is
-	// called once, as the message arrives.
+	// Weight is what the messages of a batch weigh together, or a little more, when it
+	// is full; 0 = no bound. It bounds what this process takes in hand, too. Weigh says
+	// what one weighs. It is called as the message arrives, and after Message.Again.
 	Weight int
 	Weigh  func(m *Message) int
 	Wait   time.Duration // from the first message
@@ -199,6 +199,17 @@ func (s *Stage) validate() error {
 		s.Batch.Items = 64
 	}
 	return nil
+}
+
+// weigh returns what a message weighs. One that cannot be weighed weighs nothing:
+// the stage's function meets the same panic, where it is that message's failure.
+func (s *Stage) weigh(m *Message) (weight int) {
+	if s.Batch.Weigh == nil {
+		return 0
+	}
+	var failure error // told when it is met again
+	defer recovered(&failure)
+	return s.Batch.Weigh(m)
 }
 
 // whole tells whether all of the stage's work needs a key.

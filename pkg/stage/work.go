@@ -88,7 +88,7 @@ func (w *worker) call(batch []*Message) {
 	began := time.Now()
 	loaded := batch[:0:0]
 	for _, m := range batch {
-		m.out, m.after = nil, nil
+		m.out, m.after, m.again = nil, nil, false
 		w.startSpan(m, len(batch))
 		if m.err = w.outbox.load(m); m.err == nil {
 			loaded = append(loaded, m)
@@ -170,6 +170,9 @@ func (w *worker) decide(m *Message) (made bool) {
 		w.met.failures.WithLabelValues(w.stage.Name, f.Class.String()).Inc()
 	}
 	switch {
+	case f == nil && m.again:
+		m.out = nil
+		w.goOn(m)
 	case f == nil:
 		m.made = true
 		return true
@@ -241,6 +244,17 @@ func (w *worker) wait(m *Message, f *fault.Error) {
 		return
 	}
 	w.room.enter(m, f)
+}
+
+// goOn has a message that is not finished lead the next batch.
+func (w *worker) goOn(m *Message) {
+	if w.stopping.Err() != nil {
+		w.release(m)
+		return
+	}
+	w.room.pass(m)
+	w.hand.reweigh(m, w.stage.weigh(m))
+	w.room.queue.pushFront(m)
 }
 
 // retry sends a message that failed back for later. The server keeps it.

@@ -83,18 +83,22 @@ func cut(ctx context.Context, s *split.Splitter, m *stage.Message) error {
 		language = words.Language(p.Facts.Language)
 	}
 	tokens := 0
+	chunks := make([]events.Chunk, len(pieces))
 	for i, piece := range pieces {
 		c := events.Chunk{
-			V: events.Version, Document: p.Document, Revision: p.Revision, Tenant: p.Tenant,
-			Ordinal: i, Of: len(pieces), Text: p.Markdown[piece.Start:piece.End], Headings: piece.Headings, Header: piece.Header, Language: language,
+			Document: p.Document, Revision: p.Revision, Tenant: p.Tenant, Of: len(pieces), Language: language,
+			Ordinal: i, Text: p.Markdown[piece.Start:piece.End], Headings: piece.Headings, Header: piece.Header,
 			Start: piece.Start, End: piece.End, Page: piece.Page, Tokens: piece.Tokens, InputTokens: piece.InputTokens,
 		}
 		c.ID = events.ChunkID(p.Document, i, events.TextHash(c.Input()), p.Fingerprint)
 		if i == 0 {
 			c.About = &p.About
 		}
-		m.Publish(events.SubjectChunk, events.TypeChunk, c.ID, events.Encode(c))
+		chunks[i] = c
 		tokens += piece.Tokens
+	}
+	for pack := range events.PackChunks(chunks) {
+		m.Publish(events.SubjectChunks, events.TypeChunks, pack.Key, pack.Data)
 	}
 	m.Emit(events.Event{What: events.Chunked, Of: len(pieces), Tokens: tokens}, "")
 	return nil

@@ -48,7 +48,7 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	watch := natstest.Connect(t, url)
-	sub, err := watch.SubscribeSync(events.SubjectChunk)
+	sub, err := watch.SubscribeSync(events.SubjectChunks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,16 +63,19 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 	publish(t, env, p, events.Encode(p))
 	var whole strings.Builder
 	headers := 0
-	for i, of := 0, 1; i < of; i++ {
+	var chunks []events.Chunk
+	for of := 1; len(chunks) < of; {
 		m, err := sub.NextMsg(10 * time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := events.Decode[events.Chunk](m.Data)
+		p, err := events.Decode[events.Chunks](m.Data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		of = c.Of
+		of, chunks = p.Of, append(chunks, p.Chunks...)
+	}
+	for i, c := range chunks {
 		if c.Ordinal != i || c.Text != text[c.Start:c.End] || c.Tokens > 40 || c.Page != 1 || c.Document != p.Document || c.Revision != 9 ||
 			c.Language != "en" || c.ID != events.ChunkID(p.Document, i, events.TextHash(c.Input()), "f") || (c.About != nil) != (i == 0) {
 			t.Errorf("chunk %d: %+v", i, c)
@@ -97,8 +100,8 @@ func TestADocumentBecomesItsChunks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := events.Decode[events.Chunk](short.Data); err != nil || c.Language != "de" {
-		t.Errorf("chunk %+v, %v", c, err)
+	if p, err := events.Decode[events.Chunks](short.Data); err != nil || p.Language != "de" {
+		t.Errorf("pack %+v, %v", p, err)
 	}
 
 	// A body of another document than its headers say is nobody's work.

@@ -11,7 +11,7 @@ var Service = broker.Service{
 	About: "Cuts Markdown into chunks along its structure.",
 	Stages: []broker.Declaration{{
 		Name: Name, In: broker.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
-		Out:           []broker.Route{{Stream: events.StreamChunks, Subject: events.SubjectChunk}},
+		Out:           []broker.Route{{Stream: events.StreamChunks, Subject: events.SubjectChunks}},
 		Tells:         []events.What{events.Chunked},
 		Fingerprinted: true,
 	}},

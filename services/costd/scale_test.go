@@ -35,7 +35,7 @@ func TestAPausedStageIsNotScaledUp(t *testing.T) {
 		}
 	}()
 	for i := range 7 {
-		if _, err := js.Publish(t.Context(), events.SubjectChunk, fmt.Appendf(nil, "%d", i)); err != nil {
+		if _, err := js.Publish(t.Context(), events.SubjectChunks, fmt.Appendf(nil, "%d", i)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,9 +14,9 @@ var Service = broker.Service{
 	Name:  Name,
 	About: "Gives every chunk a vector.",
 	Stages: []broker.Declaration{{
-		Name: Name, In: broker.Route{Stream: events.StreamChunks, Subject: events.SubjectChunk},
+		Name: Name, In: broker.Route{Stream: events.StreamChunks, Subject: events.SubjectChunks},
 		Out: []broker.Route{
-			{Stream: events.StreamVectors, Subject: events.SubjectVector},
+			{Stream: events.StreamVectors, Subject: events.SubjectVectors},
 			{Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade},
 		},
 		Tells:         []events.What{events.Embedded, events.Superseded},
@@ -25,7 +25,7 @@ var Service = broker.Service{
 		Fingerprinted: true,
 	}, {
 		Name: Upgrader, In: broker.Route{Stream: events.StreamUpgrades, Subject: events.SubjectUpgrade},
-		Out:      []broker.Route{{Stream: events.StreamVectors, Subject: events.SubjectVector}},
+		Out:      []broker.Route{{Stream: events.StreamVectors, Subject: events.SubjectVectors}},
 		Tells:    []events.What{events.Embedded},
 		Optional: true, // it runs where a fallback stands in for a service
 	}},

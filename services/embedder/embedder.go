@@ -5,7 +5,8 @@
 // bucket "cache", shared by all replicas, is asked first. What is bought right now
 // has a claim in the bucket "claims".
 //
-//	embedder.go  the stage: batches, events, queries
+//	embedder.go  the stage, and queries
+//	pack.go      packs of chunks: calls are filled across them
 //	provider.go  which provider, and what stands around it
 //	cache.go     vectors by content
 //	claims.go    who buys which text
@@ -22,9 +23,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
-	"sort"
-	"strings"
 	"time"
 
 	"sluice/pkg/budget"
@@ -33,7 +31,6 @@ import (
 	"sluice/pkg/provider"
 	"sluice/pkg/stage"
 	"sluice/services/embedder/check"
-	"sluice/services/embedder/openai"
 )
 
 // Name is the stage's name everywhere.
@@ -44,7 +41,7 @@ type Config struct {
 	Provider string        `name:"embedder" env:"SLUICE_EMBEDDER" default:"local" enum:"local,mock,openai" help:"Who embeds: local is the lexical embedder lex-v1-1536, which matches words and not meanings; openai is OpenAI or any server that speaks its protocol; mock is for tests (${enum})."`
 	Cache    string        `name:"embedding-cache" env:"SLUICE_EMBEDDING_CACHE" default:"auto" enum:"auto,on,off" help:"Reuse vectors of equal texts; auto is on where that is cheaper than making them again (${enum})."`
 	Workers  int           `name:"embedder-workers" env:"SLUICE_EMBEDDER_WORKERS" default:"2" help:"Calls of the provider at once."`
-	Batch    int           `name:"embedder-batch" env:"SLUICE_EMBEDDER_BATCH" default:"0" help:"Most chunks of a call; 0 is 256, or as many as a paid service takes, because requests are limited, too."`
+	Batch    int           `name:"embedder-batch" env:"SLUICE_EMBEDDER_BATCH" default:"0" help:"Most chunks of a call; 0 is as many as the provider takes."`
 	Wait     time.Duration `name:"embedder-wait" env:"SLUICE_EMBEDDER_WAIT" default:"0s" help:"Time for a call to fill; 0 is 10ms. For a paid service: time without another chunk, and ten times that for a call in all; 0 is 200ms."`
 	Fallback string        `name:"embedder-fallback" env:"SLUICE_EMBEDDER_FALLBACK" default:"hold" enum:"hold,local" help:"While the embeddings server is away: hold the work, or embed with the local embedder, tagged, in a vector space of its own, and again when the server is back (${enum}). 'sluice mode' changes it live."`
 	Upgrade  float64       `name:"embedder-upgrade-rate" env:"SLUICE_EMBEDDER_UPGRADE_RATE" default:"100" help:"Chunks a second of a fallback's that each replica embeds again."`
@@ -120,9 +117,10 @@ func newStage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 	if err != nil {
 		return stage.Stage{}, err
 	}
+	l := limits{count, cfg.Batch}
 	return stage.Stage{
-		Declaration: Service.Stage(Name), Workers: cfg.Workers, Batch: cfg.batch(info, count),
-		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, count, wanted(ctx, batch), "") },
+		Declaration: Service.Stage(Name), Workers: cfg.Workers, Batch: cfg.batch(info, l),
+		HandleBatch: func(ctx context.Context, batch []*stage.Message) { embed(ctx, p, l, wanted(ctx, batch), "") },
 		Endpoints: []stage.Endpoint{{
 			Name: "embed", Subject: events.SubjectEmbed,
 			Handle: func(ctx context.Context, req []byte) (any, error) { return answer(ctx, p, count, req) },
@@ -131,22 +129,32 @@ func newStage(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 	}, nil
 }
 
-// batch bounds what a call waits for. Of a paid service's, whose requests are
-// limited, too, each one is filled to what it may hold as long as chunks come.
-func (c Config) batch(info provider.EmbedderInfo, count counter) stage.Batch {
+// limits bound a call.
+type limits struct {
+	count  counter
+	inputs int // most inputs of a call; 0 = as many as the provider takes
+}
+
+// batch bounds what is gathered for calls. Those of a paid service, whose requests
+// are limited, too, are filled to what they may hold as long as chunks come.
+func (c Config) batch(info provider.EmbedderInfo, l limits) stage.Batch {
 	if info.NanoPerToken == 0 {
-		return stage.Batch{Items: cmp.Or(c.Batch, 256), Wait: cmp.Or(c.Wait, 10*time.Millisecond)}
+		return stage.Batch{
+			Items: cmp.Or(c.Batch, 256), Wait: cmp.Or(c.Wait, 10*time.Millisecond),
+			// Text and vectors of a batch are in memory together.
+			Weight: 4 * events.PackBytes, Weigh: func(m *stage.Message) int { return len(m.Data) },
+		}
 	}
 	quiet := cmp.Or(c.Wait, 200*time.Millisecond)
 	return stage.Batch{
 		Items: cmp.Or(c.Batch, info.MaxInputs, 256), Wait: 10 * quiet, Quiet: quiet, Weight: info.MaxTokens,
 		Weigh: func(m *stage.Message) int {
-			it, err := read(m, count)
+			w, err := read(m, l.count)
 			if err != nil {
 				return 0 // it fails when its turn comes
 			}
-			m.Value = it
-			return it.tokens
+			m.Value = w
+			return w.weight()
 		},
 	}
 }
@@ -178,149 +186,6 @@ func (c Config) keep(ctx context.Context, env *stage.Env, info provider.Embedder
 		closers.Add(cfg.Claims.Close)
 	}
 	return func(p provider.Embedder) provider.Embedder { return Cached(p, shelf, cfg) }, nil
-}
-
-// item is one chunk of a batch that still needs its vector.
-type item struct {
-	m      *stage.Message
-	chunk  *events.Chunk
-	input  string
-	tokens int // as the provider counts them, or more
-}
-
-// read makes an item of a message, unless that was done when it was weighed.
-func read(m *stage.Message, count counter) (item, error) {
-	if it, done := m.Value.(item); done {
-		return it, nil
-	}
-	c, err := events.Decode[events.Chunk](m.Data)
-	if err == nil && (c.Document != m.Document || c.Revision != m.Revision) {
-		err = fault.Invalid("malformed-event", "body and headers name different documents or revisions")
-	}
-	if err != nil {
-		return item{}, err
-	}
-	it := item{m, c, c.Input(), c.InputTokens}
-	if count != nil {
-		it.tokens = count(it.input)
-	}
-	return it, nil
-}
-
-// embed gives the chunks of a batch their vectors. The prefix tells what it
-// publishes apart from what was published for the same chunks before.
-func embed(ctx context.Context, p provider.Embedder, count counter, batch []*stage.Message, prefix string) {
-	items := make([]item, 0, len(batch))
-	for _, m := range batch {
-		it, err := read(m, count)
-		if err != nil {
-			m.Fail(err)
-			continue
-		}
-		items = append(items, it)
-	}
-	if p.Describe().NanoPerToken > 0 {
-		// A bill names no single input, so a paid call is one tenant's.
-		slices.SortStableFunc(items, func(a, b item) int { return strings.Compare(a.m.Tenant, b.m.Tenant) })
-	}
-	for len(items) > 0 {
-		n := fill(p.Describe(), items) // a call may hold less after one that was not answered
-		call(ctx, p, items[:n], prefix)
-		items = items[n:]
-	}
-}
-
-// fill returns how many of the items fit into one call: at least one.
-func fill(info provider.EmbedderInfo, items []item) int {
-	tokens := 0
-	for i, it := range items {
-		tokens += it.tokens
-		// What failed again and again goes alone: one of its batch may be to blame.
-		if i > 0 && (it.m.Attempt > 1 || items[0].m.Attempt > 1 || (info.NanoPerToken > 0 && it.m.Tenant != items[0].m.Tenant) || (info.MaxInputs > 0 && i >= info.MaxInputs) || (info.MaxTokens > 0 && tokens > info.MaxTokens)) {
-			return i
-		}
-	}
-	return len(items)
-}
-
-// call makes a call and publishes what it brought. If the provider will not
-// have the inputs together, or one of them at all, halves are tried: each is an
-// attempt of its own, and in the end the one at fault is alone.
-func call(ctx context.Context, p provider.Embedder, items []item, prefix string) error {
-	inputs := make([]provider.Input, len(items))
-	for i, it := range items {
-		inputs[i] = provider.Input{
-			Text: it.input, Tokens: it.tokens,
-			Owner: provider.Owner{Tenant: it.m.Tenant, Document: it.m.Document, CorrelationID: it.m.CorrelationID},
-		}
-	}
-	info := p.Describe()
-	out, err := p.Embed(ctx, inputs)
-	if err == nil {
-		out, err = check.Vectors(info, len(inputs), out)
-	}
-	if f := fault.From(err); f != nil && len(items) > 1 && (f.Reason == openai.ReasonBatch || f.Reason == openai.ReasonInput || f.Reason == budget.ReasonOverLimit) {
-		first, rest := items[:len(items)/2], items[len(items)/2:]
-		if err := call(ctx, p, first, prefix); fault.Of(err) == fault.CostLimit && err != nil {
-			fail(rest, err) // not even a smaller call can be paid
-			return err
-		}
-		return call(ctx, p, rest, prefix)
-	}
-	if err != nil {
-		fail(items, err)
-		return err
-	}
-	costs := shares(out, inputs)
-	told := map[string]*step{}
-	var order []*step
-	for i, it := range items {
-		if out.Errs != nil && out.Errs[i] != nil {
-			it.m.Fail(out.Errs[i])
-			continue
-		}
-		reused := out.Reused != nil && out.Reused[i]
-		v := events.Vector{
-			Chunk: *it.chunk, Model: info.Model, Embedding: events.EncodeVector(out.Vectors[i]), Nano: costs[i], Reused: reused,
-		}
-		if out.Fallback != nil && out.Fallback[i] {
-			v.Model, v.Degraded = out.Model, true
-			// Queued with the vector or not at all: it is embedded again one day.
-			it.m.Publish(events.SubjectUpgrade, events.TypeChunk, it.chunk.ID, it.m.Data)
-		}
-		it.m.Publish(events.SubjectVector, events.TypeVector, prefix+it.chunk.ID, events.Encode(v))
-		s := told[it.chunk.Document]
-		if s == nil || s.m.Revision != it.m.Revision {
-			s = &step{m: it.m, key: prefix + it.chunk.ID, e: events.Event{What: events.Embedded, Of: it.chunk.Of, Model: v.Model}}
-			told[it.chunk.Document] = s
-			order = append(order, s)
-		}
-		s.e.Ordinals = append(s.e.Ordinals, it.chunk.Ordinal)
-		s.e.Chunks++
-		s.e.Tokens += it.chunk.InputTokens
-		s.e.Nano += costs[i]
-		if reused {
-			s.e.Reused++
-		}
-	}
-	for _, s := range order {
-		sort.Ints(s.e.Ordinals)
-		s.m.Emit(s.e, s.key)
-	}
-	return nil
-}
-
-func fail(items []item, err error) {
-	for _, it := range items {
-		it.m.Fail(err)
-	}
-}
-
-// step is what one call did for one document.
-type step struct {
-	m   *stage.Message
-	key string
-	e   events.Event
 }
 
 // shares divides the cost of a call over the inputs that were not reused, by

@@ -92,13 +92,15 @@ func setUp(t *testing.T, p provider.Embedder, cfg embedder.Config) *rig {
 			t.Fatal(err)
 		}
 	}
-	on(events.SubjectVector, func(m *nats.Msg) {
-		v, err := events.Decode[events.Vector](m.Data)
+	on(events.SubjectVectors, func(m *nats.Msg) {
+		p, err := events.Decode[events.Vectors](m.Data)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		r.vectors[v.ID+v.Revision.String()] = v
+		for _, v := range p.Vectors {
+			r.vectors[v.ID+v.Revision.String()] = &v
+		}
 	})
 	on(events.SubjectDeadPrefix+">", func(m *nats.Msg) { r.dead = append(r.dead, m) })
 	on(events.SubjectEventPrefix+"*.embedded", func(m *nats.Msg) {
@@ -133,7 +135,7 @@ func (r *rig) submit(t *testing.T, name string, rev events.Revision, texts ...st
 	chunks := make([]events.Chunk, len(texts))
 	for i, text := range texts {
 		c := events.Chunk{
-			V: 1, Document: about.Document, Revision: rev, Tenant: "acme", Ordinal: i, Of: len(texts),
+			Document: about.Document, Revision: rev, Tenant: "acme", Ordinal: i, Of: len(texts),
 			Text: text, End: len(text), Tokens: 3, InputTokens: 3,
 		}
 		c.ID = events.ChunkID(c.Document, i, events.TextHash(text), "f")
@@ -141,12 +143,14 @@ func (r *rig) submit(t *testing.T, name string, rev events.Revision, texts ...st
 			c.About = &about
 		}
 		chunks[i] = c
-		m := nats.NewMsg(events.SubjectChunk)
-		m.Header.Set(events.HeaderDocumentID, c.Document)
+	}
+	for pack := range events.PackChunks(chunks) {
+		m := nats.NewMsg(events.SubjectChunks)
+		m.Header.Set(events.HeaderDocumentID, about.Document)
 		m.Header.Set(events.HeaderRevision, rev.String())
 		m.Header.Set(events.HeaderTenant, "acme")
 		m.Header.Set(events.HeaderCorrelationID, "corr")
-		m.Data = events.Encode(c)
+		m.Data = pack.Data
 		if _, err := r.env.JS.PublishMsg(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
@@ -258,7 +262,9 @@ func TestEqualTextsOfOneCallAreBoughtOnce(t *testing.T) {
 	}
 }
 
-func TestABadVectorFailsItsChunkAlone(t *testing.T) {
+// A text that cannot be embedded is its document's failure, and nobody else's. The
+// others of its call have their vectors.
+func TestABadVectorFailsItsDocumentAlone(t *testing.T) {
 	p := &counting{odd: func(texts []string, out *provider.Embeddings) error {
 		for i, s := range texts {
 			switch s {
@@ -271,14 +277,64 @@ func TestABadVectorFailsItsChunkAlone(t *testing.T) {
 		return nil
 	}}
 	r := setUp(t, p, embedder.Config{Cache: "on"})
-	r.submit(t, "a", 1, texts(8, "x")...)
-	r.wait(t, "six vectors and two dead letters", func() bool { return len(r.vectors) == 6 && len(r.dead) == 2 })
+	for i, text := range texts(8, "x") {
+		r.submit(t, fmt.Sprint(i), 1, text, "another of "+text)
+	}
+	r.wait(t, "twelve vectors and two dead letters", func() bool { return len(r.vectors) == 12 && len(r.dead) == 2 })
 	seen := map[string]bool{}
 	for _, d := range r.dead {
 		seen[d.Header.Get(events.HeaderFailureReason)] = true
 	}
 	if !seen["zero-vector"] || !seen["not-a-number"] {
 		t.Errorf("reasons %v", seen)
+	}
+}
+
+// Calls are as few as they can be, whatever the packs are that their inputs come in.
+func TestCallsAreFilledAcrossPacks(t *testing.T) {
+	for name, p := range map[string]*counting{
+		"by tokens": {price: 1, most: 300}, // 100 inputs
+		"by inputs": {price: 1, most: 300_000, limit: 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := setUp(t, p, embedder.Config{Cache: "off", Batch: 10_000, Wait: time.Second})
+			total := 0
+			for i := range 40 {
+				n := 1 + (i*i)%73
+				total += n
+				r.submit(t, fmt.Sprint(i), 1, texts(n, fmt.Sprint("doc ", i))...)
+			}
+			r.wait(t, "all vectors", func() bool { return len(r.vectors) == total })
+			calls, n := p.asked()
+			if want := (total + 99) / 100; n != total || calls != want {
+				t.Errorf("%d inputs in %d calls, want %d in %d", n, calls, total, want)
+			}
+		})
+	}
+}
+
+// While a part of a pack waits, what is there of it is kept: nothing is bought twice,
+// with or without a cache.
+func TestAPackKeepsWhatItHas(t *testing.T) {
+	var mu sync.Mutex
+	n, wait := 0, fault.On(fault.WaitBudget, "tenant.acme")
+	p := &counting{price: 1, most: 30, odd: func([]string, *provider.Embeddings) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; n == 4 {
+			return fault.New(fault.CostLimit, "budget", "the day's money is spent").WaitFor(wait)
+		}
+		return nil
+	}}
+	r := setUp(t, p, embedder.Config{Cache: "off", Batch: 10_000})
+	r.submit(t, "a", 1, texts(75, "x")...)
+	r.wait(t, "a call is refused", func() bool { mu.Lock(); defer mu.Unlock(); return n >= 4 })
+	r.wait(t, "all vectors", func() bool { r.env.Wake(wait); return len(r.vectors) == 75 })
+	if calls, texts := p.asked(); calls != 9 || texts != 85 {
+		t.Errorf("%d texts in %d calls, want 75 in 8, and 10 in the one that was refused", texts, calls)
+	}
+	if len(r.dead) != 0 {
+		t.Error("a dead letter")
 	}
 }
 

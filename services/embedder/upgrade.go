@@ -25,26 +25,41 @@ func upgrader(ctx context.Context, env *stage.Env, cfg Config, p provider.Embedd
 	if err != nil {
 		return stage.Stage{}, err
 	}
-	batch := cfg.batch(p.Describe(), count)
-	// Two seconds' worth at most: a stage that stops waits for the rate no longer.
-	batch.Items = min(batch.Items, max(64, int(2*cfg.Upgrade)))
-	limit := rate.NewLimiter(rate.Limit(max(cfg.Upgrade, 0.001)), batch.Items)
+	l := limits{count, cfg.Batch}
+	batch := cfg.batch(p.Describe(), l)
+	// Two seconds' worth: a stage that stops waits for the rate no longer.
+	batch.Weight = max(64, int(2*cfg.Upgrade))
+	batch.Weigh = func(m *stage.Message) int {
+		w, err := read(m, count)
+		if err != nil {
+			return 0 // it fails when its turn comes
+		}
+		m.Value = w
+		return len(w.open())
+	}
+	limit := rate.NewLimiter(rate.Limit(max(cfg.Upgrade, 0.001)), batch.Weight)
 	return stage.Stage{
 		Declaration: Service.Stage(Upgrader), Workers: 1, Batch: batch,
-		HandleBatch: func(ctx context.Context, batch []*stage.Message) {
-			wanted := batch[:0:0]
-			for m, d := range documents.of(ctx, batch) {
+		HandleBatch: func(ctx context.Context, messages []*stage.Message) {
+			wanted := messages[:0:0]
+			for m, d := range documents.of(ctx, messages) {
 				if degraded(d, m.Revision) {
 					wanted = append(wanted, m)
 				}
 			}
-			if len(wanted) == 0 || limit.WaitN(ctx, len(wanted)) != nil {
-				for _, m := range wanted {
-					m.Fail(ctx.Err())
-				}
-				return
+			chunks := 0
+			for _, m := range wanted {
+				chunks += batch.Weigh(m)
 			}
-			embed(ctx, p, count, wanted, "upgrade:")
+			for n := 0; chunks > 0; chunks -= n {
+				if n = min(chunks, batch.Weight); limit.WaitN(ctx, n) != nil {
+					for _, m := range wanted {
+						m.Fail(ctx.Err())
+					}
+					return
+				}
+			}
+			embed(ctx, p, l, wanted, "upgrade:")
 		},
 	}, nil
 }

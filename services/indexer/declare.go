@@ -14,7 +14,7 @@ var Service = broker.Service{
 	Name:  Name,
 	About: "Makes documents searchable and keeps their state.",
 	Stages: []broker.Declaration{{
-		Name: Name, In: broker.Route{Stream: events.StreamVectors, Subject: events.SubjectVector},
+		Name: Name, In: broker.Route{Stream: events.StreamVectors, Subject: events.SubjectVectors},
 		Tells:   []events.What{events.Indexed, events.Completed, events.Downgraded, events.Duplicated, events.Deleted, events.Superseded},
 		Answers: []string{events.SubjectSearch},
 	}, {

@@ -36,7 +36,7 @@ type Config struct {
 	Relaxed     bool          `name:"index-relaxed" env:"SLUICE_INDEX_RELAXED" help:"Do not wait until a commit is on the disk: faster, and a power failure may undo the last ones."`
 	Connections int           `name:"index-connections" env:"SLUICE_INDEX_CONNECTIONS" default:"8" help:"Postgres: most connections of this process."`
 	Timeout     time.Duration `name:"index-timeout" env:"SLUICE_INDEX_TIMEOUT" default:"1m" help:"Postgres: longest time of a statement."`
-	Batch       int           `name:"indexer-batch" env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most chunks of a transaction."`
+	Batch       int           `name:"indexer-batch" env:"SLUICE_INDEXER_BATCH" default:"512" help:"Most packs of chunks in a transaction, and at most 4 MiB of them."`
 	Wait        time.Duration `name:"indexer-wait" env:"SLUICE_INDEXER_WAIT" default:"10ms" help:"Time for a transaction to fill."`
 	Reconcile   time.Duration `name:"reconcile" env:"SLUICE_RECONCILE" default:"5m" help:"How often the states of documents are compared with the index, and documents are looked for that nothing is under way for; 0 = never."`
 }
@@ -164,7 +164,9 @@ const maxWorkers = 4
 // Stage returns the stage that writes to and searches in a store.
 func Stage(env *stage.Env, cfg Config, store index.Store) stage.Stage {
 	return stage.Stage{
-		Declaration: Service.Stage(Name), Workers: cfg.workers(), Batch: stage.Batch{Items: cfg.Batch, Wait: cfg.Wait},
+		Declaration: Service.Stage(Name), Workers: cfg.workers(), Batch: stage.Batch{
+			Items: cfg.Batch, Wait: cfg.Wait, Weight: 16 * events.PackBytes, Weigh: func(m *stage.Message) int { return len(m.Data) },
+		},
 		HandleBatch: func(ctx context.Context, batch []*stage.Message) { write(ctx, store, batch) },
 		Endpoints: []stage.Endpoint{{
 			Name: "search", Subject: events.SubjectSearch,
@@ -174,15 +176,24 @@ func Stage(env *stage.Env, cfg Config, store index.Store) stage.Stage {
 }
 
 func write(ctx context.Context, store index.Store, batch []*stage.Message) {
-	ops := make([]index.Op, 0, len(batch))
-	messages := make([]*stage.Message, 0, len(batch))
+	var ops []index.Op
+	type part struct {
+		m     *stage.Message
+		n     int // operations
+		label string
+	}
+	var parts []part
+	// Progress of a document is told once a batch, by its last step.
+	last := map[string]int{}
 	for _, m := range batch {
-		op, err := decode(m)
+		own, err := decode(m)
 		if err != nil {
 			m.Fail(err)
 			continue
 		}
-		ops, messages = append(ops, op), append(messages, m)
+		label := m.Document + m.Revision.String()
+		last[label] = len(parts)
+		ops, parts = append(ops, own...), append(parts, part{m, len(own), label})
 	}
 	if len(ops) == 0 {
 		return
@@ -191,44 +202,59 @@ func write(ctx context.Context, store index.Store, batch []*stage.Message) {
 	if err == nil && len(outcomes) != len(ops) {
 		err = fmt.Errorf("the index answered %d of %d operations", len(outcomes), len(ops))
 	}
-	if err != nil {
-		for _, m := range messages {
-			m.Fail(err)
+	for i, p := range parts {
+		if err != nil {
+			p.m.Fail(err)
+			continue
 		}
-		return
-	}
-	// Progress of a document is told once a batch, by its last step.
-	last := map[string]int{}
-	for i, m := range messages {
-		last[m.Document+m.Revision.String()] = i
-	}
-	for i, m := range messages {
-		report(m, outcomes[i], last[m.Document+m.Revision.String()] == i)
+		report(p.m, sum(outcomes[:p.n]), last[p.label] == i)
+		outcomes = outcomes[p.n:]
 	}
 }
 
-func decode(m *stage.Message) (op index.Op, err error) {
+// sum returns the outcome that tells most of a pack: what was refused, what made the
+// revision visible, or else the last one.
+func sum(outcomes []index.Outcome) index.Outcome {
+	told := outcomes[len(outcomes)-1]
+	for _, o := range outcomes {
+		if o.Err != nil {
+			return o
+		}
+		if o.Kind == index.Completed {
+			told = o
+		}
+	}
+	return told
+}
+
+func decode(m *stage.Message) (ops []index.Op, err error) {
 	var document string
 	var revision events.Revision
 	// The version after the kind is the body's to tell, and to be refused by.
 	kind, _, _ := strings.Cut(m.Header.Get(events.HeaderEventType), "/")
 	switch kind + "/1" {
-	case events.TypeVector:
-		if op.Vector, err = events.Decode[events.Vector](m.Data); err == nil {
-			document, revision = op.Vector.Document, op.Vector.Revision
+	case events.TypeVectors:
+		var p *events.Vectors
+		if p, err = events.Decode[events.Vectors](m.Data); err == nil {
+			document, revision = p.Document, p.Revision
+			for i := range p.Vectors {
+				ops = append(ops, index.Op{Vector: &p.Vectors[i]})
+			}
 		}
 	case events.TypeTombstone:
-		if op.Tombstone, err = events.Decode[events.Tombstone](m.Data); err == nil {
-			document, revision = op.Tombstone.Document, op.Tombstone.Revision
+		var t *events.Tombstone
+		if t, err = events.Decode[events.Tombstone](m.Data); err == nil {
+			document, revision = t.Document, t.Revision
+			ops = []index.Op{{Tombstone: t}}
 		}
 	default:
 		err = fault.Invalid("malformed-event", "the header %s is %q, want %s or %s",
-			events.HeaderEventType, events.CleanHeader(kind, 64), events.TypeVector, events.TypeTombstone)
+			events.HeaderEventType, events.CleanHeader(kind, 64), events.TypeVectors, events.TypeTombstone)
 	}
 	if err == nil && (document != m.Document || revision != m.Revision) {
 		err = fault.Invalid("malformed-event", "body and headers name different documents or revisions")
 	}
-	return op, err
+	return ops, err
 }
 
 func report(m *stage.Message, o index.Outcome, last bool) {

@@ -315,7 +315,7 @@ func TestWhatMovesIsNotLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, to := range []string{events.SubjectChunk, events.SubjectHeldPrefix + "chunker.key"} {
+	for _, to := range []string{events.SubjectChunks, events.SubjectHeldPrefix + "chunker.key"} {
 		id := events.DocumentID("acme", to)
 		sequence := send(events.SubjectParsed, id)
 		r, err := newReconciler(t.Context(), b.env, Config{Reconcile: time.Hour}, b.store)

@@ -21,7 +21,7 @@ var Service = broker.Service{
 		Name: Name, In: broker.Route{Stream: events.StreamDocuments},
 		Out: []broker.Route{
 			{Stream: events.StreamParsed, Subject: events.SubjectParsed},
-			{Stream: events.StreamVectors, Subject: events.SubjectVector}, // deletions and duplicates
+			{Stream: events.StreamVectors, Subject: events.SubjectVectors}, // deletions and duplicates
 			{Stream: events.StreamUpgrades, Subject: events.SubjectReparse},
 		},
 		Tells:         []events.What{events.Accepted, events.ParsedWhat, events.Superseded},

@@ -273,7 +273,7 @@ func remove(m *stage.Message) error {
 
 func tombstone(m *stage.Message, confirm string) {
 	m.Revision = m.Revision.Whole() // no fallback has a say in it
-	m.Publish(events.SubjectVector, events.TypeTombstone, confirm, events.Encode(events.Tombstone{
+	m.Publish(events.SubjectVectors, events.TypeTombstone, confirm, events.Encode(events.Tombstone{
 		V: events.Version, Document: m.Document, Revision: m.Revision, Tenant: m.Tenant, Name: m.Name,
 		Confirm: confirm,
 	}))

@@ -90,7 +90,7 @@ func setUpWith(t *testing.T, change func(*parser.Config), p provider.Parser) *ri
 			r.parsed = append(r.parsed, p)
 			return err
 		},
-		events.SubjectVector: func(m *nats.Msg) error {
+		events.SubjectVectors: func(m *nats.Msg) error {
 			p, err := events.Decode[events.Tombstone](m.Data)
 			r.tombs = append(r.tombs, p)
 			return err

@@ -8,6 +8,7 @@ import (
 
 	"sluice/cmd/sluice/allinone"
 	"sluice/pkg/events"
+	"sluice/pkg/natstest"
 )
 
 // TestAnUndecidedOrderIsAFailure has the index hold a revision from the future, of
@@ -29,14 +30,14 @@ func TestAnUndecidedOrderIsAFailure(t *testing.T) {
 	id, r := events.DocumentID("default", "note.txt"), events.RevisionOf(uint64(time.Now().Add(time.Hour).UnixMicro()))
 	text := "from the future"
 	v := events.Vector{Model: "m", Embedding: events.EncodeVector([]float32{1, 2})}
-	v.V, v.ID, v.Document, v.Revision, v.Tenant, v.Of, v.Text, v.End = 1, id, id, r, "default", 1, text, len(text)
+	v.ID, v.Document, v.Revision, v.Tenant, v.Of, v.Text, v.End = id, id, r, "default", 1, text, len(text)
 	v.About = &events.About{Document: id, Revision: r, Tenant: "default", Name: "note.txt", ContentHash: "h", Fingerprint: "f"}
-	msg := nats.NewMsg(events.SubjectVector)
+	msg := nats.NewMsg(events.SubjectVectors)
 	msg.Header.Set(events.HeaderDocumentID, id)
 	msg.Header.Set(events.HeaderRevision, r.String())
 	msg.Header.Set(events.HeaderTenant, "default")
-	msg.Header.Set(events.HeaderEventType, events.TypeVector)
-	msg.Data = events.Encode(v)
+	msg.Header.Set(events.HeaderEventType, events.TypeVectors)
+	msg.Data = natstest.Vectors(t, v)
 	in(t, map[string]string{"note.txt": "what is meant now"})
 	if _, err := js.PublishMsg(msg); err != nil {
 		t.Fatal(err)

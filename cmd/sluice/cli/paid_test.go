@@ -742,15 +742,17 @@ func TestClaimsOfTheLivingAndTheDead(t *testing.T) {
 	watch := natstest.Connect(t, url)
 	var mu sync.Mutex
 	vectors := map[string]int{} // text -> documents that have it
-	if _, err := watch.Subscribe(events.SubjectVector, func(m *nats.Msg) {
-		v, err := events.Decode[events.Vector](m.Data)
+	if _, err := watch.Subscribe(events.SubjectVectors, func(m *nats.Msg) {
+		p, err := events.Decode[events.Vectors](m.Data)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		vectors[v.Text]++
+		for _, v := range p.Vectors {
+			vectors[v.Text]++
+		}
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -763,15 +765,15 @@ func TestClaimsOfTheLivingAndTheDead(t *testing.T) {
 		t.Helper()
 		id := events.DocumentID("acme", document)
 		c := events.Chunk{
-			V: events.Version, Document: id, Revision: 1, Tenant: "acme", Of: 1, Text: text, End: len(text), Tokens: 9, InputTokens: 9,
+			Document: id, Revision: 1, Tenant: "acme", Of: 1, Text: text, End: len(text), Tokens: 9, InputTokens: 9,
 			About: &events.About{Document: id, Revision: 1, Tenant: "acme", Name: document, Submitted: time.Unix(0, 0).UTC()},
 		}
 		c.ID = events.ChunkID(id, 0, events.TextHash(text), "f")
-		m := nats.NewMsg(events.SubjectChunk)
+		m := nats.NewMsg(events.SubjectChunks)
 		m.Header.Set(events.HeaderDocumentID, id)
 		m.Header.Set(events.HeaderRevision, "1")
 		m.Header.Set(events.HeaderTenant, "acme")
-		m.Data = events.Encode(c)
+		m.Data = natstest.Chunks(t, c)
 		if _, err := js.PublishMsg(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}

@@ -102,7 +102,6 @@ func (d doc) ops() []index.Op {
 			vector = d.vectors[i]
 		}
 		v.Embedding = events.EncodeVector(vector)
-		v.V = events.Version
 		v.Document, v.Revision, v.Tenant = d.id(), d.revision, d.owner()
 		v.ID = events.ChunkID(v.Document, i, events.TextHash(text), "fingerprint")
 		v.Ordinal, v.Of = i, len(d.texts)

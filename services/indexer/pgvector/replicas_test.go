@@ -33,7 +33,7 @@ func chunk(tenant string, doc int, revision events.Revision, ordinal, of int, te
 		vector[i] = float32(r.NormFloat64())
 	}
 	v := &events.Vector{Model: testModel, Embedding: events.EncodeVector(vector), Nano: 3}
-	v.V, v.Tenant, v.Revision = events.Version, tenant, revision
+	v.Tenant, v.Revision = tenant, revision
 	v.Document = events.DocumentID(tenant, fmt.Sprint("doc-", doc))
 	v.ID = events.ChunkID(v.Document, ordinal, events.TextHash(text), "f")
 	v.Ordinal, v.Of, v.Text, v.End, v.InputTokens = ordinal, of, text, len(text), 5

@@ -122,7 +122,6 @@ func (d *Dense) Fixed() func(string) []float32 { return func(string) []float32 {
 // Op returns the operation that brings a chunk of a document.
 func Op(doc, ordinal, of int, text string, vector []float32, model string) index.Op {
 	v := &events.Vector{Model: model, Embedding: events.EncodeVector(vector)}
-	v.V = events.Version
 	v.Document = events.DocumentID(events.DefaultTenant, fmt.Sprint("doc-", doc))
 	v.Revision, v.Tenant = 1, events.DefaultTenant
 	v.ID = events.ChunkID(v.Document, ordinal, events.TextHash(text), "f")
