@@ -70,7 +70,8 @@ type About struct {
 	Facts       Facts             `json:"facts"`
 	Meta        map[string]string `json:"meta,omitempty"`
 	Warnings    []string          `json:"warnings,omitempty"`
-	Nano        int64             `json:"nano,omitempty"` // nano-dollars the parse cost
+	Nano        int64             `json:"nano,omitempty"`  // nano-dollars the parse cost
+	Steps       []Step            `json:"steps,omitempty"` // since the parse, of which nothing was told
 }
 
 // Reparse is a submission that waits for the service of the parser that was

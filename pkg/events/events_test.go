@@ -223,7 +223,7 @@ func FuzzEncode(f *testing.F) {
 			e.Seconds = 0
 		}
 		if has(6) {
-			e.Ordinals, e.Failure = []int{0, int(n)}, &events.Failure{Message: s, Attempts: int(n)}
+			e.Steps, e.Failure = []events.Step{{What: events.Chunked, Time: e.Time, Of: int(n)}}, &events.Failure{Message: s, Attempts: int(n)}
 		}
 		read(t, events.Encode(e), e)
 		d := events.Document{

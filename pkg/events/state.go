@@ -12,10 +12,10 @@ type What string
 
 // The events. A document's story is told on docs.event.<document>.>.
 const (
-	Accepted   What = "accepted"   // the parser took the submission up
+	Accepted   What = "accepted"   // the parser took the submission up; told if reading it takes a while
 	ParsedWhat What = "parsed"     // it is Markdown
-	Chunked    What = "chunked"    // it is Of chunks
-	Embedded   What = "embedded"   // Chunks more of its chunks have vectors
+	Chunked    What = "chunked"    // it is Of chunks; a step
+	Embedded   What = "embedded"   // Chunks more of its chunks have vectors; a step if they are all
 	Indexed    What = "indexed"    // Chunks of Of are in the index, not yet visible
 	Completed  What = "complete"   // visible in search
 	Duplicated What = "duplicate"  // same content, same pipeline: nothing to do
@@ -52,7 +52,6 @@ type Event struct {
 	Pages       int        `json:"pages,omitempty"`
 	Warnings    []string   `json:"warnings,omitempty"`
 
-	Ordinals []int  `json:"ordinals,omitempty"` // which chunks an "embedded" event is about
 	Chunks   int    `json:"chunks,omitempty"`
 	Of       int    `json:"of,omitempty"`
 	Reused   int    `json:"reused,omitempty"` // chunks whose vectors were not bought again
@@ -63,6 +62,34 @@ type Event struct {
 
 	Failure *Failure `json:"failure,omitempty"`
 	ReplyTo string   `json:"reply_to,omitempty"`
+	Steps   []Step   `json:"steps,omitempty"` // before this event, of which nothing was told
+}
+
+// Step is a part of a document's story that was worth no event of its own: a stage that
+// hands a document on at once lets it be told by whoever ends the story.
+type Step struct {
+	What    What      `json:"what"`
+	Stage   string    `json:"stage"`
+	Time    time.Time `json:"time"`
+	Seconds float64   `json:"seconds,omitempty"`
+	Chunks  int       `json:"chunks,omitempty"`
+	Of      int       `json:"of,omitempty"`
+	Reused  int       `json:"reused,omitempty"`
+	Tokens  int       `json:"tokens,omitempty"`
+	Nano    int64     `json:"nano,omitempty"` // nano-dollars
+	Model   string    `json:"model,omitempty"`
+}
+
+// Story returns an event with the steps before it, each as an event.
+func (e *Event) Story() []*Event {
+	var all []*Event
+	for _, s := range e.Steps {
+		all = append(all, &Event{
+			V: e.V, What: s.What, Document: e.Document, Revision: e.Revision, Tenant: e.Tenant, Name: e.Name, CorrelationID: e.CorrelationID,
+			Stage: s.Stage, Time: s.Time, Seconds: s.Seconds, Chunks: s.Chunks, Of: s.Of, Reused: s.Reused, Tokens: s.Tokens, Nano: s.Nano, Model: s.Model,
+		})
+	}
+	return append(all, e)
 }
 
 // Failure says why a document is not complete, and what to do about it.
@@ -103,7 +130,6 @@ type State string
 const (
 	StateAccepted  State = "accepted"
 	StateParsed    State = "parsed"
-	StateChunked   State = "chunked"
 	StateEmbedded  State = "embedded" // some or all chunks have vectors
 	StateIndexed   State = "indexed"  // some or all vectors are in the index
 	StateComplete  State = "complete"

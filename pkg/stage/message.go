@@ -102,6 +102,11 @@ func (m *Message) Emit(e events.Event, key string) {
 	}
 }
 
+// Step is what the function has done so far, for a story that is told later.
+func (m *Message) Step(what events.What) events.Step {
+	return events.Step{What: what, Stage: m.stage.Name, Time: time.Now().UTC(), Seconds: time.Since(m.began).Seconds()}
+}
+
 // EmitNow is Emit for what should be seen while the handler still works. It is
 // told once, however often the message is tried.
 func (m *Message) EmitNow(e events.Event, key string) {

@@ -97,9 +97,11 @@ func cut(ctx context.Context, s *split.Splitter, m *stage.Message) error {
 		chunks[i] = c
 		tokens += piece.Tokens
 	}
+	step := m.Step(events.Chunked)
+	step.Of, step.Tokens = len(pieces), tokens
+	p.Steps = append(p.Steps, step)
 	for pack := range events.PackChunks(chunks) {
 		m.Publish(events.SubjectChunks, events.TypeChunks, pack.Key, pack.Data)
 	}
-	m.Emit(events.Event{What: events.Chunked, Of: len(pieces), Tokens: tokens}, "")
 	return nil
 }

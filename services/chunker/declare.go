@@ -12,7 +12,6 @@ var Service = broker.Service{
 	Stages: []broker.Declaration{{
 		Name: Name, In: broker.Route{Stream: events.StreamParsed, Subject: events.SubjectParsed},
 		Out:           []broker.Route{{Stream: events.StreamChunks, Subject: events.SubjectChunks}},
-		Tells:         []events.What{events.Chunked},
 		Fingerprinted: true,
 	}},
 	Uses: []broker.Access{{Store: events.StoreBlobs, Read: true, Remove: true}},

@@ -210,20 +210,25 @@ func (w *work) end(prefix string) {
 	w.m.Value = nil
 	vectors := make([]events.Vector, len(w.todo))
 	var again []events.Chunk // by the model that was meant, one day
-	e := events.Event{What: events.Embedded, Of: w.todo[0].chunk.Of, Model: w.todo[0].vector.Model}
+	step := w.m.Step(events.Embedded)
+	step.Chunks, step.Of, step.Model = len(vectors), w.todo[0].chunk.Of, w.todo[0].vector.Model
 	for i, it := range w.todo {
 		vectors[i] = it.vector
 		if it.vector.Degraded {
 			again = append(again, *it.chunk)
 		}
 		if it.vector.Reused {
-			e.Reused++
+			step.Reused++
 		}
-		e.Ordinals = append(e.Ordinals, it.chunk.Ordinal)
-		e.Tokens += it.chunk.InputTokens
-		e.Nano += it.vector.Nano
+		step.Tokens += it.chunk.InputTokens
+		step.Nano += it.vector.Nano
 	}
-	e.Chunks = len(vectors)
+	whole := step.Chunks == step.Of && vectors[0].About != nil && prefix == ""
+	if whole { // what follows ends the story
+		about := *vectors[0].About
+		about.Steps = append(about.Steps[:len(about.Steps):len(about.Steps)], step)
+		vectors[0].About = &about
+	}
 	key := ""
 	for pack := range events.PackVectors(vectors) {
 		w.m.Publish(events.SubjectVectors, events.TypeVectors, prefix+pack.Key, pack.Data)
@@ -233,7 +238,11 @@ func (w *work) end(prefix string) {
 	for pack := range events.PackChunks(again) {
 		w.m.Publish(events.SubjectUpgrade, events.TypeChunks, pack.Key, pack.Data)
 	}
-	w.m.Emit(e, prefix+key)
+	if !whole {
+		w.m.Emit(events.Event{
+			What: step.What, Chunks: step.Chunks, Of: step.Of, Reused: step.Reused, Tokens: step.Tokens, Nano: step.Nano, Model: step.Model,
+		}, prefix+key)
+	}
 }
 
 // worst returns what keeps a pack from going on: what is final before what may pass,

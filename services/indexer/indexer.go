@@ -319,7 +319,7 @@ func complete(m *stage.Message, r *index.Revision) {
 	if r.Degraded > 0 || r.About.Degraded {
 		e.What = events.Downgraded
 	}
-	e.Nano, e.Reused, e.Submitted = r.Nano+r.About.Nano, r.Reused, &r.About.Submitted
+	e.Nano, e.Reused, e.Submitted, e.Steps = r.Nano+r.About.Nano, r.Reused, &r.About.Submitted, r.About.Steps
 	e.Seconds = time.Since(r.About.Submitted).Seconds()
 	m.Emit(e, fmt.Sprint(r.Degraded)) // an upgrade is told apart from what it mends
 }

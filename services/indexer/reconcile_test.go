@@ -183,7 +183,7 @@ func TestLostDocuments(t *testing.T) {
 		"waits.txt":  {State: events.StateAccepted, Sequence: publish(events.SubjectSubmit)},
 		"replay.txt": {State: events.StateAccepted, Sequence: 7},
 		"parsed.txt": {State: events.StateParsed}, "aside.txt": {State: events.StateAccepted, Sequence: 99},
-		"held.txt": {State: events.StateChunked, Held: "budget tenant.acme/day"},
+		"held.txt": {State: events.StateParsed, Held: "budget tenant.acme/day"},
 	}
 	publish(events.SubjectSubmit, events.HeaderReplayRevision, at(2).Base().String())
 	publish(events.SubjectParsed, events.HeaderDocumentID, events.DocumentID("acme", "parsed.txt"))

@@ -202,8 +202,6 @@ func rank(s events.State) int {
 		return 1
 	case events.StateParsed:
 		return 2
-	case events.StateChunked:
-		return 3
 	case events.StateEmbedded:
 		return 4
 	case events.StateIndexed:
@@ -219,7 +217,7 @@ func rank(s events.State) int {
 }
 
 var stateOf = map[events.What]events.State{
-	events.Accepted: events.StateAccepted, events.ParsedWhat: events.StateParsed, events.Chunked: events.StateChunked,
+	events.Accepted: events.StateAccepted, events.ParsedWhat: events.StateParsed,
 	events.Embedded: events.StateEmbedded, events.Indexed: events.StateIndexed, events.Completed: events.StateComplete,
 	events.Duplicated: events.StateDuplicate, events.Downgraded: events.StateDegraded, events.Failed: events.StateFailed,
 	events.Deleted: events.StateDeleted,
@@ -321,8 +319,8 @@ func Fold(d *events.Document, e *events.Event) {
 			d.Retries = max(d.Retries, e.Failure.Attempts)
 		}
 		return
-	case events.Chunked:
-		d.Chunks, d.Tokens = e.Of, e.Tokens
+	case events.Embedded:
+		d.Chunks = e.Of
 	case events.Indexed:
 		d.Chunks, d.Indexed = e.Of, max(d.Indexed, e.Chunks)
 	case events.Completed, events.Downgraded:

@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var whats = []events.What{
-	events.Accepted, events.ParsedWhat, events.Chunked, events.Embedded, events.Indexed, events.Completed,
+	events.Accepted, events.ParsedWhat, events.Embedded, events.Indexed, events.Completed,
 	events.Duplicated, events.Downgraded, events.Superseded, events.Failed, events.Deleted,
 }
 
@@ -37,7 +37,7 @@ func TestFoldDoesNotDependOnTheOrder(t *testing.T) {
 			}
 			end := rapid.SampledFrom(ends).Draw(t, "end")
 			for _, w := range whats {
-				early := w == events.Accepted || w == events.ParsedWhat || w == events.Chunked || w == events.Embedded || w == events.Indexed
+				early := w == events.Accepted || w == events.ParsedWhat || w == events.Embedded || w == events.Indexed
 				if (early || w == end) && rapid.Bool().Draw(t, "happens") {
 					e := &events.Event{
 						V: 1, What: w, Document: id, Revision: rev, Time: time.Unix(int64(rev), int64(len(all))),
@@ -82,7 +82,7 @@ func TestWhatIsToldBeforeASubmissionIsRead(t *testing.T) {
 	id := events.DocumentID("t", "n")
 	older, newer := events.RevisionOf(7), events.RevisionOf(9)
 	for _, what := range []events.What{events.Held, events.Resumed, events.Retried} {
-		d := events.Document{V: 1, Document: id, Revision: older, State: events.StateChunked}
+		d := events.Document{V: 1, Document: id, Revision: older, State: events.StateParsed}
 		Fold(&d, &events.Event{V: 1, What: what, Document: id, Revision: newer, Stage: "parser", Failure: &events.Failure{Message: "away", Attempts: 1}})
 		if d.State != events.StateAccepted || d.Stage != "parser" || !d.Submitted.Equal(newer.Time()) {
 			t.Errorf("%s: %+v", what, d)
@@ -95,7 +95,7 @@ func TestWhatIsToldBeforeASubmissionIsRead(t *testing.T) {
 	}
 }
 
-// The chunks of a document may wait before the event is stored that there are chunks.
+// A document may wait for the next stage before the event of the stage before is stored.
 func TestALateEventEndsNoWait(t *testing.T) {
 	id, r := events.DocumentID("t", "n"), events.RevisionOf(7)
 	d := events.Document{V: 1, Document: id}
@@ -104,8 +104,8 @@ func TestALateEventEndsNoWait(t *testing.T) {
 	}
 	fold(events.ParsedWhat, 1)
 	fold(events.Held, 4)
-	fold(events.Chunked, 3)
-	if d.State != events.StateChunked || d.Held != "no money" {
+	fold(events.ParsedWhat, 3)
+	if d.State != events.StateParsed || d.Held != "no money" {
 		t.Errorf("a late event: %s, held %q", d.State, d.Held)
 	}
 	if fold(events.Embedded, 5); d.Held != "" {
@@ -161,7 +161,7 @@ func TestTheStoryOfAnUpgrade(t *testing.T) {
 		t.Errorf("degraded: %+v %+v", d, d.Upgrade)
 	}
 	fold(whole, events.Event{What: events.ParsedWhat, Parser: "paid/2"})
-	fold(whole, events.Event{What: events.Chunked, Of: 7})
+	fold(whole, events.Event{What: events.Embedded, Of: 7})
 	if d.State != events.StateDegraded || d.Upgrade != nil || d.Chunks != 3 || d.Parser != "local/1" {
 		t.Errorf("under way: %+v %+v", d, d.Upgrade)
 	}

@@ -205,9 +205,8 @@ func unreadable(m *stage.Message) string {
 
 // progress is what the parser keeps of a message from one step to the next.
 type progress struct {
-	refused  *fault.Error // why its headers cannot be used
-	accepted bool         // it was told
-	got      *fetched     // what its reference points at, while a job is under way
+	refused *fault.Error // why its headers cannot be used
+	got     *fetched     // what its reference points at, while a job is under way
 }
 
 const (
@@ -331,11 +330,13 @@ func (s *parser) reference(ctx context.Context, m *stage.Message, now *progress)
 func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src provider.Source, meta map[string]string) error {
 	src.Owner = provider.Owner{Tenant: m.Tenant, Document: m.Document, CorrelationID: m.CorrelationID}
 	sub := submission{src, events.ContentHash(src.Data), meta, submitted(m)}
-	if !now.accepted {
-		now.accepted = true
+	accept := func() {
 		m.EmitNow(events.Event{
 			What: events.Accepted, Bytes: int64(len(src.Data)), ContentHash: sub.hash, Submitted: &sub.submitted,
 		}, "once")
+	}
+	if len(src.Data) > quick {
+		accept()
 	}
 	duplicate, err := s.duplicate(ctx, m.Document, sub.hash, s.pipeline.fingerprint(s.version))
 	if err != nil {
@@ -349,6 +350,7 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src
 	}
 	var late *events.Failure
 	src.Wanted = func(ctx context.Context) (err error) {
+		accept() // a service takes a while
 		late, err = s.overtaken(ctx, m)
 		if late != nil {
 			return errOvertaken
@@ -370,6 +372,7 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src
 		return nil
 	}
 	if err != nil {
+		accept()
 		return err
 	}
 	if !out.Fallback {
@@ -381,6 +384,10 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src
 	}
 	return nil
 }
+
+// quick bounds the bytes of a document that is read in moments. What happens to it is
+// told when it has been read.
+const quick = 64 << 10
 
 // errOvertaken ends a parse that nobody would profit from any more.
 var errOvertaken = fault.New(fault.Execution, events.ReasonNewer, "the document was deleted or submitted again")
@@ -427,7 +434,7 @@ func (s *parser) deliver(m *stage.Message, sub submission, out provider.Parse) {
 	}
 	m.Emit(events.Event{
 		What: events.ParsedWhat, Type: out.Facts.Type, Title: out.Facts.Title, Pages: out.Facts.Pages, Parser: by,
-		Bytes: int64(len(sub.Data)), Warnings: out.Warnings, Nano: out.Nano,
+		Bytes: int64(len(sub.Data)), Warnings: out.Warnings, Nano: out.Nano, ContentHash: sub.hash, Submitted: &sub.submitted,
 	}, "")
 	m.Publish(events.SubjectParsed, events.TypeParsed, "", events.Encode(events.Parsed{
 		V: events.Version, About: about, Markdown: out.Markdown, Pages: out.Pages,

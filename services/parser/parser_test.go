@@ -173,9 +173,16 @@ func TestASubmission(t *testing.T) {
 		p.ContentHash != events.ContentHash([]byte("hello")) || p.Fingerprint == "" {
 		t.Errorf("%+v", p)
 	}
-	r.wait(t, "told", func() bool { return len(r.told) == 2 })
+	// One event says it all: reading it took a moment.
+	r.wait(t, "told", func() bool { return len(r.told) == 1 })
+	if e := r.told[0]; e.What != events.ParsedWhat || e.CorrelationID != "demo-1" || e.Document != p.Document || e.ContentHash != p.ContentHash || e.Submitted == nil {
+		t.Errorf("event: %+v", e)
+	}
+	// Of a larger document it is told that it is being read.
+	r.publish(t, "docs.submit.large.txt", []byte(strings.Repeat("hello ", 20_000)))
+	r.wait(t, "told", func() bool { return len(r.told) == 3 })
 	for i, what := range []events.What{events.Accepted, events.ParsedWhat} {
-		if e := r.told[i]; e.What != what || e.CorrelationID != "demo-1" || e.Document != p.Document {
+		if e := r.told[i+1]; e.What != what || e.Document != events.DocumentID("default", "large.txt") {
 			t.Errorf("event %d: %+v", i, e)
 		}
 	}
@@ -382,7 +389,7 @@ func TestWhatIsLiveIsNotParsedAgain(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// While something newer is on its way, nothing is a duplicate.
-	entry.Revision, entry.State = (r.tombs[0].Revision + 2), events.StateChunked
+	entry.Revision, entry.State = (r.tombs[0].Revision + 2), events.StateParsed
 	put()
 	r.publish(t, "docs.submit.a.txt", []byte("same"))
 	r.wait(t, "parsed again", func() bool { return len(r.parsed) == 2 })
@@ -412,7 +419,7 @@ func TestHeadersInAnyCase(t *testing.T) {
 	if _, err := r.env.JS.PublishMsg(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 && len(r.told) >= 2 })
+	r.wait(t, "parsed", func() bool { return len(r.parsed) == 1 && len(r.told) >= 1 })
 	if p := r.parsed[0]; p.Name != "notes.txt" || p.Tenant != "acme" || p.Document != events.DocumentID("acme", "notes.txt") || p.Meta["Team"] != "blue" || p.Facts.Type != "text/x-odd" {
 		t.Errorf("%+v", p)
 	}

@@ -27,7 +27,7 @@ func TestWhatIsParsedAgain(t *testing.T) {
 	}{
 		{"nothing is known of it", nil, true},
 		{"it is searched as the fallback read it", &events.Document{Revision: poor, State: events.StateDegraded, Live: live(poor, true)}, true},
-		{"it is on its way", &events.Document{Revision: poor, State: events.StateChunked, Live: live(older, false)}, true},
+		{"it is on its way", &events.Document{Revision: poor, State: events.StateParsed, Live: live(older, false)}, true},
 		{"nobody could read it yet", &events.Document{Revision: poor, State: events.StateAccepted}, true},
 		{"it failed further on", &events.Document{Revision: poor, State: events.StateFailed}, true},
 		{"it is whole", &events.Document{Revision: poor.Whole(), State: events.StateComplete, Live: live(poor.Whole(), false)}, false},

@@ -273,7 +273,7 @@ func describe(p submit.Progress) string {
 		parts = append(parts, fmt.Sprintf("%d to submit", n))
 	}
 	for _, s := range []events.State{
-		events.StateAccepted, events.StateParsed, events.StateChunked, events.StateEmbedded, events.StateIndexed,
+		events.StateAccepted, events.StateParsed, events.StateEmbedded, events.StateIndexed,
 		events.StateComplete, events.StateDuplicate, events.StateDegraded, events.StateFailed,
 	} {
 		if n := p.ByState[s]; n > 0 {

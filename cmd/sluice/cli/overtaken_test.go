@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestWhatWasOvertakenWhileItWaitedIsNotBought(t *testing.T) {
 	sluice(t, "ingest", "old.md", "--no-wait").want(t, 0)
 	eventually(t, "the newer text waits, too", func() bool {
 		d := entries(t)["old.md"]
-		return d.Revision > old["old.md"].Revision && d.State == events.StateChunked
+		return d.Revision > old["old.md"].Revision && d.State == events.StateParsed
 	})
 	sluice(t, "budget", "set", "global", "--day", "5.00").want(t, 0)
 	idle(t, node)
@@ -198,7 +199,13 @@ func TestWhatCannotBeReadYetReplacesNothing(t *testing.T) {
 // chunked waits until so many documents wait for their vectors.
 func chunked(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d documents are chunked", n), func() bool { return inState(t, events.StateChunked) == n })
+	eventually(t, fmt.Sprintf("%d documents are chunked", n), func() bool {
+		all := one[struct {
+			Queues []queueStatus `json:"queues"`
+		}](t, sluice(t, "status", "--json").want(t, 0))
+		i := slices.IndexFunc(all.Queues, func(q queueStatus) bool { return q.Stream == events.StreamParsed })
+		return i >= 0 && all.Queues[i].Messages == 0 && inState(t, events.StateParsed) == n
+	})
 }
 
 // heldFor counts the documents that wait for something.

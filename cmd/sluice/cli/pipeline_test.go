@@ -109,7 +109,7 @@ func TestTheLifeOfDocuments(t *testing.T) {
 		sluice(t, "status", "--correlation", "nobody").want(t, 1).says(t, "no document has the correlation ID")
 	})
 	t.Run("trace", func(t *testing.T) {
-		sluice(t, "trace", "docs/lock.md").want(t, 0).has(t, "correlation ID demo-1", "parser    accepted", "chunker   chunked    1 chunk", "indexer   complete", "indexer   duplicate")
+		sluice(t, "trace", "docs/lock.md").want(t, 0).has(t, "correlation ID demo-1", "parser    parsed", "chunker   chunked    1 chunk", "embedder  embedded   1 of 1 chunks", "indexer   complete", "indexer   duplicate")
 		whats := []events.What{}
 		for _, e := range lines[events.Event](t, sluice(t, "trace", "docs/empty.txt", "--json").want(t, 0)) {
 			whats = append(whats, e.What)
@@ -348,7 +348,7 @@ func TestDoctor(t *testing.T) {
 	// A document that nobody works on any more.
 	lost := events.Document{
 		V: events.Version, Document: events.DocumentID("default", "lost.txt"), Tenant: "default", Name: "lost.txt", Revision: 7,
-		State: events.StateChunked, Stage: "chunker", Updated: time.Now().Add(-time.Hour),
+		State: events.StateParsed, Stage: "chunker", Updated: time.Now().Add(-time.Hour),
 	}
 	kv, err := node.Env.JS.KeyValue(t.Context(), events.BucketDocuments)
 	if err != nil {

@@ -245,7 +245,7 @@ func (LsCmd) Help() string {
 // Run lists.
 func (cmd LsCmd) Run(ctx context.Context, o *output) error {
 	known := []events.State{
-		events.StateAccepted, events.StateParsed, events.StateChunked, events.StateEmbedded, events.StateIndexed,
+		events.StateAccepted, events.StateParsed, events.StateEmbedded, events.StateIndexed,
 		events.StateComplete, events.StateDegraded, events.StateDuplicate, events.StateFailed, events.StateDeleted,
 	}
 	for _, s := range cmd.State {
@@ -526,17 +526,25 @@ func (cmd TraceCmd) Run(ctx context.Context, o *output) error {
 		}
 		told = true
 		if o.json {
-			return o.line(e)
+			for _, e := range e.Story() {
+				e.Steps = nil
+				if err := o.line(e); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
 		if at := e.Revision.Submission(); at != last {
 			last = at
 			o.printf("%s\n", o.paint(bold, fmt.Sprintf("%s, submitted %s, correlation ID %s", safe(label(d)), stamp(e.Revision.Time()), safe(e.CorrelationID))))
 		}
-		what := fmt.Sprintf("%-10s", e.What)
-		if s, ok := map[events.What]string{events.Failed: "failed", events.Completed: "complete", events.Retried: "warn", events.Held: "warn"}[e.What]; ok {
-			what = o.paint(paintState(s), what)
+		for _, e := range e.Story() {
+			what := fmt.Sprintf("%-10s", e.What)
+			if s, ok := map[events.What]string{events.Failed: "failed", events.Completed: "complete", events.Retried: "warn", events.Held: "warn"}[e.What]; ok {
+				what = o.paint(paintState(s), what)
+			}
+			o.printf("  %s  %-9s %s %s\n", e.Time.UTC().Format("2006-01-02 15:04:05.000Z"), safe(e.Stage), what, oneLine(details(e)))
 		}
-		o.printf("  %s  %-9s %s %s\n", e.Time.UTC().Format("2006-01-02 15:04:05.000Z"), safe(e.Stage), what, oneLine(details(e)))
 		return nil
 	})
 	if cmd.Follow && errors.Is(err, context.Canceled) {
