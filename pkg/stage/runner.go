@@ -129,7 +129,9 @@ func start(ctx context.Context, env *Env, st Stage) (*runner, error) {
 	r.queue = newQueue(st.Batch, r.room.closed)
 	r.aside = newAside(s, r.hand, s.box)
 	r.intake = newIntake(s, r.hand, r.queue, r.room.closed)
-	r.worker = &worker{shared: s, hand: r.hand, past: past, room: r.room, outbox: s.box}
+	r.worker = &worker{
+		shared: s, hand: r.hand, past: past, room: r.room, outbox: s.box, leaving: make(chan struct{}, max(4, storing/st.Batch.Items)),
+	}
 	r.room.queue, r.room.aside = r.queue, r.aside
 	r.aside.room, r.aside.read = r.room, r.intake.read
 	if err := r.open(ctx, past); err != nil {
@@ -185,9 +187,9 @@ func (r *runner) run() error {
 	}()
 	defer r.env.hear(r.room)()
 
-	var workers, waiting, watchers sync.WaitGroup
+	var waiting, watchers sync.WaitGroup
 	for range r.stage.Workers {
-		workers.Go(func() {
+		r.worker.running.Go(func() {
 			for batch := r.queue.gather(r.stopping); batch != nil; batch = r.queue.gather(r.stopping) {
 				r.worker.process(batch)
 			}
@@ -210,7 +212,7 @@ func (r *runner) run() error {
 	}
 	waiting.Wait()
 	r.giveBack()
-	if n := r.await(&workers); n > 0 {
+	if n := r.await(); n > 0 {
 		// What they have in hand comes again after ack-wait, to a process that lives.
 		err = fault.New(fault.Execution, reasonStuck, "%d calls of the function of stage %s have not returned %v after the grace period of %v", n, r.stage.Name, straggling, r.env.Settings.Grace).
 			WithHint("the function ignores that its context has ended, which is a defect; the messages come again")
@@ -241,9 +243,9 @@ func IsStuck(err error) bool {
 }
 
 // await waits for the workers, and returns how many calls outlast the grace period.
-func (r *runner) await(workers *sync.WaitGroup) (stuck int64) {
+func (r *runner) await() (stuck int64) {
 	done := make(chan struct{})
-	go func() { workers.Wait(); close(done) }()
+	go func() { r.worker.running.Wait(); close(done) }()
 	select {
 	case <-done:
 		return 0

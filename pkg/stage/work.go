@@ -14,7 +14,8 @@ import (
 
 // worker sees batches through. After it, each message is acknowledged, returned
 // for a retry, dead-lettered, handed to the waiting room, or released because the
-// stage stops. A worker never sleeps.
+// stage stops. A worker never sleeps, and does not wait for acknowledgements: it
+// begins the next batch while what it has published is being stored.
 type worker struct {
 	*shared
 	hand   *hand
@@ -23,7 +24,13 @@ type worker struct {
 	outbox *outbox
 	// Calls of the stage's function that are under way, and that have returned.
 	calls, returned atomic.Int64
+	// Workers, and what sees batches out after them.
+	running sync.WaitGroup
+	leaving chan struct{} // a token for each batch that waits to be stored
 }
+
+// storing bounds the messages of a stage that wait to be stored downstream.
+const storing = 256
 
 // process sees a batch through.
 func (w *worker) process(batch []*Message) {
@@ -154,9 +161,19 @@ func (w *worker) settle(batch []*Message) {
 			}
 		}
 	}
-	for _, m := range made {
-		w.finish(m)
+	if len(made) == 0 {
+		return
 	}
+	w.leaving <- struct{}{}
+	for _, m := range made {
+		w.hand.rest(m) // it keeps nobody out
+	}
+	w.running.Go(func() {
+		defer func() { <-w.leaving }()
+		for _, m := range made {
+			w.finish(m)
+		}
+	})
 }
 
 // decide reports whether a message has something to say. Otherwise it was handed
