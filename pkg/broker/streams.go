@@ -100,7 +100,8 @@ func Vocabulary() []Stream {
 		Bucket(events.BucketDocuments),
 		// The ledgers of a call's path change together or not at all.
 		{Name: events.BucketBudget, Kind: KindBucket, Atomic: true},
-		{Name: events.BucketCache, Kind: KindBucket, MaxAge: 30 * day, Sized: true, Compressed: true, Expires: true},
+		// Vectors do not compress, and a lookup would unpack a whole block for one of them.
+		{Name: events.BucketCache, Kind: KindBucket, MaxAge: 30 * day, Sized: true, Expires: true},
 		// Apart from the cache: a note that cannot be written stops what is paid for,
 		// so vectors must not crowd it out. Services forget jobs after two days.
 		{Name: events.BucketJobs, Kind: KindBucket, MaxAge: 7 * day, Small: true},
