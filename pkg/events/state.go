@@ -52,13 +52,13 @@ type Event struct {
 	Pages       int        `json:"pages,omitempty"`
 	Warnings    []string   `json:"warnings,omitempty"`
 
-	Chunks   int    `json:"chunks,omitempty"`
-	Of       int    `json:"of,omitempty"`
-	Reused   int    `json:"reused,omitempty"` // chunks whose vectors were not bought again
-	Tokens   int    `json:"tokens,omitempty"`
-	Nano     int64  `json:"nano,omitempty"` // nano-dollars
-	Model    string `json:"model,omitempty"`
-	Parser   string `json:"parser,omitempty"` // who parsed: service and version
+	Chunks int    `json:"chunks,omitempty"`
+	Of     int    `json:"of,omitempty"`
+	Reused int    `json:"reused,omitempty"` // chunks whose vectors were not bought again
+	Tokens int    `json:"tokens,omitempty"`
+	Nano   int64  `json:"nano,omitempty"` // nano-dollars
+	Model  string `json:"model,omitempty"`
+	Parser string `json:"parser,omitempty"` // who parsed: service and version
 
 	Failure *Failure `json:"failure,omitempty"`
 	ReplyTo string   `json:"reply_to,omitempty"`
