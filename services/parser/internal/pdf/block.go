@@ -416,8 +416,15 @@ func (l *line) text() string { return textOf(l.words) }
 
 // isOrnament reports whether a line is drawn with characters.
 func isOrnament(l *line) bool {
-	s := strings.ReplaceAll(l.text(), " ", "")
-	return len(s) >= 3 && strings.Trim(s, "-=_*~.·—–―─━═•") == ""
+	n := 0
+	for i := range l.words {
+		s := strings.ReplaceAll(l.words[i].text, " ", "")
+		if strings.Trim(s, "-=_*~.·—–―─━═•") != "" {
+			return false
+		}
+		n += len(s)
+	}
+	return n >= 3
 }
 
 var (

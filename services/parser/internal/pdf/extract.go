@@ -328,6 +328,9 @@ func (f *file) correctAngles(ref requests.Page, chars []*pageChar) error {
 
 // runsBack reports whether b stands just before a, as the angle of both has it.
 func runsBack(a, b *pageChar) bool {
+	if a.Angle == 0 && b.PointPosition.Left >= a.PointPosition.Left {
+		return false // nearly all that is read
+	}
 	if a.Angle != b.Angle || !isLTRRune(runeOf(a)) || !isLTRRune(runeOf(b)) {
 		return false
 	}
