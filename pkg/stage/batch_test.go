@@ -188,6 +188,40 @@ func TestWhatIsNotFinishedGoesOn(t *testing.T) {
 	}
 }
 
+// A call that panics has said nothing: what a message is then told alone is all that
+// counts.
+func TestACallThatPanicsLeavesNothingUnfinished(t *testing.T) {
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	var mu sync.Mutex
+	alone := map[string]int{}
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
+		Batch: stage.Batch{Items: 2, Wait: time.Minute},
+		HandleBatch: func(_ context.Context, batch []*stage.Message) {
+			if len(batch) > 1 {
+				batch[0].Again()
+				panic("odd")
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			alone[string(batch[0].Data)]++
+		},
+	})
+	publish(t, env.JS, events.SubjectParsed, "a", "a")
+	publish(t, env.JS, events.SubjectParsed, "b", "b")
+	natstest.Eventually(t, 10*time.Second, "one message is done", func() bool { return stored(t, env.JS, events.StreamParsed) < 2 })
+	publish(t, env.JS, events.SubjectParsed, "c", "c") // a batch with whatever went back
+	publish(t, env.JS, events.SubjectParsed, "d", "d")
+	empty(t, env.JS, events.StreamParsed)
+	mu.Lock()
+	defer mu.Unlock()
+	for name, n := range alone {
+		if n != 1 {
+			t.Errorf("%s was handled %d times", name, n)
+		}
+	}
+}
+
 // What is not finished goes back, like all that is not begun, when the stage stops.
 func TestWhatIsNotFinishedIsReturned(t *testing.T) {
 	url := natstest.Start(t, broker.DefaultTopology())

@@ -130,7 +130,7 @@ func start(ctx context.Context, env *Env, st Stage) (*runner, error) {
 	r.aside = newAside(s, r.hand, s.box)
 	r.intake = newIntake(s, r.hand, r.queue, r.room.closed)
 	r.worker = &worker{
-		shared: s, hand: r.hand, past: past, room: r.room, outbox: s.box, leaving: make(chan struct{}, max(4, storing/st.Batch.Items)),
+		shared: s, hand: r.hand, past: past, room: r.room, outbox: s.box, leaving: berths{taken: make(chan struct{}, berthsOfAll)},
 	}
 	r.room.queue, r.room.aside = r.queue, r.aside
 	r.aside.room, r.aside.read = r.room, r.intake.read

@@ -2,7 +2,9 @@ package stage_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,5 +42,33 @@ func TestAStageIsNotReadyWhileNothingIsAcknowledged(t *testing.T) {
 	})
 	if stored(t, env.JS, events.StreamParsed) != 1 || stored(t, env.JS, events.StreamDeadLetter) != 0 {
 		t.Error("the message is not kept")
+	}
+}
+
+// What waits to be stored is bounded by its bytes: a stage whose work is large goes on
+// only as far as its memory allows, however many messages that is.
+func TestWhatWaitsToBeStoredIsBoundedByItsBytes(t *testing.T) {
+	t.Parallel()
+	env := natstest.Env(t, natstest.Start(t, broker.DefaultTopology()), stage.DefaultSettings())
+	if _, err := env.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SILENT", Subjects: []string{"silent"}, NoAck: true, MaxMsgs: 1}); err != nil {
+		t.Fatal(err)
+	}
+	large := make([]byte, 512<<10)
+	var made atomic.Int64
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}},
+		Handle: func(_ context.Context, m *stage.Message) error {
+			made.Add(1)
+			m.Publish("silent", events.TypeChunks, "x", large)
+			return nil
+		},
+	})
+	for i := range 100 {
+		submit(t, env.JS, "acme", fmt.Sprint(i))
+	}
+	// What was published first is given up by then.
+	natstest.Eventually(t, time.Minute, "it waits", func() bool { return len(env.Health.Stage("worker").Waiting) == 1 })
+	if n := made.Load(); n > 40 {
+		t.Errorf("%d messages of %d bytes wait to be stored, or have waited", n, len(large))
 	}
 }

@@ -26,11 +26,44 @@ type worker struct {
 	calls, returned atomic.Int64
 	// Workers, and what sees batches out after them.
 	running sync.WaitGroup
-	leaving chan struct{} // a token for each batch that waits to be stored
+	leaving berths
 }
 
-// storing bounds the messages of a stage that wait to be stored downstream.
-const storing = 256
+// berths bounds what waits to be stored downstream, in messages and in bytes: each
+// takes a berth, and a large one takes several.
+type berths struct {
+	entering sync.Mutex // one batch at a time takes berths, so none waits with a part of them
+	taken    chan struct{}
+}
+
+const (
+	berthsOfAll  = 256
+	berthOfBytes = 64 << 10
+)
+
+// enter waits until there is room for a batch, and returns what gives it back. A batch
+// that is larger than all of it goes alone.
+func (b *berths) enter(batch []*Message) (leave func()) {
+	n := 0
+	for _, m := range batch {
+		size := len(m.Data)
+		for _, msg := range m.out {
+			size += len(msg.Data)
+		}
+		n += 1 + size/berthOfBytes
+	}
+	n = min(n, cap(b.taken))
+	b.entering.Lock()
+	defer b.entering.Unlock()
+	for range n {
+		b.taken <- struct{}{}
+	}
+	return func() {
+		for range n {
+			<-b.taken
+		}
+	}
+}
 
 // process sees a batch through.
 func (w *worker) process(batch []*Message) {
@@ -107,7 +140,7 @@ func (w *worker) call(batch []*Message) {
 				m.err = err
 				// A panic is one message's doing: each gets its own chance.
 				if len(loaded) > 1 {
-					m.err, m.out = nil, nil
+					m.err, m.out, m.after, m.again = nil, nil, nil, false
 					if err := w.invoke([]*Message{m}); err != nil {
 						m.err = err
 					}
@@ -156,6 +189,7 @@ func (w *worker) settle(batch []*Message) {
 	for _, m := range batch {
 		if w.decide(m) {
 			made = append(made, m)
+			m.Value = nil // the function does not see it again
 			for _, msg := range m.out {
 				w.outbox.send(m, msg)
 			}
@@ -164,12 +198,12 @@ func (w *worker) settle(batch []*Message) {
 	if len(made) == 0 {
 		return
 	}
-	w.leaving <- struct{}{}
+	leave := w.leaving.enter(made)
 	for _, m := range made {
 		w.hand.rest(m) // it keeps nobody out
 	}
 	w.running.Go(func() {
-		defer func() { <-w.leaving }()
+		defer leave()
 		for _, m := range made {
 			w.finish(m)
 		}
