@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -334,6 +335,59 @@ func TestAPackKeepsWhatItHas(t *testing.T) {
 	}
 	if len(r.dead) != 0 {
 		t.Error("a dead letter")
+	}
+}
+
+// Where a call has to wait, the calls after it would wait, too: a try costs one call,
+// however many a batch is.
+func TestATryInVainIsOneCall(t *testing.T) {
+	wait := fault.On(fault.WaitBudget, "tenant.acme")
+	var open atomic.Bool
+	p := &counting{price: 1, limit: 10, odd: func([]string, *provider.Embeddings) error {
+		if open.Load() {
+			return nil
+		}
+		return fault.New(fault.CostLimit, "budget", "the day's money is spent").WaitFor(wait)
+	}}
+	r := setUp(t, p, embedder.Config{Cache: "off", Batch: 10_000})
+	r.submit(t, "a", 1, texts(75, "x")...)
+	r.wait(t, "it is tried again", func() bool { calls, _ := p.asked(); return calls >= 9 })
+	p.mu.Lock()
+	for _, texts := range p.calls {
+		if texts[0] != "x 0" {
+			t.Errorf("after a call that has to wait there was one for %q", texts[0])
+		}
+	}
+	p.mu.Unlock()
+	open.Store(true)
+	r.wait(t, "all vectors", func() bool { r.env.Wake(wait); return len(r.vectors) == 75 })
+}
+
+// A process may die between two publishes: a fallback's vectors are stored only when
+// their upgrade is.
+func TestAnUpgradeIsQueuedBeforeWhatItMends(t *testing.T) {
+	p := &counting{price: 1, limit: 10, odd: func(texts []string, out *provider.Embeddings) error {
+		out.Model, out.Fallback = "other/1", make([]bool, len(texts))
+		out.Fallback[len(texts)-1] = true // a part of the pack
+		return nil
+	}}
+	r := setUp(t, p, embedder.Config{Cache: "off"})
+	var order []string
+	seen := func(m *nats.Msg) { r.mu.Lock(); order = append(order, m.Subject); r.mu.Unlock() }
+	watch := natstest.Connect(t, r.env.Conn.ConnectedUrl())
+	if _, err := watch.Subscribe("docs.>", seen); err != nil {
+		t.Fatal(err)
+	}
+	if err := watch.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.submit(t, "a", 1, texts(10, "x")...)
+	is := func(subject string) int { return slices.Index(order, subject) }
+	r.wait(t, "both", func() bool { return is(events.SubjectVectors) >= 0 && is(events.SubjectUpgrade) >= 0 })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if is(events.SubjectUpgrade) > is(events.SubjectVectors) {
+		t.Errorf("published in the order %v", order)
 	}
 }
 

@@ -102,7 +102,14 @@ func embed(ctx context.Context, p provider.Embedder, l limits, batch []*stage.Me
 		slices.SortStableFunc(open, func(a, b *item) int { return strings.Compare(a.of.m.Tenant, b.of.m.Tenant) })
 	}
 	filled := "" // the tenant of the latest call, if it was a full one
+	// What a call has to wait for, the tenant's other calls need as well: one finds out.
+	waits := map[string]error{}
 	for len(open) > 0 {
+		if err := waits[open[0].of.m.Tenant]; err != nil {
+			fail(open[:1], err)
+			open = open[1:]
+			continue
+		}
 		info := p.Describe() // a call may hold less after one that was not answered
 		if l.inputs > 0 && (info.MaxInputs == 0 || info.MaxInputs > l.inputs) {
 			info.MaxInputs = l.inputs
@@ -115,7 +122,10 @@ func embed(ctx context.Context, p provider.Embedder, l limits, batch []*stage.Me
 			open = open[n:] // the rest of this tenant's
 			continue
 		}
-		call(ctx, p, open[:n])
+		err := call(ctx, p, open[:n])
+		if f := fault.From(err); f != nil && f.Waits() != "" && f.Reason != budget.ReasonOverLimit { // that is one input's size
+			waits[tenant] = err
+		}
 		open = open[n:]
 	}
 	for _, w := range all {
@@ -229,14 +239,14 @@ func (w *work) end(prefix string) {
 		about.Steps = append(about.Steps[:len(about.Steps):len(about.Steps)], step)
 		vectors[0].About = &about
 	}
+	// First, so that no fallback's vector is stored whose upgrade is not.
+	for pack := range events.PackChunks(again) {
+		w.m.Publish(events.SubjectUpgrade, events.TypeChunks, pack.Key, pack.Data)
+	}
 	key := ""
 	for pack := range events.PackVectors(vectors) {
 		w.m.Publish(events.SubjectVectors, events.TypeVectors, prefix+pack.Key, pack.Data)
 		key = pack.Key
-	}
-	// Queued with the vectors or not at all.
-	for pack := range events.PackChunks(again) {
-		w.m.Publish(events.SubjectUpgrade, events.TypeChunks, pack.Key, pack.Data)
 	}
 	if !whole {
 		w.m.Emit(events.Event{
