@@ -227,7 +227,7 @@ func printDocuments(o *output, docs []*events.Document) error {
 
 // LsCmd lists documents.
 type LsCmd struct {
-	State  []string `help:"Only these states: accepted, parsed, chunked, embedded, indexed, complete, degraded, duplicate, failed, deleted; or open, for all that are not final." placeholder:"STATE"`
+	State  []string `help:"Only these states: accepted, parsed, embedded, indexed, complete, degraded, duplicate, failed, deleted; or open, for all that are not final." placeholder:"STATE"`
 	Tenant string   `help:"Only this tenant's." placeholder:"NAME"`
 	All    bool     `short:"a" help:"Deleted documents too."`
 	Online
