@@ -14,8 +14,7 @@ import (
 	"sluice/services/embedder/openai"
 )
 
-// work is a pack in hand. It keeps the vectors that are there while others are
-// waited for.
+// work is a pack in hand.
 type work struct {
 	m    *stage.Message
 	todo []*item // in the order of the pack; those without a vector are still open
@@ -32,11 +31,16 @@ type item struct {
 	failure error // of the latest attempt
 }
 
+// kept are the vectors of a pack that are there while others are waited for, without
+// their chunks, by ID. Much may wait: it is read again when it goes on.
+type kept map[string]events.Vector
+
 // read makes work of a message, unless that was done before.
 func read(m *stage.Message, count counter) (*work, error) {
 	if w, done := m.Value.(*work); done {
 		return w, nil
 	}
+	have, _ := m.Value.(kept)
 	p, err := events.Decode[events.Chunks](m.Data)
 	if err == nil && (p.Document != m.Document || p.Revision != m.Revision) {
 		err = fault.Invalid("malformed-event", "body and headers name different documents or revisions")
@@ -50,6 +54,10 @@ func read(m *stage.Message, count counter) (*work, error) {
 		it := &item{of: w, chunk: c, input: c.Input(), tokens: c.InputTokens}
 		if count != nil {
 			it.tokens = count(it.input)
+		}
+		if v, ok := have[c.ID]; ok {
+			v.Chunk = *c
+			it.vector, it.done = v, true
 		}
 		w.todo = append(w.todo, it)
 	}
@@ -212,6 +220,7 @@ func (w *work) end(prefix string) {
 	if open := w.open(); len(open) > 0 {
 		if err := worst(open); err != nil {
 			w.m.Fail(err)
+			w.m.Value = w.keep()
 		} else {
 			w.m.Again()
 		}
@@ -253,6 +262,22 @@ func (w *work) end(prefix string) {
 			What: step.What, Chunks: step.Chunks, Of: step.Of, Reused: step.Reused, Tokens: step.Tokens, Nano: step.Nano, Model: step.Model,
 		}, prefix+key)
 	}
+}
+
+// keep returns what is there of a pack.
+func (w *work) keep() any {
+	have := kept{}
+	for _, it := range w.todo {
+		if it.done {
+			v := it.vector
+			v.Chunk = events.Chunk{}
+			have[it.chunk.ID] = v
+		}
+	}
+	if len(have) == 0 {
+		return nil
+	}
+	return have
 }
 
 // worst returns what keeps a pack from going on: what is final before what may pass,
