@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -288,4 +289,45 @@ func TestAClosedConnectionEndsTheStage(t *testing.T) {
 	case <-time.After(15 * time.Second):
 		t.Error("it waits for ever")
 	}
+}
+
+// What is pulled is bounded by its bytes, too, whatever the number that a batch may
+// hold.
+func TestLargeMessagesArePulledInSmallNumbers(t *testing.T) {
+	url := natstest.Start(t, broker.DefaultTopology())
+	env := natstest.Env(t, url, stage.DefaultSettings())
+	const messages, size = 240, 256 << 10
+	for i := range messages {
+		publish(t, env.JS, events.SubjectParsed, fmt.Sprint(i), strings.Repeat("x", size))
+	}
+	begun, finish := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	natstest.Run(t, env, stage.Stage{
+		Declaration: stage.Declaration{Name: "worker", In: stage.Route{Stream: events.StreamParsed}}, Workers: 1,
+		Batch:       stage.Batch{Items: 500, Weight: 4 * size, Weigh: func(m *stage.Message) int { return len(m.Data) }, Wait: 10 * time.Millisecond},
+		HandleBatch: func(context.Context, []*stage.Message) { once.Do(func() { close(begun) }); <-finish },
+	})
+	<-begun
+	consumer, err := env.JS.Consumer(t.Context(), events.StreamParsed, "worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, same := -1, 0
+	natstest.Eventually(t, time.Minute, "nothing is pulled any more", func() bool {
+		info, err := consumer.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.NumAckPending == last {
+			same++
+		} else {
+			last, same = info.NumAckPending, 0
+		}
+		return same > 200
+	})
+	if last > messages/2 {
+		t.Errorf("%d of %d messages of %d bytes were taken", last, messages, size)
+	}
+	close(finish)
+	empty(t, env.JS, events.StreamParsed)
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"sluice/pkg/events"
 )
 
 // intake moves messages from the stage's stream to its queue, as long as the hand
@@ -19,6 +21,7 @@ type intake struct {
 	queue    *queue
 	capacity int         // active messages above which pulling stops
 	closed   func() bool // the stage waits as a whole
+	usual    int         // bytes of a message, as those before had; known to the one that pulls
 	cons     atomic.Pointer[jetstream.Consumer]
 	ackWait  atomic.Int64 // of the consumer, in nanoseconds
 	down     atomic.Pointer[string]
@@ -28,7 +31,7 @@ type intake struct {
 func newIntake(s *shared, h *hand, q *queue, closed func() bool) *intake {
 	return &intake{
 		shared: s, hand: h, queue: q, closed: closed,
-		capacity: max(2*s.stage.Workers*s.stage.Batch.Items, 16),
+		capacity: max(2*s.stage.Workers*s.stage.Batch.Items, 16), usual: events.PackBytes,
 	}
 }
 
@@ -45,10 +48,14 @@ func (in *intake) bind(ctx context.Context) error {
 	return nil
 }
 
-// prefetch is the size of a pull.
+// prefetch is the size of a pull. All that it brings is in memory.
 func (in *intake) prefetch() int {
-	return min(max(in.stage.Workers*in.stage.Batch.Items, 8), 512)
+	return max(8, min(in.stage.Workers*in.stage.Batch.Items, 512, prefetchBytes/max(in.usual, 1)))
 }
+
+// prefetchBytes is what the messages of a pull have together, if they are as large as
+// those before.
+const prefetchBytes = 16 << 20
 
 // pull runs until its context ends. It fails if the connection is closed for good.
 func (in *intake) pull() error {
@@ -66,13 +73,14 @@ func (in *intake) pull() error {
 			in.say("")
 			in.log.Warn().Msg("the consumer was gone, and is made again")
 		}
+		size := in.prefetch()
 		it, err := (*in.cons.Load()).Messages(
-			jetstream.PullMaxMessages(in.prefetch()),
+			jetstream.PullMaxMessages(size),
 			jetstream.PullExpiry(5*time.Second),
 			jetstream.PullHeartbeat(time.Second),
 		)
 		if err == nil {
-			err = in.pullFrom(it)
+			err = in.pullFrom(it, size)
 		}
 		switch {
 		case err == nil:
@@ -93,7 +101,7 @@ func (in *intake) pull() error {
 // pullFrom reads one iterator until the process should stop, there is no room
 // for a second, or the iterator fails. It leaves nothing behind in the client's
 // buffer, where no keep-alive would reach it.
-func (in *intake) pullFrom(it jetstream.MessagesContext) error {
+func (in *intake) pullFrom(it jetstream.MessagesContext, size int) error {
 	defer it.Stop()
 	defer context.AfterFunc(in.stopping, it.Drain)()
 	silent, draining := 0, false
@@ -108,9 +116,10 @@ func (in *intake) pullFrom(it jetstream.MessagesContext) error {
 		switch {
 		case err == nil:
 			silent = 0
+			in.usual += (len(msg.Data()) - in.usual) / 8
 			in.take(msg, in.stage.In.Stream)
-			if !draining && !in.waitRoom(time.Second) {
-				drain()
+			if n := in.prefetch(); n >= 2*size || 2*n <= size || !draining && !in.waitRoom(time.Second) {
+				drain() // pulls of another size from now on, or none for a while
 			}
 		case errors.Is(err, nats.ErrTimeout):
 			if in.closed() {
