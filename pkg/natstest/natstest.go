@@ -4,6 +4,7 @@ package natstest
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -86,7 +87,14 @@ func Run(tb testing.TB, env *stage.Env, stages ...stage.Stage) (stop func()) {
 
 // Patience is how long Eventually waits at least. A deadline costs nothing when the
 // test passes, and a machine that does something else needs it.
-const Patience = 3 * time.Minute
+//
+// SLUICE_TEST_PATIENCE sets another one, for tests that are to fail.
+var Patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("SLUICE_TEST_PATIENCE")); err == nil {
+		return d
+	}
+	return 3 * time.Minute
+}()
 
 // Eventually polls until ok or fails the test after d, or after Patience if that
 // is longer.

@@ -11,6 +11,7 @@ import (
 
 	"sluice/pkg/fault"
 	"sluice/pkg/provider"
+	"sluice/pkg/testcpu"
 	"sluice/services/parser/internal/samples"
 	"sluice/services/parser/local"
 )
@@ -324,6 +325,9 @@ func TestMembers(t *testing.T) {
 
 // A file that needs more memory than there is costs itself, not the archive.
 func TestMemberThatIsTooLarge(t *testing.T) {
+	if testcpu.Plain(t) {
+		return
+	}
 	p := newParser(t, func(c *local.Config) { c.IsolateMemory = 160 << 20 })
 	data := zipOf(t, member{"first.md", []byte("# First\n\nwords")},
 		member{"inner.zip", zipOf(t, member{"large.html", bytes.Repeat([]byte("<p>a <b>b</b> <i>c</i></p>"), 400_000)}, member{"small.txt", []byte("little")})},
