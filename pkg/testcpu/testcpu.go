@@ -19,7 +19,7 @@ const (
 	least = 20 * time.Millisecond
 	// tries is how often it is measured before it is believed. The least of all
 	// measurements counts: others of the same process can only add to it.
-	tries = 20
+	tries = 8
 )
 
 // Linear fails the test unless work(n) costs about four times as much as
