@@ -39,9 +39,8 @@ type Vectors struct {
 // Body is an encoded pack. The key tells the pack apart from all others of its
 // revision, however the chunks were divided.
 type Body struct {
-	Key    string
-	Data   []byte
-	Chunks int
+	Key  string
+	Data []byte
 }
 
 // PackChunks yields chunks of one revision in packs, as many in each as it holds.
@@ -87,7 +86,8 @@ type packer struct {
 
 // add puts a chunk in the pack, or in the next one. It reports whether to go on.
 func (p *packer) add(c *Chunk, part, tail []byte) bool {
-	if len(p.parts) > 0 && (c.About != nil || p.size+1+len(part)+len(tail) > PackBytes) && !p.end() {
+	more := len(",") + len(part) + len(tail)
+	if len(p.parts) > 0 && (c.About != nil || p.size+more > PackBytes) && !p.end() {
 		return false
 	}
 	if len(p.parts) == 0 {
@@ -96,7 +96,7 @@ func (p *packer) add(c *Chunk, part, tail []byte) bool {
 		p.size, p.first = len(p.head)+len("]}\n"), c.ID
 	}
 	p.parts, p.tails = append(p.parts, part), append(p.tails, tail)
-	p.size += len(",") + len(part) + len(tail)
+	p.size += more
 	return true
 }
 
@@ -105,7 +105,7 @@ func (p *packer) end() bool {
 	if len(p.parts) == 0 {
 		return true
 	}
-	b := Body{Key: p.first + "-" + strconv.Itoa(len(p.parts)), Data: append(make([]byte, 0, p.size), p.head...), Chunks: len(p.parts)}
+	b := Body{Key: p.first + "-" + strconv.Itoa(len(p.parts)), Data: append(make([]byte, 0, p.size), p.head...)}
 	for i, part := range p.parts {
 		if i > 0 {
 			b.Data = append(b.Data, ',')

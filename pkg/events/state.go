@@ -80,7 +80,8 @@ type Step struct {
 	Model   string    `json:"model,omitempty"`
 }
 
-// Story returns an event with the steps before it, each as an event.
+// Story returns the steps before an event, each as an event, and then the event without
+// them.
 func (e *Event) Story() []*Event {
 	var all []*Event
 	for _, s := range e.Steps {
@@ -89,7 +90,9 @@ func (e *Event) Story() []*Event {
 			Stage: s.Stage, Time: s.Time, Seconds: s.Seconds, Chunks: s.Chunks, Of: s.Of, Reused: s.Reused, Tokens: s.Tokens, Nano: s.Nano, Model: s.Model,
 		})
 	}
-	return append(all, e)
+	last := *e
+	last.Steps = nil
+	return append(all, &last)
 }
 
 // Failure says why a document is not complete, and what to do about it.

@@ -527,7 +527,6 @@ func (cmd TraceCmd) Run(ctx context.Context, o *output) error {
 		told = true
 		if o.json {
 			for _, e := range e.Story() {
-				e.Steps = nil
 				if err := o.line(e); err != nil {
 					return err
 				}
