@@ -157,14 +157,8 @@ func TestWhatWaitsIsShown(t *testing.T) {
 	in(t, map[string]string{"a.md": "Ferries cross the estuary.", "b.md": "Herons stand still."})
 	sluice(t, "budget", "freeze").want(t, 0)
 	sluice(t, "ingest", "a.md", "b.md", "--no-wait").want(t, 0)
-	type pipeline struct {
-		Documents   map[string]int    `json:"documents"`
-		Queues      []queueStatus     `json:"queues"`
-		DeadLetters map[string]uint64 `json:"dead_letters"`
-		Stages      []stageStatus     `json:"stages"`
-	}
 	waiting := func() (s stageStatus) {
-		for _, s := range one[pipeline](t, sluice(t, "status", "--json").want(t, 0)).Stages {
+		for _, s := range status(t).Stages {
 			if s.Stage == "embedder" {
 				return s
 			}

@@ -200,12 +200,7 @@ func TestWhatCannotBeReadYetReplacesNothing(t *testing.T) {
 func chunked(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%d documents are chunked", n), func() bool {
-		all := one[struct {
-			Documents   map[string]uint64 `json:"documents"`
-			Queues      []queueStatus     `json:"queues"`
-			DeadLetters map[string]uint64 `json:"dead_letters"`
-			Stages      []stageStatus     `json:"stages"`
-		}](t, sluice(t, "status", "--json").want(t, 0))
+		all := status(t)
 		i := slices.IndexFunc(all.Queues, func(q queueStatus) bool { return q.Stream == events.StreamParsed })
 		return i >= 0 && all.Queues[i].Messages == 0 && inState(t, events.StateParsed) == n
 	})

@@ -43,6 +43,19 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// wholeStatus is what 'sluice status --json' prints.
+type wholeStatus struct {
+	Documents   map[string]int    `json:"documents"`
+	Queues      []queueStatus     `json:"queues"`
+	DeadLetters map[string]uint64 `json:"dead_letters"`
+	Stages      []stageStatus     `json:"stages"`
+}
+
+func status(t *testing.T) wholeStatus {
+	t.Helper()
+	return one[wholeStatus](t, sluice(t, "status", "--json").want(t, 0))
+}
+
 func byName(all []outcome) map[string]outcome {
 	m := map[string]outcome{}
 	for _, o := range all {
@@ -96,12 +109,7 @@ func TestTheLifeOfDocuments(t *testing.T) {
 		sluice(t, "status", d.Document).want(t, 0).has(t, "docs/lock.md")
 		sluice(t, "status", "nothing.md").want(t, 1).says(t, `no document is called "nothing.md"; hint: 'sluice ls'`)
 		sluice(t, "status", "docs/lock.md", "--tenant", "acme").want(t, 1).says(t, "of tenant acme")
-		all := one[struct {
-			Documents   map[string]int    `json:"documents"`
-			Queues      []queueStatus     `json:"queues"`
-			DeadLetters map[string]uint64 `json:"dead_letters"`
-			Stages      []stageStatus     `json:"stages"`
-		}](t, sluice(t, "status", "--json").want(t, 0))
+		all := status(t)
 		if all.Documents["duplicate"] != 3 || all.Documents["failed"] != 1 || all.DeadLetters["parser"] != 2 || len(all.Queues) != 5 {
 			t.Errorf("%+v", all)
 		}

@@ -57,15 +57,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			about, err := json.MarshalIndent(struct {
-				Facts    any
-				Pages    any `json:",omitempty"`
-				Warnings any `json:",omitempty"`
-			}{out.Facts, out.Pages, out.Warnings}, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := strings.TrimRight(out.Markdown, "\n") + "\n\n=====\n" + string(about) + "\n"
+			got := shown(t, out.Markdown, out.Facts, out.Pages, out.Warnings)
 			golden := filepath.Join("testdata", "text", c.file+".golden")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -313,4 +305,18 @@ func FuzzNotebook(f *testing.F) {
 
 func FuzzZIP(f *testing.F) {
 	fuzz(f, archive.ZIP, "PK\x05\x06"+string(make([]byte, 18)), string(bytes.Repeat([]byte("PK\x01\x02"), 9)))
+}
+
+// shown is what goldens keep of a document: its Markdown, and what is known of it.
+func shown(t *testing.T, markdown string, facts, pages, warnings any) string {
+	t.Helper()
+	about, err := json.MarshalIndent(struct {
+		Facts    any
+		Pages    any `json:",omitempty"`
+		Warnings any `json:",omitempty"`
+	}{facts, pages, warnings}, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimRight(markdown, "\n") + "\n\n=====\n" + string(about) + "\n"
 }

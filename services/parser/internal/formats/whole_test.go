@@ -1,7 +1,6 @@
 package formats_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -121,15 +120,7 @@ func TestWholeGoldens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			about, err := json.MarshalIndent(struct {
-				Facts    any
-				Pages    any `json:",omitempty"`
-				Warnings any `json:",omitempty"`
-			}{out.Facts, out.Pages, out.Warnings}, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			goldenIn(t, "whole", name, out.Markdown+"\n=====\n"+string(about)+"\n")
+			goldenIn(t, "whole", name, shown(t, out.Markdown, out.Facts, out.Pages, out.Warnings))
 		})
 	}
 }
