@@ -203,15 +203,15 @@ func rank(s events.State) int {
 	case events.StateParsed:
 		return 2
 	case events.StateEmbedded:
-		return 4
+		return 3
 	case events.StateIndexed:
-		return 5
+		return 4
 	case events.StateFailed:
-		return 6
+		return 5
 	case events.StateDuplicate, events.StateDegraded:
-		return 7 // a replayed dead letter completes a failed document
+		return 6 // a replayed dead letter completes a failed document
 	case events.StateComplete, events.StateDeleted:
-		return 8 // an upgrade completes a degraded one
+		return 7 // an upgrade completes a degraded one
 	}
 	return 0
 }
