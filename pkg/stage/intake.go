@@ -21,7 +21,7 @@ type intake struct {
 	queue    *queue
 	capacity int         // active messages above which pulling stops
 	closed   func() bool // the stage waits as a whole
-	usual    int         // bytes of a message, as those before had; known to the one that pulls
+	usual    int         // average bytes of the messages before; used by pull alone
 	cons     atomic.Pointer[jetstream.Consumer]
 	ackWait  atomic.Int64 // of the consumer, in nanoseconds
 	down     atomic.Pointer[string]
@@ -53,8 +53,7 @@ func (in *intake) prefetch() int {
 	return max(8, min(in.stage.Workers*in.stage.Batch.Items, 512, prefetchBytes/max(in.usual, 1)))
 }
 
-// prefetchBytes is what the messages of a pull have together, if they are as large as
-// those before.
+// prefetchBytes bounds the bytes of a pull, by the average of the messages before.
 const prefetchBytes = 16 << 20
 
 // pull runs until its context ends. It fails if the connection is closed for good.

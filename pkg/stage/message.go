@@ -129,7 +129,7 @@ func (m *Message) Fail(err error) { m.err = err }
 
 // Again has the message of a batch go back to the front of the queue: it is not
 // finished, and goes on with what is gathered next. What it keeps until then is in
-// Value. Whoever calls it for every message of a batch has no end.
+// Value. A function that calls it for each message of each batch never ends.
 func (m *Message) Again() { m.again = true }
 
 // Reply has what is published carry the subject that wants the final state.

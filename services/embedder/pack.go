@@ -110,7 +110,8 @@ func embed(ctx context.Context, p provider.Embedder, l limits, batch []*stage.Me
 		slices.SortStableFunc(open, func(a, b *item) int { return strings.Compare(a.of.m.Tenant, b.of.m.Tenant) })
 	}
 	filled := "" // the tenant of the latest call, if it was a full one
-	// What a call has to wait for, the tenant's other calls need as well: one finds out.
+	// If a call has to wait, the tenant's other calls would wait for the same: they are
+	// not made.
 	waits := map[string]error{}
 	for len(open) > 0 {
 		if err := waits[open[0].of.m.Tenant]; err != nil {
@@ -248,7 +249,7 @@ func (w *work) end(prefix string) {
 		about.Steps = append(about.Steps[:len(about.Steps):len(about.Steps)], step)
 		vectors[0].About = &about
 	}
-	// First, so that no fallback's vector is stored whose upgrade is not.
+	// The upgrade goes first: a fallback's vector must not be stored without it.
 	for pack := range events.PackChunks(again) {
 		w.m.Publish(events.SubjectUpgrade, events.TypeChunks, pack.Key, pack.Data)
 	}

@@ -343,7 +343,7 @@ func (s *parser) parse(ctx context.Context, m *stage.Message, now *progress, src
 		return err
 	}
 	if duplicate {
-		accept() // who has submitted it knows it by its sequence, which the index does not
+		accept() // submitters look for their sequence, which the index does not know
 		// The index confirms it, in the order of everything else that happens
 		// to the document; it alone knows what is visible.
 		tombstone(m, sub.hash)

@@ -43,9 +43,7 @@ type feedField struct {
 	note  string // on what is at the address
 }
 
-const (
-	atomSpace = "http://www.w3.org/2005/Atom"
-)
+const atomSpace = "http://www.w3.org/2005/Atom"
 
 // feedMachine are elements for programs: when to ask again, where, by which number.
 // What they say is shown to no reader.
